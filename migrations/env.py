@@ -1,0 +1,2 @@
+from vvmigrate import environment
+environment.run()

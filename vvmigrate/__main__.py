@@ -1,0 +1,5 @@
+"""`python -m vvmigrate`."""
+
+from vvmigrate.cli import main
+
+main()

@@ -1,0 +1,64 @@
+"""`downgrade`: take back, newest first, from what was recorded; and put a hold on what was taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vvmigrate.commands.forecast import DOWN, Forecast, Workplace
+from vvmigrate.commands.opening import Call
+from vvmigrate.commands.work import Run, carry_out
+from vvmigrate.errors import UsageError
+from vvmigrate.report import Report
+
+
+def downgrade(call: Call, target: str) -> Report:
+    """Take revisions back down to a target.
+
+    Args:
+        target: a revision in Alembic's syntax, `base`, or `head`: this package's last one, for a host ahead of it.
+
+    Returns:
+        The report of `downgrade`, by docs/cli.md.
+    """
+    return carry_out(call, lambda run: _downgrade(run, target))
+
+
+def steps_down(place: Workplace, target: str) -> list[Any]:
+    """The steps back to a target.
+
+    Raises:
+        UsageError: no such revision, or it lies ahead.
+    """
+    if target == "head":
+        head = place.scripts.package_head()
+        if place.version in place.scripts.package:
+            return []
+        target = head or "base"
+    if not place.version:
+        if target == "base":
+            return []
+        raise UsageError(f"the host is at base: there is nothing below it to go back to (asked for {target})")
+    return place.scripts.downgrades(target, place.version)
+
+
+def _downgrade(run: Run, target: str) -> None:
+    place = run.place
+    forecasts = place.forecast(steps_down(place, target), DOWN)
+    run.preflight(forecasts)
+    to_base = bool(forecasts) and not forecasts[-1].code.revision.down_revision if forecasts and forecasts[-1].code else False
+    for forecast in forecasts:
+        holds = () if to_base or place.call.options.get("no_hold") else (hold_of(place, forecast),)
+        if not run.perform(forecast, (), holds):
+            return
+    run.report.body["held"] = sorted(place.ledger.holds()) if place.ledger is not None else []
+
+
+def hold_of(place: Workplace, forecast: Forecast) -> Mapping[str, Any]:
+    """The row that keeps a revision from coming back by itself."""
+    return {
+        "revision": forecast.revision,
+        "state": "held",
+        "reason": str(place.call.options.get("reason") or f"downgrade by {place.session.run['user']}"),
+        "script_sha256": forecast.source.sha256,
+    }

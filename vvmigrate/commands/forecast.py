@@ -1,0 +1,230 @@
+"""What a run would do: every pending revision rehearsed and compared with the host. `plan` is this, and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from alembic.runtime.migration import RevisionStep
+
+from vvmigrate.commands.opening import Call, root_of, variant_of
+from vvmigrate.engine import vault
+from vvmigrate.engine.host import HOME, ROOT
+from vvmigrate.engine.ledger import Ledger
+from vvmigrate.engine.rehearsal import Rehearsal, Rehearsed
+from vvmigrate.engine.scripts import Scripts, Source, read_package
+from vvmigrate.engine.session import Session
+from vvmigrate.engine.state import Observer, Overlay, Proposal
+from vvmigrate.errors import IntegrityError, RefusedError, StateError, StepError, VvmigrateError
+from vvmigrate.operations import MERGERS, Operation, Situation
+from vvmigrate.settings import Settings
+
+UP, DOWN, REPAIR = "up", "down", "repair"
+
+
+@dataclass
+class Forecast:
+    """One step that lies ahead.
+
+    Attributes:
+        code: the revision's own step; None where only its host operations are done again.
+        rehearsed: what its code asked for; None if it failed.
+        error: why it failed.
+    """
+
+    revision: str
+    title: str
+    direction: str
+    source: Source
+    code: RevisionStep | None
+    rehearsed: Rehearsed | None = None
+    proposal: Proposal = field(default_factory=Proposal)
+    error: VvmigrateError | None = None
+
+    @property
+    def operations(self) -> tuple[Operation, ...]:
+        """The host operations that it asks for."""
+        return tuple(op for op in (self.rehearsed.operations if self.rehearsed else ()) if isinstance(op, Operation))
+
+
+@dataclass
+class Workplace:
+    """An open host, its settings and its revisions: what forecasts and steps are made from."""
+
+    call: Call
+    settings: Settings
+    session: Session
+    scripts: Scripts
+    memory: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def ledger(self) -> Ledger | None:
+        """The ledger, or None on a host that has no database yet."""
+        return self.session.ledger if self.session.connection is not None else None
+
+    @property
+    def version(self) -> str:
+        """The revision that the host is at; empty at base."""
+        return self.ledger.version() if self.ledger is not None else ""
+
+    def situation(self, observer: Observer, revision: str, upcoming: tuple[Any, ...] = ()) -> Situation:
+        """What operations of one revision may look at."""
+        return Situation(
+            host=self.session.host,
+            observer=observer,
+            ledger=self.ledger,
+            settings=self.settings,
+            storage_root=root_of(self.session),
+            variant=variant_of(self.settings, self.session),
+            revision=revision,
+            upcoming=upcoming,
+            memory=self.memory,
+            mergers=MERGERS,
+            ask=self.call.ask,
+            progress=lambda phase, done, total: self.call.listener("progress", phase=phase, done=done, total=total),
+        )
+
+    def forecast(self, steps: list[RevisionStep], direction: str) -> list[Forecast]:
+        """Rehearse steps in order, on one copy of the schema, with one overlay of predicted files.
+
+        The first that fails ends the list, and says why.
+        """
+        forecasts = [self._described(step, direction) for step in steps]
+        with Rehearsal.of(self.ledger) as rehearsal:
+            for number, forecast in enumerate(forecasts):
+                if not self._rehearse(forecast, rehearsal):
+                    del forecasts[number + 1 :]
+                    break
+        overlay = Overlay(self.session.host)
+        for number, forecast in enumerate(forecasts):
+            if forecast.error is None:
+                later = tuple(op for other in forecasts[number + 1 :] for op in other.operations)
+                self._predict(forecast, overlay, later if direction == UP else ())
+            if forecast.error is not None:
+                return forecasts[: number + 1]
+        return forecasts
+
+    def _described(self, step: RevisionStep, direction: str) -> Forecast:
+        revision = step.revision.revision
+        return Forecast(revision, step.doc or revision, direction, self.scripts.sources[revision], step)
+
+    def _rehearse(self, forecast: Forecast, rehearsal: Rehearsal) -> bool:
+        if forecast.code is None:
+            return True
+        try:
+            forecast.rehearsed = rehearsal.run(forecast.code)
+        except VvmigrateError as error:
+            forecast.error = error
+        except Exception as error:  # noqa: BLE001 - a revision may raise anything
+            first = (str(error).strip() or "no message").splitlines()[0]
+            text = f"revision {forecast.revision}: {type(error).__name__}: {first}"
+            forecast.error = StepError(text, hint=f"look at {forecast.source.path}", path=forecast.source.path)
+        return forecast.error is None
+
+    def _predict(self, forecast: Forecast, overlay: Overlay, later: tuple[Any, ...]) -> None:
+        try:
+            for operation in forecast.operations:
+                proposal = operation.propose(self.situation(overlay, forecast.revision, later))
+                for change in proposal.changes:
+                    overlay.predict(change)
+                forecast.proposal += proposal
+        except VvmigrateError as error:
+            forecast.error = error
+        except OSError as error:
+            where = error.filename or ""
+            forecast.error = RefusedError(f"{where}: {error.strerror}", path=str(where) or None)
+
+    def operations_of(self, revision: str) -> Rehearsed:
+        """What an applied revision asks for: its line is rehearsed from the beginning, on an empty database."""
+        with Rehearsal() as rehearsal:
+            asked = Rehearsed((), (), reads_rows=False)
+            for step in self.scripts.upgrades(revision, ""):
+                asked = rehearsal.run(step)
+            return asked
+
+    def redo(self, revision: str, kind: type[Operation] | None = None) -> Forecast:
+        """The host operations of an applied revision once more: a degraded step, another variant, `--update-env`."""
+        step = self.scripts.upgrades(revision, "")[-1]
+        forecast = self._described(step, UP)
+        asked = self.operations_of(revision)
+        chosen = tuple(op for op in asked.operations if kind is None or isinstance(op, kind))
+        forecast.rehearsed = Rehearsed(chosen, (), asked.reads_rows)
+        forecast.code = None
+        self._predict(forecast, Overlay(self.session.host), ())
+        return forecast
+
+
+def open_workplace(call: Call, settings: Settings, session: Session) -> Workplace:
+    """Load the revisions: the release's, and the recorded sources of what the host has applied.
+
+    Raises:
+        RevisionError: the release's revisions cannot be used.
+        StateError: the host is at a revision that nobody knows.
+    """
+    tree = session.host.tree(HOME)
+    if tree is None:
+        raise RefusedError(f"{settings.home}: does not exist")
+    package = read_package(tree / "")
+    recorded: dict[str, Source] = {}
+    state = session.host.state(ROOT)
+    applied = session.ledger.applied() if session.connection is not None else []
+    known = {source.revision: source for source in package}
+    for step in applied:
+        if state is None:
+            break  # a reader who may not see the recorded sources takes the release's
+        try:
+            data = vault.source(state, step["script_sha256"])
+        except IntegrityError as error:
+            if step["revision"] not in known:
+                raise
+            call.listener("warning", text=f"{error.message}; the release's file is used")
+            continue
+        recorded[step["revision"]] = Source(step["revision"], f"recorded source of {step['revision']}", data)
+        mine = known.get(step["revision"])
+        if mine is not None and mine.sha256 != step["script_sha256"]:
+            call.listener("warning", text=f"{mine.path}: was edited after it was applied on this host")
+    scripts = Scripts(str(settings.home / "migrations"), package, recorded)
+    scripts.check_line()
+    place = Workplace(call, settings, session, scripts)
+    if place.version and place.version not in scripts.sources:
+        raise StateError(
+            f"this host is at revision {place.version}, which neither the release nor the host knows",
+            hint="install the release that it belongs to",
+        )
+    return place
+
+
+def json_of(forecast: Forecast, paths: Mapping[str, str]) -> dict[str, Any]:
+    """A forecast as `plan` reports it.
+
+    Args:
+        paths: absolute path of each area.
+    """
+    changes = [
+        {
+            "action": change.action,
+            "path": f"{paths[change.target.area]}/{change.target.name}",
+            "detail": change.detail,
+            "diff": change.diff or None,
+        }
+        for change in forecast.proposal.changes
+    ]
+    statements = [
+        {"action": "sql", "path": paths["database"], "detail": " ".join(statement.split()), "diff": None}
+        for statement in (forecast.rehearsed.statements if forecast.rehearsed and forecast.code else ())
+        if statement.lstrip().split(" ", 1)[0].upper() in ("CREATE", "ALTER", "DROP", "INSERT", "UPDATE", "DELETE")
+    ]
+    return {
+        "revision": forecast.revision,
+        "title": forecast.title,
+        "direction": forecast.direction,
+        "changes": changes + statements,
+        "downloads": [vars(item) for item in forecast.proposal.downloads],
+        "kept": [vars(item) for item in forecast.proposal.kept],
+        "skipped": list(forecast.proposal.skipped),
+        "warnings": list(forecast.proposal.warnings)
+        + (["reads the orchestrator's rows: what it does may differ"] if forecast.rehearsed and forecast.rehearsed.reads_rows else []),
+        "degraded": forecast.proposal.degraded or None,
+        "required_missing": list(forecast.proposal.required_missing),
+    }

@@ -1,0 +1,152 @@
+"""From options to an open host: what every command does first."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vvmigrate import settings as settled
+from vvmigrate.content.dotenv import Document
+from vvmigrate.engine import binding as bindings
+from vvmigrate.engine import session as sessions
+from vvmigrate.engine.host import HOME, ROOT, state_tree
+from vvmigrate.engine.roots import check_trust
+from vvmigrate.engine.session import Opening, Session
+from vvmigrate.errors import RefusedError
+from vvmigrate.files import Tree
+from vvmigrate.settings import DEFAULT_VARIANT, Settings
+
+Listener = Callable[..., None]
+"""Told what happens while it happens: `listener(event, **facts)`."""
+
+FROM_ENV_FILE = ("VIDEO_STORAGE_ROOT", "VV_MODEL_VARIANT")
+
+
+def silent(_event: str, **_facts: Any) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a command.
+
+    Attributes:
+        command: the verb.
+        options: of the command line, by name; missing where not given.
+        arguments: the command line as it is recorded, secrets masked.
+        environ: the process's environment.
+        folder: the working directory.
+        listener: told what happens.
+        ask: asks a person, where one is there.
+    """
+
+    command: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    arguments: list[str] = field(default_factory=list)
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    folder: Path = field(default_factory=Path.cwd)
+    listener: Listener = silent
+    ask: Any = None
+
+    def settings(self) -> Settings:
+        """Settle this call's settings.
+
+        Raises:
+            RefusedError, UsageError: they cannot be.
+        """
+        home = settled.find_home(self.options.get("home"), self.environ, self.folder)
+        bound, env_file = _look_at_home(home)
+        result = settled.resolve(home, self.options, self.environ, env_file)
+        if bound is None and not result.requested_root and result.default_root == Path(settled.DEFAULT_ROOT):
+            warning = f"VIDEO_STORAGE_ROOT is not set: taking {settled.DEFAULT_ROOT}"
+            self.listener("warning", text=warning)
+        return result
+
+    def read(self) -> tuple[Settings, Session]:
+        """Open the host for looking."""
+        settings = self.settings()
+        return settings, sessions.open_reader(_opening(settings), sessions.who_runs(self.command, self.arguments))
+
+    def write(self, mergers: Mapping[str, Any]) -> tuple[Settings, Session]:
+        """Open the host for changing it.
+
+        Raises:
+            VvmigrateError: see `session.open_writer`, `roots.check_trust`.
+        """
+        settings = self.settings()
+        check_trust(settings.home, _what_runs(settings.home))
+        run = sessions.who_runs(self.command, self.arguments)
+        session = sessions.open_writer(_opening(settings), run, mergers)
+        for text in (*settings.warnings, *session.warnings):
+            self.listener("warning", text=text)
+        return settings, session
+
+
+def _opening(settings: Settings) -> Opening:
+    return Opening(
+        home=settings.home,
+        requested_root=settings.requested_root,
+        default_root=settings.default_root,
+        variant=settings.variant,
+        owner=settings.owner,
+        directory_mode=settings.directory_mode,
+        lock_timeout_s=settings.lock_timeout_s,
+        database_timeout_s=settings.database_timeout_s,
+    )
+
+
+def variant_of(settings: Settings, session: Session) -> str:
+    """The model variant in force."""
+    return settings.variant or (session.bound.variant if session.bound else "") or DEFAULT_VARIANT
+
+
+def root_of(session: Session) -> str:
+    """The storage root's absolute path."""
+    tree = session.host.tree(ROOT)
+    return str(tree.path) if tree is not None else str(session.opening.requested_root or session.opening.default_root)
+
+
+def _what_runs(home: Path) -> list[Path]:
+    versions = home / "migrations/versions"
+    found = [home / "alembic.ini", home / "migrations", versions, home / "migrations/env.py"]
+    found += sorted(versions.glob("*.py"))
+    return [path for path in found if os.path.lexists(path)]
+
+
+def _look_at_home(home: Path) -> tuple[bindings.Binding | None, dict[str, str]]:
+    """The binding, and the values of `.env` that may be used.
+
+    Raises:
+        RefusedError: `.env` names a storage root, but root cannot trust it and nothing is bound.
+    """
+    with Tree.open(home) as tree:
+        state = state_tree(tree, make=False)
+        bound = bindings.read(state)
+        if state is not None:
+            state.close()
+        place = tree / ".env"
+        info = place.stat()
+        if info is None or not stat.S_ISREG(info.st_mode):
+            return bound, {}
+        values: dict[str, str] = {}
+        with suppress(OSError):  # another user's .env cannot be read, and need not be
+            document = Document.parse(place.read(), name=place.path)
+            values = {name: document.get(name) or "" for name in FROM_ENV_FILE}
+    named = values.get("VIDEO_STORAGE_ROOT")
+    theirs = info.st_uid not in (0, os.geteuid()) or info.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    if named and bound is None and theirs and os.geteuid() == 0:
+        raise RefusedError(
+            f"{place.path} names storage root {named!r}, but it belongs to user {info.st_uid} and nothing is bound yet: "
+            "root takes no folder from there",
+            hint=f"if it is right: --storage-root {named}",
+            path=place.path,
+        )
+    return bound, values
+
+
+__all__ = ["HOME", "ROOT", "Call", "Listener", "root_of", "silent", "variant_of"]

@@ -1,0 +1,182 @@
+"""`upgrade`: apply what is pending, try degraded steps again, and say what is still missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vvmigrate.commands.forecast import UP, Forecast, Workplace
+from vvmigrate.commands.opening import Call, variant_of
+from vvmigrate.commands.work import Run, carry_out
+from vvmigrate.engine.state import ADOPT
+from vvmigrate.errors import HeldError, RefusedError, StateError
+from vvmigrate.operations import InstallModel, MergeEnv, Operation
+from vvmigrate.operations.env_file import missing_required
+from vvmigrate.report import Report
+
+
+def upgrade(call: Call, target: str = "head") -> Report:
+    """Apply pending revisions up to a target.
+
+    Args:
+        target: a revision in Alembic's syntax.
+
+    Returns:
+        The report of `upgrade`, by docs/cli.md.
+    """
+    return carry_out(call, lambda run: _upgrade(run, target))
+
+
+def pending(place: Workplace, target: str) -> list[Any]:
+    """The steps that lie between the host and a target.
+
+    Raises:
+        StateError: the host is ahead of its package.
+        UsageError: no such revision, or it lies behind.
+    """
+    head = place.scripts.package_head()
+    if place.version and place.version not in place.scripts.package:
+        raise StateError(
+            f"the host is at revision {place.version}, ahead of this release, whose last one is {head or 'none'}",
+            hint="vvmigrate downgrade head",
+        )
+    return place.scripts.upgrades(head if target == "head" else target, place.version) if head else []
+
+
+def _upgrade(run: Run, target: str) -> None:
+    place = run.place
+    steps = pending(place, target)
+    steps, held, released = split_at_hold(place, steps)
+    again = _again(place)
+    forecasts = place.forecast(steps, UP)
+    run.preflight([*again, *forecasts])
+    for forecast in again:
+        if not run.perform(forecast, ()):
+            return
+    for number, forecast in enumerate(forecasts):
+        later = tuple(op for other in forecasts[number + 1 :] for op in other.operations)
+        if not run.perform(forecast, later, tuple(released.get(forecast.revision, ()))):
+            return
+    _say_what_is_missing(run)
+    if held:
+        run.report.body["held"] = [held]
+        raise HeldError(
+            f"revision {held['revision']} was taken back by {held['user']} at {held['at']} ({held['reason']}) "
+            "and does not return by itself",
+            hint="vvmigrate upgrade head --release-hold",
+        )
+
+
+# ---- holds -----------------------------------------------------------------------------------------------------------
+
+
+def split_at_hold(
+    place: Workplace, steps: list[Any]
+) -> tuple[list[Any], dict[str, Any] | None, dict[str, list[Mapping[str, Any]]]]:
+    """Cut the pending steps below the first hold that is not lifted.
+
+    Returns:
+        The steps that may be applied, the hold that stops the rest, and rows that lift holds, by revision.
+    """
+    holds = place.ledger.holds() if place.ledger is not None else {}
+    released: dict[str, list[Mapping[str, Any]]] = {}
+    for number, step in enumerate(steps):
+        revision = step.revision.revision
+        hold = holds.get(revision)
+        if hold is None:
+            continue
+        reason = _lifted(place, hold)
+        if not reason:
+            shown = {name: hold[name] for name in ("revision", "user", "at", "reason")}
+            return steps[:number], shown, released
+        lift = {"revision": revision, "state": "released", "reason": reason, "script_sha256": hold["script_sha256"]}
+        released[revision] = [lift]
+    return steps, None, released
+
+
+def _lifted(place: Workplace, hold: Mapping[str, Any]) -> str:
+    """Why a hold does not count any more; empty if it does."""
+    if place.call.options.get("release_hold"):
+        return "--release-hold"
+    if place.scripts.sources[hold["revision"]].sha256 != hold["script_sha256"]:
+        return "the release changed the revision"
+    confirm = place.call.options.get("confirm")
+    question = f"Revision {hold['revision']} was taken back by {hold['user']} ({hold['reason']}). Apply it again?"
+    if confirm is not None and confirm(question):
+        return "confirmed on a terminal"
+    return ""
+
+
+# ---- applied revisions that have something to do again -----------------------------------------------------------------
+
+
+def degraded(place: Workplace) -> list[dict[str, Any]]:
+    """Applied revisions whose last step was degraded, with the reason."""
+    if place.ledger is None:
+        return []
+    return [
+        {"revision": step["revision"], "title": step["title"], "reason": step["error"]}
+        for step in place.ledger.applied()
+        if step["result"] == "degraded"
+    ]
+
+
+def _again(place: Workplace) -> list[Forecast]:
+    """Steps that are done again although their revision is applied."""
+    if place.ledger is None:
+        return []
+    forecasts = [place.redo(item["revision"]) for item in degraded(place)]
+    named = {forecast.revision for forecast in forecasts}
+    if place.settings.update_env or place.settings.values:
+        forecasts += _latest(place, MergeEnv, named)
+    elif place.call.ask is not None and _env_is_applied(place) and _missing(place):
+        forecasts += _latest(place, MergeEnv, named)
+    if _variant_changed(place):
+        forecasts += _latest(place, InstallModel, named)
+    return [forecast for forecast in forecasts if forecast.error is not None or _acts(forecast)]
+
+
+def _acts(forecast: Forecast) -> bool:
+    return bool(forecast.proposal.degraded) or any(c.action != ADOPT for c in forecast.proposal.changes) or (
+        not forecast.proposal.degraded and bool(forecast.proposal.changes)
+    )
+
+
+def _latest(place: Workplace, kind: type[Operation], done: set[str]) -> list[Forecast]:
+    """The last applied revision that has an operation of this kind, as a step of that kind alone."""
+    applied = [step["revision"] for step in place.ledger.applied()] if place.ledger is not None else []
+    for revision in reversed(applied):
+        if any(isinstance(operation, kind) for operation in place.operations_of(revision).operations):
+            return [] if revision in done else [place.redo(revision, kind)]
+    return []
+
+
+def _env_is_applied(place: Workplace) -> bool:
+    return place.ledger is not None and any(target.name == ".env" for target in place.ledger.recorded())
+
+
+def _variant_changed(place: Workplace) -> bool:
+    """Whether another model variant is asked for than the one that is installed."""
+    if place.ledger is None:
+        return False
+    installed = {
+        effect.note["variant"] for effect, _ in place.ledger.recorded().values() if effect.note.get("variant")
+    }
+    return bool(installed) and installed != {variant_of(place.settings, place.session)}
+
+
+def _missing(place: Workplace) -> tuple[str, ...]:
+    return missing_required(place.situation(place.session.host, ""))
+
+
+def _say_what_is_missing(run: Run) -> None:
+    """Degraded steps and required keys without a value: warnings at every run, until they are mended."""
+    place = run.place
+    run.report.body["degraded"] = degraded(place)
+    missing = _missing(place) if _env_is_applied(place) else ()
+    run.report.body["required_missing"] = list(missing)
+    if missing and place.settings.strict:
+        raise RefusedError(
+            f".env: no value for {', '.join(missing)} (--strict)",
+            hint="vvmigrate upgrade head " + " ".join(f"--set {name}=VALUE" for name in missing),
+        )

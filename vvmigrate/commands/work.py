@@ -1,0 +1,252 @@
+"""A run that changes the host: recover, forecast, preflight, then step after step; every word of it recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from vvmigrate.commands.forecast import DOWN, Forecast, Workplace, open_workplace
+from vvmigrate.commands.opening import Call
+from vvmigrate.content import download
+from vvmigrate.engine import preflight, recovery, step
+from vvmigrate.engine.host import ROOT
+from vvmigrate.engine.ledger import COMMITTED
+from vvmigrate.engine.runtime import HostOperation
+from vvmigrate.engine.signals import Ended, put_off
+from vvmigrate.engine.state import ADOPT, Overlay, Proposal
+from vvmigrate.engine.step import Attempt, Outcome
+from vvmigrate.errors import RefusedError, VvmigrateError
+from vvmigrate.log import Log, opened
+from vvmigrate.operations import MERGERS
+from vvmigrate.report import SIGNALLED, Report, error_as_json, listed
+
+
+@dataclass
+class Run:
+    """One run under way."""
+
+    place: Workplace
+    report: Report
+    log: Log
+    outcomes: list[Outcome] = field(default_factory=list)
+    before: str = ""
+
+    @property
+    def committed(self) -> bool:
+        """Whether a step of this run happened."""
+        return any(outcome.result in COMMITTED for outcome in self.outcomes)
+
+    def tell(self, event: str, **facts: Any) -> None:
+        """Tell the listener and the log."""
+        self.place.call.listener(event, **facts)
+        if event != "progress":
+            self.log.write(event, **facts)
+
+    def preflight(self, forecasts: list[Forecast]) -> None:
+        """Refuse the whole run before its first write, if one of its steps cannot be done.
+
+        Raises:
+            VvmigrateError: what is in the way. A revision that fails by itself is an attempt, and recorded: it does
+                not raise here.
+        """
+        for forecast in forecasts:
+            if forecast.error is not None and forecast.error.exit_code == RefusedError.exit_code:
+                raise forecast.error
+        changes = [change for forecast in forecasts for change in forecast.proposal.changes]
+        preflight.check(self.place.session, changes)
+
+    def perform(self, forecast: Forecast, later: tuple[HostOperation, ...], holds: tuple[Mapping[str, Any], ...] = ()) -> bool:
+        """Do one step.
+
+        Returns:
+            Whether the run may go on.
+        """
+        self.tell("step_started", revision=forecast.revision, title=forecast.title, direction=forecast.direction)
+        outcome = step.perform(self.place.session, self._attempt(forecast, later, holds))
+        if outcome.result:
+            self.outcomes.append(outcome)
+        self.tell("step_ended", **outcome_as_json(outcome, self.paths()))
+        if outcome.error is not None:
+            code = outcome.error.exit_code
+            if code == RefusedError.exit_code and self._committed_before(outcome):
+                code = 1  # the contract: the same situation, met after an earlier step of this run was committed
+            self.report.fail(outcome.error, code)
+        if outcome.ended is not None:
+            raise outcome.ended
+        return outcome.error is None
+
+    def _committed_before(self, outcome: Outcome) -> bool:
+        return any(other.result in COMMITTED for other in self.outcomes if other is not outcome)
+
+    def _attempt(
+        self, forecast: Forecast, later: tuple[HostOperation, ...], holds: tuple[Mapping[str, Any], ...]
+    ) -> Attempt:
+        after = self.place.version
+        if forecast.code is not None:
+            follows = forecast.code.revision.down_revision
+            after = forecast.revision if forecast.direction != DOWN else str(follows or "")
+        return Attempt(
+            forecast.revision,
+            forecast.title,
+            forecast.direction,
+            after,
+            forecast.source.data,
+            lambda: self._propose(forecast, later),
+            forecast.code,
+            holds,
+        )
+
+    def _propose(
+        self, forecast: Forecast, later: tuple[HostOperation, ...]
+    ) -> tuple[Proposal, tuple[HostOperation, ...]]:
+        """Look again, now that everything before has really happened."""
+        if forecast.error is not None:
+            raise forecast.error
+        total = Proposal()
+        overlay = Overlay(self.place.session.host)
+        for operation in forecast.operations:
+            proposal = operation.propose(self.place.situation(overlay, forecast.revision, later))
+            for change in proposal.changes:
+                overlay.predict(change)
+            total += proposal
+        return total, forecast.operations
+
+    def paths(self) -> dict[str, str]:
+        """Absolute path of each area."""
+        return paths_of(self.place)
+
+    def end(self) -> None:
+        """Write the run's row and remove the run file; on a run that did nothing, leave no trace."""
+        session = self.place.session
+        with put_off():
+            if self.outcomes:
+                affects = sorted({name for outcome in self.outcomes for name in outcome.proposal.affects})
+                recovery.end_run(session, session.run, exit_code=self.report.exit_code, affects=affects)
+            private = session.host.private
+            (private / "run").remove_file(missing_ok=True)
+            private.fsync()
+            if not self.report.exit_code:
+                self._tidy()
+
+    def _tidy(self) -> None:
+        """Whatever was received has been installed: partial files are of no more use."""
+        downloads = self.place.session.host.private / "downloads"
+        for name in downloads.names():
+            if name.endswith(".partial"):
+                download.discard(downloads / name)
+
+
+def paths_of(place: Workplace) -> dict[str, str]:
+    """Absolute path of each area, and of the database."""
+    host = place.session.host
+    from vvmigrate.engine.session import DATABASE
+    from vvmigrate.engine.state import Target
+
+    return {
+        "home": host.path(Target("home", "")).rstrip("/"),
+        "root": host.path(Target(ROOT, "")).rstrip("/"),
+        "database": host.path(DATABASE),
+    }
+
+
+def outcome_as_json(outcome: Outcome, paths: Mapping[str, str]) -> dict[str, Any]:
+    """A step as the reports of upgrade and downgrade show it."""
+    changes = [
+        {"action": effect.action, "path": f"{paths[effect.target.area]}/{effect.target.name}", "detail": effect.detail}
+        for effect in outcome.changes
+        if effect.action != ADOPT
+    ]
+    kept = {(item.path, item.reason): item for item in (*outcome.kept, *outcome.proposal.kept)}
+    return {
+        "revision": outcome.revision,
+        "title": outcome.title,
+        "direction": outcome.direction,
+        "result": outcome.result,
+        "duration_s": outcome.duration_s,
+        "changes": changes,
+        "kept": listed(kept.values()),
+        "skipped": list(outcome.proposal.skipped),
+        "warnings": list(outcome.proposal.warnings),
+        "degraded": outcome.proposal.degraded or None,
+        "required_missing": list(outcome.proposal.required_missing),
+        "error": error_as_json(outcome.error),
+    }
+
+
+@contextmanager
+def running(call: Call) -> Iterator[Run]:
+    """Open a host, settle what the last command left, and end the run whatever happens in the block.
+
+    Raises:
+        VvmigrateError: the host cannot be opened, or the block's own error; the report holds it too.
+    """
+    settings, session = call.write(MERGERS)
+    with session, opened(settings.log_file, session.run["run_id"]) as (log, why):
+        if why:
+            call.listener("warning", text=why)
+        log.write("run_started", command=call.command, arguments=call.arguments, user=session.run["user"])
+        for sentence in recovery.recover(session):
+            call.listener("recovered", text=sentence)
+            log.write("recovered", text=sentence)
+        place = open_workplace(call, settings, session)
+        run = Run(place, Report(call.command), log, before=place.version)
+        try:
+            yield run
+        except VvmigrateError as error:
+            run.report.fail(error)
+        except Ended as ended:
+            run.report.exit_code = SIGNALLED + ended.number
+        finally:
+            _close(run, log)
+
+
+def _close(run: Run, log: Log) -> None:
+    """End the run; a failure to do so is the run's failure."""
+    try:
+        run.end()
+    except VvmigrateError as error:
+        run.report.fail(error)
+    except OSError as error:
+        run.report.fail(RefusedError(f"the run's end could not be recorded: {error}", hint="vvmigrate recover"), 4)
+    fill_report(run)
+    log.write("run_ended", exit_code=run.report.exit_code, error=error_as_json(run.report.error))
+
+
+def fill_report(run: Run) -> None:
+    """What the reports of upgrade, downgrade and repair have in common."""
+    steps = [outcome_as_json(outcome, run.paths()) for outcome in run.outcomes]
+    done = [outcome for outcome in run.outcomes if outcome.result in COMMITTED]
+    common = {
+        "run_id": run.place.session.run["run_id"],
+        "from": run.before,
+        "to": run.place.version if run.place.session.connection is not None else run.before,
+        "steps": steps,
+        "affects": sorted({name for outcome in done for name in outcome.proposal.affects}),
+        "held": [],
+        "required_missing": [],
+        "degraded": [],
+    }
+    run.report.body = common | run.report.body
+
+
+Doer = Callable[[Run], None]
+
+
+def carry_out(call: Call, doer: Doer) -> Report:
+    """A whole command that changes the host.
+
+    Returns:
+        Its report, whatever happened.
+    """
+    report = Report(call.command)
+    try:
+        with running(call) as run:
+            report = run.report
+            doer(run)
+    except VvmigrateError as error:
+        report.fail(error)
+    except Ended as ended:
+        report.exit_code = SIGNALLED + ended.number
+    return report

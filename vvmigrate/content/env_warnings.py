@@ -1,0 +1,56 @@
+"""What a person should know about a `.env` file: sentences in which no secret stands."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vvmigrate.content.dotenv import readers_differ
+from vvmigrate.content.env_lines import INVALID, LINE_END
+from vvmigrate.content.env_mask import describe
+from vvmigrate.content.env_template import problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vvmigrate.content.dotenv import Document
+    from vvmigrate.content.env_template import Template
+
+
+def unclear_lines(document: Document) -> Iterator[str]:
+    """Name keys that stand twice, lines that cannot be read, and lines that programs read differently."""
+    name = document.name
+    for key, lines in document.duplicates().items():
+        yield f"{name}: {key} stands on lines {' and '.join(map(str, lines))}; the last one counts"
+    number = 1
+    for line in document.lines:
+        if line.kind == INVALID:
+            yield f"{name}, line {number}: not KEY=value; python-dotenv skips it and Docker Compose refuses the file"
+        number += len(LINE_END.findall(line.text))
+    for binding in document.bindings:
+        if (why := readers_differ(binding)) is not None:
+            yield f"{name}, line {binding.line}: {binding.key} is {why}"
+    if any("\udc80" <= char <= "\udcff" for line in document.lines if not line.text.isascii() for char in line.text):
+        yield f"{name}: holds bytes that are not UTF-8; python-dotenv and systemd refuse such a file"
+
+
+def changed_defaults(
+    document: Document, template: Template, previous: Template | None, added: frozenset[str]
+) -> Iterator[str]:
+    """Name the keys whose default is another than at the last merge, and that are in the file already."""
+    for key in template.keys:
+        before = None if previous is None else previous.get(key.name) or previous.get(key.was or "")
+        if before is None or before.default == key.default or key.name in added or key.name not in document.positions:
+            continue
+        sensitive = key.sensitive or before.sensitive
+        yield (
+            f"{key.name}: the release's default is now {describe(key.default, sensitive)}, "
+            f"it was {describe(before.default, sensitive)}; yours stays: {describe(document.get(key.name), sensitive)}"
+        )
+
+
+def wrong_values(document: Document, template: Template) -> Iterator[str]:
+    """Name the keys whose value is not of the type that the template demands."""
+    for key in template.keys:
+        value = document.get(key.name)
+        if value and (wrong := problem(key, value)) is not None:
+            yield wrong

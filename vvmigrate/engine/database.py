@@ -1,0 +1,163 @@
+"""Connections to the orchestrator's SQLite database, with the settings that a durable COMMIT needs.
+
+The file is only ever opened by SQLite itself: opening, copying or hashing it in this process would drop SQLite's own
+locks when the descriptor is closed (sqlite.org/howtocorrupt.html, 2.2).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import quote
+
+from vvmigrate import schema
+from vvmigrate.errors import RefusedError, StateError, VvmigrateError
+from vvmigrate.files import Owner, Place, Tree
+
+DIRECTORY = "orchestrator_data"
+NAME = f"{DIRECTORY}/orchestrator_db.sqlite"
+MODE = 0o664
+SYNCHRONOUS_EXTRA = 3  # sqlite.org/pragma.html#pragma_synchronous: FULL leaves the journal's removal unsynced
+
+
+def connect(place: Place, *, timeout_s: float, writing: bool) -> sqlite3.Connection:
+    """Open the database; statements outside a transaction commit by themselves, BEGIN and COMMIT are ours.
+
+    Args:
+        timeout_s: how long to wait for the orchestrator's lock.
+        writing: False for a connection that cannot change rows. It is opened read-write all the same: read-only mode
+            fails after a kill and cannot clear up WAL's side files.
+
+    Raises:
+        StateError: not a database, not a regular file, or replaced while it was being opened.
+        RefusedError: locked, or not writable.
+    """
+    before = place.identity()
+    if before[0] != "file":
+        raise StateError(f"{place.path}: expected a SQLite database, found {before[0]}", path=place.path)
+    uri = "file:" + quote(os.fsencode(place.path)) + "?mode=rw"
+    connection = sqlite3.connect(uri, uri=True, timeout=timeout_s, isolation_level=None, check_same_thread=False)
+    try:
+        with translated(place):
+            _configure(connection, place, writing=writing)
+        if before != place.identity():
+            raise StateError(f"{place.path}: replaced while it was being opened", path=place.path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _configure(connection: sqlite3.Connection, place: Place, *, writing: bool) -> None:
+    # An extension of the host's cannot be loaded and a trigger cannot call functions with side effects.
+    connection.execute("PRAGMA trusted_schema=OFF")
+    connection.execute("PRAGMA foreign_keys=OFF")  # batch mode with ON deletes child rows; checked before COMMIT
+    connection.execute("PRAGMA synchronous=EXTRA")
+    connection.execute("PRAGMA fullfsync=ON")
+    if not writing:
+        connection.execute("PRAGMA query_only=ON")
+    level = connection.execute("PRAGMA synchronous").fetchone()[0]
+    if level != SYNCHRONOUS_EXTRA:
+        raise StateError(f"{place.path}: synchronous=EXTRA not accepted, got {level}", path=place.path)
+    connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+
+
+@contextmanager
+def translated(place: Place) -> Iterator[None]:
+    """Give SQLite's errors the words and the exit code of the contract.
+
+    Raises:
+        RefusedError: locked or read-only.
+        StateError: damaged or no database at all.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise translate(error, place.path) from error
+
+
+def translate(error: sqlite3.Error, path: str) -> VvmigrateError:
+    """The error of ours that an error of SQLite's stands for."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return RefusedError(
+            f"{path}: the database stayed locked by another program",
+            hint=f"see who has it open: fuser -v {path}",
+            path=path,
+        )
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH):
+        return RefusedError(f"{path}: the database cannot be written: {error}", path=path)
+    return StateError(f"{path}: the database cannot be read: {error}", hint="vvmigrate status", path=path)
+
+
+def create(state: Tree, place: Place, ledger_id: str, owner: Owner | None) -> None:
+    """Build a database with our tables out of sight, and publish it whole.
+
+    A zero-byte file that stands in the way is one that a crash or a careless `touch` left: it is set aside.
+
+    Raises:
+        OSError: the disk refused.
+    """
+    staged = state / "staging/database"
+    staged.remove_tree()
+    staged.make_directory(0o700)
+    fresh = staged / "db"
+    connection = sqlite3.connect(
+        "file:" + quote(os.fsencode(fresh.path)) + "?mode=rwc", uri=True, isolation_level=None
+    )
+    try:
+        connection.execute("PRAGMA synchronous=EXTRA")
+        install_tables(connection, ledger_id)
+    finally:
+        connection.close()
+    fresh.set_attributes(MODE, owner)
+    staged.fsync()
+    if place.stat() is None:
+        fresh.move(place)
+    else:
+        fresh.exchange(place)
+    place.parent.fsync()
+    staged.remove_tree()
+    (state / "staging").fsync()
+
+
+def install_tables(connection: sqlite3.Connection, ledger_id: str) -> None:
+    """Make the ledger's tables in a transaction of their own, so that no step can fail between them."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for statement in schema.TABLES.values():
+            connection.execute(statement)
+        connection.execute("INSERT INTO vv_ledger VALUES (?, ?)", (ledger_id, schema.FORMAT))
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def check_tables(connection: sqlite3.Connection, path: str) -> None:
+    """Our tables must be as we made them, with nothing hung on them.
+
+    Raises:
+        StateError: changed, or a trigger, view or temporary object stands on one of them.
+    """
+    seen = connection.execute(
+        "SELECT type, name, tbl_name, sql FROM sqlite_master UNION ALL SELECT type, name, tbl_name, sql FROM temp.sqlite_master"
+    ).fetchall()
+    ours = {name: sql for kind, name, _, sql in seen if kind == "table" and name in schema.TABLES}
+    for name, sql in schema.TABLES.items():
+        if ours.get(name) != sql:
+            raise StateError(f"{path}: table {name} is not as vvmigrate made it", path=path)
+    mention = re.compile(r"\b(" + "|".join(schema.TABLES) + r")\b", re.IGNORECASE)
+    for kind, name, table, sql in seen:
+        hangs = table in schema.TABLES or mention.search(sql or "") is not None
+        own_index = kind == "index" and sql is None
+        if hangs and name not in schema.TABLES and not own_index:
+            raise StateError(
+                f"{path}: {kind} {name} hangs on a table of vvmigrate's; nothing was run",
+                hint=f"look at it, then: sqlite3 {path} 'DROP {kind.upper()} \"{name}\"'",
+                path=path,
+            )

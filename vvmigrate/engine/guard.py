@@ -1,0 +1,78 @@
+"""What a revision's own SQL may not do, enforced by SQLite itself.
+
+The authorizer is asked when a statement is prepared, so `op.execute("COMMIT")`, which passes every hook of
+SQLAlchemy's, does not pass here. Setting it anew expires statements that were prepared without it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from vvmigrate import schema
+
+_ENDS = {sqlite3.SQLITE_TRANSACTION: "BEGIN, COMMIT or ROLLBACK", sqlite3.SQLITE_ATTACH: "ATTACH", sqlite3.SQLITE_DETACH: "DETACH"}
+_WRITES = {
+    sqlite3.SQLITE_INSERT,
+    sqlite3.SQLITE_UPDATE,
+    sqlite3.SQLITE_DELETE,
+    sqlite3.SQLITE_DROP_TABLE,
+    sqlite3.SQLITE_CREATE_INDEX,
+    sqlite3.SQLITE_DROP_INDEX,
+}
+_READING_PRAGMAS = frozenset(
+    {"table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo", "foreign_key_list"}
+    | {"foreign_key_check", "database_list", "user_version", "encoding", "foreign_keys", "collation_list"}
+)
+
+
+class Guard:
+    """Stands between a revision's code and the connection, while that code runs.
+
+    `refused` holds what was refused last, in words, since SQLite only says "not authorized".
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        """Know the connection; nothing is enforced yet."""
+        self._connection = connection
+        self.refused = ""
+
+    @contextmanager
+    def on_duty(self) -> Iterator[None]:
+        """Enforce the rules for a revision's code."""
+        self._connection.set_authorizer(self._judge)
+        try:
+            yield
+        finally:
+            self._connection.set_authorizer(None)
+
+    @contextmanager
+    def off_duty(self) -> Iterator[None]:
+        """Let the engine's own statements through, in the middle of a revision's code."""
+        self._connection.set_authorizer(None)
+        try:
+            yield
+        finally:
+            self._connection.set_authorizer(self._judge)
+
+    def _judge(self, action: int, first: str | None, second: str | None, _db: str | None, _by: str | None) -> int:
+        if action in _ENDS:
+            return self._refuse(f"{_ENDS[action]} (the step's transaction belongs to vvmigrate)")
+        if action == sqlite3.SQLITE_DROP_TABLE:
+            return self._refuse(f"DROP TABLE {first} (use op.drop_table: it keeps the rows)")
+        if action in _WRITES and any(name and _is_ours(name) for name in (first, second)):
+            return self._refuse(f"writing to {first} (the ledger is vvmigrate's)")
+        if action == sqlite3.SQLITE_ALTER_TABLE and second and _is_ours(second):
+            return self._refuse(f"ALTER TABLE {second} (the ledger is vvmigrate's)")
+        if action == sqlite3.SQLITE_PRAGMA and (first or "").lower() not in _READING_PRAGMAS:
+            return self._refuse(f"PRAGMA {first} (the connection's settings are vvmigrate's)")
+        return sqlite3.SQLITE_OK
+
+    def _refuse(self, what: str) -> int:
+        self.refused = what
+        return sqlite3.SQLITE_DENY
+
+
+def _is_ours(name: str) -> bool:
+    return name in schema.TABLES or name.startswith("vv_kept_")

@@ -1,0 +1,192 @@
+"""The two trees of a host, opened once, and the private state directories beside what we change in them.
+
+Every file system that is written to has a state directory of its own, so that whatever was staged is published by a
+rename. It belongs to the caller and nobody else may enter it: what lies there is trusted.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from vvmigrate.engine.state import Target
+from vvmigrate.errors import RefusedError, StateError
+from vvmigrate.files import Entry, Place, Tree
+
+STATE = ".vvmigrate"
+HOME, ROOT = "home", "root"
+
+
+def state_tree(tree: Tree, name: str = "", *, make: bool) -> Tree | None:
+    """Open the state directory below a directory.
+
+    Args:
+        tree: the tree that holds it.
+        name: the directory below the tree, empty for its top.
+        make: make it where it is missing.
+
+    Returns:
+        The directory, or None where it is missing, or where a reader may not enter it.
+
+    Raises:
+        StateError: it is not the caller's own, not 0700, or not a directory, and `make` says that it will be used.
+    """
+    place = tree / (f"{name}/{STATE}" if name else STATE)
+    info = place.stat()
+    if info is None:
+        if not make:
+            return None
+        with suppress(FileExistsError):
+            place.make_directory(0o700)
+        place.parent.fsync()
+        info = place.stat()
+    private = info is not None and stat.S_ISDIR(info.st_mode) and stat.S_IMODE(info.st_mode) == 0o700
+    if not private or info is None or info.st_uid != os.geteuid():
+        if not make:
+            return None
+        raise StateError(
+            f"state directory {place.path}: expected a directory of user {os.geteuid()} with mode 0700, "
+            f"found {describe(info)}",
+            hint=f"look who made it, then: chown {os.geteuid()} {place.path} && chmod 700 {place.path}",
+            path=place.path,
+        )
+    return place.subtree()
+
+
+def describe(info: os.stat_result | None) -> str:
+    """Kind, owner and mode in a few words."""
+    if info is None:
+        return "nothing"
+    return f"{stat.filemode(info.st_mode)} of user {info.st_uid}"
+
+
+class Host:
+    """Home, storage root, and their state directories.
+
+    `home_state` and `root_state` are None for a reader that may not enter them, and on a host that has none yet.
+    """
+
+    def __init__(self, home: Tree, root: Tree | None, root_path: Path, *, writing: bool) -> None:
+        """Open the state directories; a writer makes those that are missing."""
+        self.writing = writing
+        self._paths = {HOME: home.path, ROOT: root_path}
+        self._trees: dict[str, Tree | None] = {HOME: home, ROOT: root}
+        self._states: dict[str, Tree] = {}
+        for key in (HOME, ROOT):
+            tree = self._trees[key]
+            state = state_tree(tree, make=writing) if tree is not None else None
+            if state is not None:
+                self._states[key] = state
+
+    @classmethod
+    def open(cls, home: Path, root: Path, *, writing: bool) -> Self:
+        """Open both trees; a missing root is nothing to a reader.
+
+        Raises:
+            RefusedError: one of them cannot be opened.
+        """
+        trees: list[Tree | None] = []
+        for path in (home, root):
+            try:
+                trees.append(Tree.open(path))
+            except FileNotFoundError:
+                if writing or path == home:
+                    raise RefusedError(f"{path}: does not exist", path=str(path)) from None
+                trees.append(None)
+            except OSError as error:
+                raise RefusedError(f"{path}: cannot be opened: {error.strerror}", path=str(path)) from error
+        if trees[0] is None:
+            raise RefusedError(f"{home}: does not exist", path=str(home))
+        return cls(trees[0], trees[1], root, writing=writing)
+
+    def __enter__(self) -> Self:
+        """Close with the block."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close every descriptor."""
+        for tree in (*self._states.values(), *self._trees.values()):
+            if tree is not None:
+                tree.close()
+
+    # ---- trees and states ----------------------------------------------------------------------------------------
+
+    def tree(self, area: str) -> Tree | None:
+        """The tree of an area; None where the host has no storage root yet."""
+        return self._trees[area]
+
+    def place(self, target: Target) -> Place:
+        """Where a target is.
+
+        Raises:
+            StateError: the host has no storage root.
+        """
+        tree = self._trees[target.area]
+        if tree is None:
+            raise StateError("the storage root does not exist")
+        return tree / target.name
+
+    def path(self, target: Target) -> str:
+        """The absolute path of a target, for people; also where nothing stands yet."""
+        return os.path.join(self._paths[target.area], target.name)
+
+    def state(self, key: str) -> Tree | None:
+        """The state directory with this key, or None."""
+        if key not in self._states and ":" in key and self.writing:
+            area, _, name = key.partition(":")
+            tree = self._trees[area]
+            opened = state_tree(tree, name, make=True) if tree is not None else None
+            if opened is not None:
+                self._states[key] = opened
+        return self._states.get(key)
+
+    @property
+    def private(self) -> Tree:
+        """The storage root's state directory, which holds the journal, the key, the anchor.
+
+        Raises:
+            StateError: there is none.
+        """
+        state = self.state(ROOT)
+        if state is None:
+            raise StateError("the storage root has no state directory that this user may use")
+        return state
+
+    def states(self) -> list[tuple[str, Tree]]:
+        """Every state directory that is open."""
+        return sorted(self._states.items())
+
+    def state_key(self, target: Target) -> str:
+        """The key of the state directory on the same mount as the target, made where it is missing."""
+        above = self.place(target).parent
+        while above.name and above.stat() is None:
+            above = above.parent
+        mount = above.mount()
+        state = self.state(target.area)
+        if state is not None and (state / "").mount() == mount:
+            return target.area
+        while above.name and above.parent.mount() == mount:
+            above = above.parent
+        return f"{target.area}:{above.name}"
+
+    # ---- observing -----------------------------------------------------------------------------------------------
+
+    def entry(self, target: Target) -> Entry:
+        """What stands at a target; absent where there is no storage root."""
+        return self.place(target).entry() if self._trees[target.area] is not None else Entry()
+
+    def glance(self, target: Target) -> Entry:
+        """What stands at a target, without reading its content."""
+        return self.place(target).glance() if self._trees[target.area] is not None else Entry()
+
+    def read(self, target: Target) -> bytes:
+        """The content of the file at a target."""
+        return self.place(target).read()
+
+    def names(self, target: Target) -> list[str]:
+        """What the directory at a target holds."""
+        return self.place(target).names() if self._trees[target.area] is not None else []

@@ -1,0 +1,81 @@
+"""Refusing before the first write: room, permission, and a database that answers."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable
+
+from vvmigrate.engine.database import translate
+from vvmigrate.engine.host import ROOT, Host
+from vvmigrate.engine.session import Session
+from vvmigrate.engine.state import ADOPT, ATTRIBUTES, Change
+from vvmigrate.errors import RefusedError
+
+SPARE_BYTES = 4 << 20  # the database's growth and its rollback journal, sources, journal: measured 0.4 MB a release
+INODES_PER_CHANGE = 3  # the file, its copy for the way back, a directory
+
+
+def needs(host: Host, changes: Iterable[Change]) -> dict[str, int]:
+    """Bytes that staging will take, by area."""
+    total: dict[str, int] = defaultdict(int)
+    for change in changes:
+        total[change.target.area] += change.size_bytes
+    total[ROOT] += SPARE_BYTES
+    return {area: size for area, size in total.items() if host.tree(area) is not None}
+
+
+def disk(host: Host, changes: Iterable[Change]) -> dict[str, int]:
+    """Bytes needed, and free where most of them are needed."""
+    by_area = needs(host, list(changes))
+    if not by_area:
+        return {"needed_bytes": 0, "free_bytes": 0}
+    tree = host.tree(max(by_area, key=lambda area: by_area[area]))
+    return {"needed_bytes": sum(by_area.values()), "free_bytes": tree.free()[0] if tree is not None else 0}
+
+
+def check(session: Session, changes: Iterable[Change]) -> None:
+    """See that all pending steps can be done.
+
+    Raises:
+        RefusedError: no room, no permission, or a database that stays locked; with the figures.
+    """
+    changes = list(changes)
+    host = session.host
+    for area, needed in needs(host, changes).items():
+        tree = host.tree(area)
+        if tree is None:
+            continue
+        free, inodes = tree.free()
+        if free < needed:
+            raise RefusedError(
+                f"{tree.path}: the disk has no room: {needed:,} bytes needed, {free:,} free",
+                hint="vvmigrate prune, or make room",
+                path=str(tree.path),
+            )
+        if inodes < (wanted := INODES_PER_CHANGE * len(changes) + 16):
+            raise RefusedError(f"{tree.path}: {wanted} inodes needed, {inodes} free", path=str(tree.path))
+    for change in changes:
+        if change.action not in (ADOPT, ATTRIBUTES):
+            _check_writable(host, change)
+    _check_database(session)
+
+
+def _check_writable(host: Host, change: Change) -> None:
+    parent = host.place(change.target).parent
+    if parent.identity()[0] != "dir":
+        return  # an earlier change makes it
+    with parent.directory() as descriptor:
+        writable = os.access(f"/proc/self/fd/{descriptor}", os.W_OK | os.X_OK, effective_ids=True)
+    if not writable:
+        raise RefusedError(f"{parent.path}: may not be written by user {os.geteuid()}", path=parent.path)
+
+
+def _check_database(session: Session) -> None:
+    connection = session.ledger.connection
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+    except sqlite3.Error as error:
+        raise translate(error, session.database_path) from error

@@ -1,0 +1,109 @@
+"""Which folders may be a home or a storage root, and making the root where it is missing."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from vvmigrate.errors import RefusedError
+from vvmigrate.files import Owner, Place, Tree
+
+NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "fuse.sshfs", "afs", "glusterfs"})
+"""File systems on which SQLite's WAL cannot work, and on which our promise about power loss does not hold."""
+
+
+def _upwards(path: Path) -> Iterator[Path]:
+    yield path
+    yield from path.parents
+
+
+def check_trust(home: Path, inside: Iterable[Path]) -> None:
+    """Root runs only what nobody else could have written (as git's safe.directory).
+
+    Args:
+        home: the release folder; its parents are checked too.
+        inside: what is read and run from it.
+
+    Raises:
+        RefusedError: something belongs to another user or may be written by others, and the caller is root.
+    """
+    if os.geteuid() != 0:
+        return
+    for path in [*_upwards(home), *inside]:
+        info = os.lstat(path)
+        others = info.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not stat.S_ISLNK(info.st_mode)
+        if info.st_uid != 0 or (others and not info.st_mode & stat.S_ISVTX):
+            raise RefusedError(
+                f"{path}: root runs nothing from here: it is {stat.filemode(info.st_mode)} of user {info.st_uid}, "
+                "so others than root may have written it",
+                hint=f"chown root {path} && chmod go-w {path}",
+                path=str(path),
+            )
+
+
+def check_root(root: Path, home: Path) -> None:
+    """Refuse folders that cannot be a storage root.
+
+    Raises:
+        RefusedError: `/`, `$HOME`, the home, no directory, or below a folder that strangers may rearrange.
+    """
+    user_home = os.environ.get("HOME") or "~"
+    for unsafe, what in ((Path("/"), "the root of the file system"), (home, "the home"), (Path(user_home), "$HOME")):
+        if root == unsafe or os.path.realpath(unsafe) == str(root):
+            raise RefusedError(
+                f"storage root {str(root)!r} is {what}: expected a folder of its own",
+                hint="name one with --storage-root DIR or VIDEO_STORAGE_ROOT",
+                path=str(root),
+            )
+    for path in _upwards(root):
+        try:
+            info = os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        if not stat.S_ISDIR(info.st_mode):
+            raise RefusedError(f"storage root {str(root)!r}: {str(path)!r} is no directory", path=str(root))
+        strangers = info.st_uid not in (0, os.geteuid()) and info.st_mode & stat.S_IWOTH
+        open_to_all = info.st_mode & stat.S_IWOTH and not info.st_mode & stat.S_ISVTX
+        if path != root and (strangers or open_to_all):
+            raise RefusedError(
+                f"storage root {str(root)!r}: {str(path)!r} above it may be rearranged by others "
+                f"({stat.filemode(info.st_mode)} of user {info.st_uid})",
+                hint=f"chmod o-w {path}",
+                path=str(root),
+            )
+
+
+def make_root(root: Path, mode: int, owner: Owner | None) -> None:
+    """Make the storage root, with its parents, durably; leave it alone where it exists.
+
+    Raises:
+        RefusedError: it cannot be made.
+    """
+    above = next(path for path in _upwards(root) if path.exists())
+    try:
+        with Tree.open(above) as tree:
+            names = root.relative_to(above).parts
+            place = Place(tree, "")
+            for number, name in enumerate(names, 1):
+                place = place / name
+                last = number == len(names)
+                place.make_directory(mode if last else 0o755, owner if last else None)
+                place.parent.fsync()
+    except OSError as error:
+        raise RefusedError(
+            f"storage root {str(root)!r} cannot be made: {error.strerror}",
+            hint="make it by hand, or name another one with --storage-root DIR",
+            path=str(root),
+        ) from error
+
+
+def file_system(place: Place) -> str:
+    """The type of the file system that a directory is on, as mountinfo names it (proc(5))."""
+    _, mount = place.mount()
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
+        for line in lines:
+            if int(line.split(" ", 1)[0]) == mount:
+                return line.partition(" - ")[2].split(" ", 1)[0]
+    return "unknown"

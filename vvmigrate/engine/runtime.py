@@ -1,0 +1,165 @@
+"""Running a revision's code through Alembic, in a transaction that is ours.
+
+The same function serves a rehearsal in memory and the real step: what differs is the connection, and what happens
+when the version row has moved.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+from alembic.migration import MigrationContext
+from alembic.operations import MigrateOperation, Operations
+from alembic.runtime.migration import RevisionStep
+from sqlalchemy import Connection, create_engine, event
+from sqlalchemy.pool import StaticPool
+
+from vvmigrate import schema
+from vvmigrate.engine.guard import Guard
+from vvmigrate.engine.kept_rows import KeepingImpl
+from vvmigrate.errors import StepError
+
+
+class HostOperation(MigrateOperation):
+    """What a revision may ask of the host; the subclasses live in `vvmigrate.operations`."""
+
+    def rows(self, connection: Connection) -> None:
+        """Change rows of the database inside the step's transaction. Most operations have none to change."""
+
+
+class Stage:
+    """One run of one revision's code: collects what it asks for.
+
+    Attributes:
+        operations: the host operations asked for so far.
+        statements: the SQL that the revision's code ran.
+        expected: what the rehearsal collected; a real run must ask for the same.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, step_id: str, expected: tuple[HostOperation, ...] | None) -> None:
+        """Nothing collected yet."""
+        self.step_id = step_id
+        self.operations: list[HostOperation] = []
+        self.statements: list[str] = []
+        self.expected = expected
+        self.guard = Guard(connection)
+        self._connection = connection
+
+    def unguarded(self) -> AbstractContextManager[None]:
+        """Let the engine's own statements through."""
+        return self.guard.off_duty()
+
+    def run(self, statement: str, *arguments: str) -> list[tuple[Any, ...]]:
+        """Run a statement of the engine's in the step's transaction."""
+        return self._connection.execute(statement, arguments).fetchall()
+
+    def take(self, operation: HostOperation, connection: Connection) -> None:
+        """A revision asked for a host operation.
+
+        Raises:
+            StepError: it did not ask for this when it was rehearsed.
+        """
+        number = len(self.operations)
+        if self.expected is not None and (number >= len(self.expected) or self.expected[number] != operation):
+            raise StepError(f"the revision asks for {operation!r}, which it did not when it was rehearsed")
+        self.operations.append(operation)
+        proposed = operation if self.expected is None else self.expected[number]
+        proposed.rows(connection)
+
+
+@Operations.implementation_for(HostOperation)
+def _take(operations: Operations, operation: HostOperation) -> None:
+    stage: Stage = operations.migration_context.opts["vvmigrate"]
+    connection = operations.migration_context.connection
+    if connection is None:
+        raise StepError("host operations need a database connection")
+    stage.take(operation, connection)
+
+
+@contextmanager
+def _alembic_connection(raw: sqlite3.Connection, stage: Stage) -> Iterator[tuple[Connection, Callable[[], None]]]:
+    """The raw connection as SQLAlchemy's, beginning lazily until told to begin eagerly."""
+    eager = False
+
+    def begin_eagerly() -> None:
+        nonlocal eager
+        eager = True
+
+    engine = create_engine("sqlite://", creator=lambda: raw, poolclass=StaticPool)
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if eager else "BEGIN")
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def _capture(_c: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        stage.statements.append(statement)
+
+    with engine.connect() as connection:
+        yield connection, begin_eagerly
+
+
+def run(
+    raw: sqlite3.Connection,
+    step: RevisionStep,
+    stage: Stage,
+    *,
+    begun: Callable[[], None] = lambda: None,
+    applied: Callable[[], None] = lambda: None,
+) -> None:
+    """Run one revision's upgrade or downgrade: BEGIN IMMEDIATE, its code, the version row, COMMIT.
+
+    Args:
+        begun: called inside the transaction, before the revision's code.
+        applied: called inside the transaction, after the version row has moved and before COMMIT.
+
+    Raises:
+        StepError: the revision tried what it may not.
+        Exception: whatever the revision's code raises; the transaction is rolled back.
+    """
+    code = step.migration_fn
+
+    def guarded(**kw: Any) -> None:
+        begun()
+        stage.statements.clear()
+        with stage.guard.on_duty():
+            code(**kw)
+        if stage.expected is not None and len(stage.operations) != len(stage.expected):
+            raise StepError("the revision asked for less than when it was rehearsed")
+        impl.return_columns()
+
+    with _alembic_connection(raw, stage) as (connection, begin_eagerly):
+
+        def steps(_heads: Any, _context: Any) -> list[RevisionStep]:
+            connection.rollback()  # Alembic's look at the version row was a transaction of its own
+            begin_eagerly()
+            return [step]
+
+        context = MigrationContext.configure(
+            connection=connection,
+            opts={
+                "fn": steps,
+                "version_table": schema.VERSION_TABLE,
+                "transactional_ddl": True,
+                "transaction_per_migration": True,
+                "on_version_apply": (lambda **_: applied(),),
+                "vvmigrate": stage,
+            },
+        )
+        impl = KeepingImpl(context.dialect, connection, False, True, None, context.opts)  # noqa: FBT003 - Alembic's order
+        context.impl = impl
+        step.migration_fn = guarded
+        try:
+            with Operations.context(context):
+                context.run_migrations()
+        except sqlite3.Error:
+            raise
+        except Exception as error:
+            if stage.guard.refused and "not authorized" in str(error):
+                raise StepError(f"the revision may not do this: {stage.guard.refused}") from error
+            raise
+        finally:
+            step.migration_fn = code

@@ -1,0 +1,187 @@
+"""Revisions: read once, checked, and run from the very bytes that were read.
+
+No bytecode cache is consulted and nothing is imported by path: a forged `__pycache__` beside a revision is never seen.
+A revision that the host has applied is run from the source that was recorded when it was, not from the package's file.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from alembic.runtime.migration import RevisionStep
+from alembic.script import Script, ScriptDirectory
+from alembic.script.revision import RevisionError as AlembicRevisionError
+from alembic.util import CommandError
+
+from vvmigrate.errors import RevisionError, UsageError
+from vvmigrate.files import Place
+
+FOLDER = "migrations/versions"
+_FILE = re.compile(r"(?!\.\#)[^_].*\.py\Z|_(?!_init__\.py\Z).*\.py\Z")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One revision's bytes."""
+
+    revision: str
+    path: str
+    data: bytes
+
+    @property
+    def sha256(self) -> str:
+        """Of the bytes, in hex."""
+        return hashlib.sha256(self.data).hexdigest()
+
+
+def read_package(home: Place) -> list[Source]:
+    """The revisions of the installed release, in the order of their file names.
+
+    Args:
+        home: the release folder.
+
+    Raises:
+        RevisionError: unreadable, not Python, without a revision id, or two with the same.
+    """
+    folder = home / FOLDER
+    sources: dict[str, Source] = {}
+    for name in folder.names():
+        if not _FILE.match(name):
+            continue
+        place = folder / name
+        try:
+            source = parse(place.read(), place.path)
+        except OSError as error:
+            raise RevisionError(f"{place.path}: cannot be read: {error.strerror}", path=place.path) from error
+        if source.revision in sources:
+            raise RevisionError(
+                f"two revisions have the number {source.revision}: {sources[source.revision].path} and {source.path}",
+                hint="give one of them the next free number",
+                path=source.path,
+            )
+        sources[source.revision] = source
+    return list(sources.values())
+
+
+def parse(data: bytes, path: str) -> Source:
+    """Find a revision's id without running it.
+
+    Raises:
+        RevisionError: not Python, or no `revision = "..."`.
+    """
+    try:
+        tree = ast.parse(data, path)
+    except (SyntaxError, ValueError) as error:
+        raise RevisionError(f"{path}: is not Python: {error}", path=path) from error
+    for node in tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        named = any(isinstance(target, ast.Name) and target.id == "revision" for target in targets)
+        value = getattr(node, "value", None)
+        if named and isinstance(value, ast.Constant) and isinstance(value.value, str):
+            return Source(value.value, path, data)
+    raise RevisionError(f'{path}: expected a line like revision = "0007", found none', path=path)
+
+
+def _module(source: Source) -> ModuleType:
+    module = ModuleType(f"vvmigrate_revision_{source.revision}")
+    module.__file__ = source.path
+    try:
+        exec(compile(source.data, source.path, "exec"), vars(module))  # noqa: S102 - the bytes that were checked
+    except Exception as error:
+        raise RevisionError(
+            f"{source.path}: does not import: {type(error).__name__}: {error}",
+            hint="mend the revision; nothing was changed",
+            path=source.path,
+        ) from error
+    for name in ("upgrade", "downgrade"):
+        if not callable(getattr(module, name, None)):
+            raise RevisionError(f"{source.path}: has no {name}(): every revision needs a way there and a way back", path=source.path)
+    if not hasattr(module, "down_revision"):
+        raise RevisionError(f"{source.path}: does not say which revision it follows (down_revision)", path=source.path)
+    return module
+
+
+class Scripts(ScriptDirectory):
+    """Alembic's script directory, over bytes instead of files.
+
+    Args:
+        folder: the migrations folder, for Alembic's messages.
+        package: the installed release's revisions.
+        recorded: sources of what the host has applied, by revision; they take the package's place.
+    """
+
+    def __init__(self, folder: str, package: Iterable[Source], recorded: Mapping[str, Source]) -> None:
+        """Nothing is run before a revision is asked for."""
+        super().__init__(folder)
+        self.package = {source.revision: source for source in package}
+        self.sources = self.package | dict(recorded)
+        self._modules: dict[str, ModuleType] = {}
+
+    def _load_revisions(self) -> Iterator[Script]:
+        for source in self.sources.values():
+            yield Script(_module(source), source.revision, source.path)
+
+    def check_line(self) -> None:
+        """The revisions must form one line.
+
+        Raises:
+            RevisionError: two heads, or one that follows nothing.
+        """
+        try:
+            heads = self.revision_map.heads
+        except (AlembicRevisionError, CommandError, KeyError) as error:
+            raise RevisionError(f"{self.dir}: the revisions do not form a line: {error}", path=str(self.dir)) from error
+        if len(heads) > 1:
+            raise RevisionError(
+                f"{self.dir}: expected one last revision, found {len(heads)}: {', '.join(sorted(heads))}",
+                hint="let one of them follow the other (down_revision)",
+                path=str(self.dir),
+            )
+
+    def package_head(self) -> str:
+        """The last revision of the installed release; empty where it has none."""
+        follows = {self.script(revision).down_revision for revision in self.package}
+        ends = [revision for revision in self.package if revision not in follows]
+        return ends[-1] if ends else ""
+
+    def script(self, revision: str) -> Script:
+        """One revision, by its full id or a unique prefix, `head`, or relative.
+
+        Raises:
+            UsageError: there is none.
+        """
+        try:
+            found = self.get_revision(revision)
+        except CommandError as error:
+            raise UsageError(str(error), hint="vvmigrate history; vvmigrate heads") from error
+        if found is None:
+            raise UsageError(f"no revision {revision!r}", hint="vvmigrate heads")
+        return found
+
+    def upgrades(self, target: str, current: str) -> list[RevisionStep]:
+        """The steps from the current revision up to a target, oldest first.
+
+        Raises:
+            UsageError: the target does not exist or does not lie ahead.
+        """
+        return self._steps(self._upgrade_revs, target, current)
+
+    def downgrades(self, target: str, current: str) -> list[RevisionStep]:
+        """The steps from the current revision back to a target, newest first.
+
+        Raises:
+            UsageError: the target does not exist or does not lie behind.
+        """
+        return self._steps(self._downgrade_revs, target, current)
+
+    def _steps(self, resolve: Any, target: str, current: str) -> list[RevisionStep]:
+        try:
+            return list(resolve(target, current or None))
+        except (CommandError, AlembicRevisionError) as error:
+            raise UsageError(f"revision {target!r}: {error}", hint="vvmigrate heads") from error

@@ -1,0 +1,310 @@
+"""Opening a host: locks, binding, state directories, database, and the run that everything is recorded under."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import socket
+import sqlite3
+import uuid
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+from vvmigrate import __version__
+from vvmigrate.engine import binding as bindings
+from vvmigrate.engine import database, lock, roots, vault
+from vvmigrate.engine.effects import Merger
+from vvmigrate.engine.host import HOME, ROOT, Host, state_tree
+from vvmigrate.engine.ledger import Head, Ledger
+from vvmigrate.engine.state import Target
+from vvmigrate.errors import RefusedError, StateError
+from vvmigrate.files import Owner, Tree
+
+RUN = "run"
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601 with Z."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def who_runs(command: str, arguments: list[str]) -> dict[str, Any]:
+    """Who, where, with what: the facts that every row of the history carries.
+
+    Args:
+        arguments: as they are to be recorded, secrets masked.
+    """
+    uid = os.geteuid()
+    try:
+        user = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        user = str(uid)
+    boot_id = ""
+    with suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        boot_id = file.read().strip()
+    return {
+        "run_id": uuid.uuid4().hex,
+        "command": command,
+        "arguments": json.dumps(arguments),
+        "user": user,
+        "sudo_user": os.environ.get("SUDO_USER", ""),
+        "host": socket.gethostname(),
+        "boot_id": boot_id,
+        "tool_version": __version__,
+        "started_at": now(),
+    }
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What is needed to open a host.
+
+    Attributes:
+        home: the release folder, absolute, links resolved.
+        requested_root: the storage root that somebody named, or None.
+        default_root: the one to take where nobody did and nothing is bound.
+        owner: of what is made; None where this user cannot give things away.
+        lock_timeout_s: how long to wait for another vvmigrate.
+        database_timeout_s: how long to wait for the orchestrator.
+    """
+
+    home: Path
+    requested_root: Path | None
+    default_root: Path
+    variant: str = ""
+    owner: Owner | None = None
+    directory_mode: int = 0o775
+    lock_timeout_s: float = 0
+    database_timeout_s: float = 10
+
+
+@dataclass
+class Session:
+    """A host that is open for writing, or for reading.
+
+    `connection` is None for a reader on a host that has no database yet.
+    """
+
+    host: Host
+    opening: Opening
+    run: dict[str, Any]
+    ledger_id: str
+    connection: sqlite3.Connection | None
+    key: bytes | None
+    bound: bindings.Binding | None = None
+    mergers: Mapping[str, Merger] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    _stack: ExitStack = field(default_factory=ExitStack)
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger.
+
+        Raises:
+            StateError: the host has no database.
+        """
+        if self.connection is None:
+            raise StateError("this host has no database yet", hint="vvmigrate upgrade head")
+        return Ledger(self.connection, self.key)
+
+    @property
+    def database_path(self) -> str:
+        """Where the database is."""
+        return self.host.place(DATABASE).path
+
+    def reconnect(self) -> None:
+        """Open the database anew: after a failing COMMIT the old connection must not be used."""
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None
+        self.connection = database.connect(
+            self.host.place(DATABASE), timeout_s=self.opening.database_timeout_s, writing=True
+        )
+
+    def note_run(self, step: Mapping[str, Any] | None) -> None:
+        """Write the run file: whoever comes after a kill finds what was being done."""
+        (self.host.private / RUN).replace(json.dumps({"run": self.run, "step": dict(step) if step else None}).encode())
+
+    def __enter__(self) -> Self:
+        """Close with the block."""
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Close database, descriptors and locks."""
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None
+        self._stack.close()
+
+
+DATABASE = Target(ROOT, database.NAME)
+
+
+def open_writer(opening: Opening, run: dict[str, Any], mergers: Mapping[str, Merger]) -> Session:
+    """Lock, bind and open a host for changing it; make what every host has before its first step.
+
+    Raises:
+        LockedError: another vvmigrate works here.
+        RefusedError: the home or the storage root may not be used.
+        StateError: what is there is not ours to judge.
+    """
+    with ExitStack() as stack:
+        home = stack.enter_context(_open_home(opening.home))
+        home_state = state_tree(home, make=True)
+        if home_state is None:
+            raise StateError(f"{home.path}: no state directory")
+        stack.callback(home_state.close)
+        stack.enter_context(lock.acquire(home_state, _signature(run), opening.lock_timeout_s))
+        bound = bindings.read(home_state)
+        if why := bindings.check_request(bound, opening.requested_root):
+            raise RefusedError(why, hint="to move it on purpose: vvmigrate adopt --storage-root DIR")
+        root = Path(bound.storage_root) if bound else (opening.requested_root or opening.default_root)
+        roots.check_root(root, opening.home)
+        if bound is None:
+            bound = _first_binding(home_state, root, opening)
+        if not bound.complete:
+            roots.make_root(root, opening.directory_mode, opening.owner)
+        host = stack.enter_context(_open_host(opening.home, root, bound))
+        stack.enter_context(_lock_root(host, run, opening.lock_timeout_s))
+        for _, state in host.states():
+            _make_folders(state)
+        vault.prepare(host.private, bound.ledger_id)
+        session = Session(host, opening, run, bound.ledger_id, None, None, bound, mergers)
+        _open_database(session, bound)
+        session.bound = bindings.settled(bound, opening.variant)
+        if session.bound != bound:
+            bindings.write(home_state, session.bound)
+        session._stack = stack.pop_all()  # noqa: SLF001 - handed over whole: nothing closes before the session does
+        return session
+
+
+def _signature(run: Mapping[str, Any]) -> dict[str, Any]:
+    return {"pid": os.getpid(), **{name: run[name] for name in ("command", "user", "started_at")}}
+
+
+def _open_home(path: Path) -> Tree:
+    try:
+        return Tree.open(path)
+    except OSError as error:
+        raise RefusedError(f"home {path}: cannot be opened: {error.strerror}", path=str(path)) from error
+
+
+def _make_folders(state: Tree) -> None:
+    for name in ("staging", "undo"):
+        if (state / name).stat() is None:
+            (state / name).make_directory(0o700)
+            state.fsync()
+
+
+def _first_binding(home_state: Tree, root: Path, opening: Opening) -> bindings.Binding:
+    """Bind a home for the first time; a root that knows another home is not taken over in silence."""
+    if root.is_dir():
+        with Tree.open(root) as tree:
+            state = state_tree(tree, make=False)
+            try:
+                if found := vault.ledger_id(state):
+                    bindings.check_same_ledger(bindings.Binding(str(root), "none in this home"), found)
+            finally:
+                if state is not None:
+                    state.close()
+    bound = bindings.fresh(root, opening.variant)
+    bindings.write(home_state, bound)
+    return bound
+
+
+def _open_host(home: Path, root: Path, bound: bindings.Binding) -> Host:
+    if bound.complete:
+        with Host.open(home, root, writing=False) as look:  # nothing is built on an empty mount point
+            bindings.check_same_ledger(bound, vault.ledger_id(look.state(ROOT)))
+    return Host.open(home, root, writing=True)
+
+
+def _lock_root(host: Host, run: Mapping[str, Any], timeout_s: float) -> BinaryIO:
+    return lock.acquire(host.private, _signature(run), timeout_s)
+
+
+def _open_database(session: Session, bound: bindings.Binding) -> None:
+    """Open the database, make it on the first day, and see that it is the one that this host had."""
+    host, opening, state = session.host, session.opening, session.host.private
+    place = host.place(DATABASE)
+    folder = place.parent
+    if folder.stat() is None:
+        folder.make_directory(opening.directory_mode, opening.owner)
+        folder.parent.fsync()
+    _check_file_system(session)
+    first = not bound.complete and vault.anchor(state) == Head()
+    info = place.stat()
+    if first and (info is None or (place.identity()[0] == "file" and info.st_size == 0)):
+        database.create(state, place, bound.ledger_id, opening.owner)
+    elif info is None or info.st_size == 0:
+        raise StateError(
+            f"{place.path}: the database is {'missing' if info is None else 'empty'}, although this host had one",
+            hint="put it back; or, if it is lost: vvmigrate adopt --reconcile",
+            path=place.path,
+        )
+    session.reconnect()
+    ledger = session.ledger
+    with database.translated(place):
+        if not ledger.installed():
+            if not first:
+                raise StateError(f"{place.path}: holds no ledger, although this host has one", path=place.path)
+            database.install_tables(ledger.connection, bound.ledger_id)
+        if (found := ledger.ledger_id()) != bound.ledger_id:
+            raise StateError(
+                f"{place.path}: expected ledger {bound.ledger_id}, found {found}: another host's database",
+                hint="put the right database back; or: vvmigrate adopt --reconcile",
+                path=place.path,
+            )
+        database.check_tables(ledger.connection, place.path)
+        session.key = vault.check_key(state, ledger)
+        vault.check_anchor(state, session.ledger, place.path)
+        session.ledger.check()
+
+
+def _check_file_system(session: Session) -> None:
+    folder = session.host.place(DATABASE).parent
+    kind = roots.file_system(folder)
+    if kind not in roots.NETWORK:
+        return
+    if (folder / (os.path.basename(database.NAME) + "-wal")).stat() is not None:
+        raise RefusedError(f"{folder.path}: a database in WAL mode does not work on a network file system ({kind})")
+    session.warnings.append(f"{folder.path} is on a network file system ({kind}): no promise about power loss there")
+
+
+def open_reader(opening: Opening, run: dict[str, Any]) -> Session:
+    """Open a host for looking: no lock, no recovery, nothing made.
+
+    Raises:
+        RefusedError: the home does not exist.
+        StateError: the database is damaged.
+    """
+    with ExitStack() as stack:
+        home = stack.enter_context(_open_home(opening.home))
+        home_state = state_tree(home, make=False)
+        bound = bindings.read(home_state)
+        if home_state is not None:
+            home_state.close()
+        root = Path(bound.storage_root) if bound else (opening.requested_root or opening.default_root)
+        host = stack.enter_context(Host.open(opening.home, root, writing=False))
+        state = host.state(ROOT)
+        session = Session(host, opening, run, bound.ledger_id if bound else "", None, vault.key(state), bound)
+        if why := bindings.check_request(bound, opening.requested_root):
+            session.warnings.append(why)
+        if host.tree(ROOT) is not None and (info := host.place(DATABASE).stat()) is not None and info.st_size:
+            place = host.place(DATABASE)
+            session.connection = database.connect(place, timeout_s=opening.database_timeout_s, writing=False)
+            stack.callback(session.connection.close)
+            with database.translated(place):
+                if not session.ledger.installed():
+                    session.connection.close()
+                    session.connection = None
+        session._stack = stack.pop_all()  # noqa: SLF001 - as above
+        return session
+
+
+__all__ = ["DATABASE", "HOME", "ROOT", "Opening", "Session", "now", "open_reader", "open_writer", "who_runs"]

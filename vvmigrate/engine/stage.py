@@ -1,0 +1,115 @@
+"""Staging: every change becomes an effect whose AFTER lies durable in a slot, out of sight."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+
+from vvmigrate.engine.effects import Effect
+from vvmigrate.engine.host import Host
+from vvmigrate.engine.state import ADOPT, ATTRIBUTES, MAKE_DIRECTORY, Change
+from vvmigrate.files import Owner, Place, Tree
+
+
+def _given(owner: Owner) -> Owner | None:
+    """Only root gives things away."""
+    return owner if os.geteuid() == 0 else None
+
+
+def stage(host: Host, step_id: str, changes: Iterable[Change]) -> tuple[Effect, ...]:
+    """Put the AFTER of every change into its slot.
+
+    Args:
+        step_id: names the staging folder.
+
+    Returns:
+        The effects, in the order of the changes, with AFTER as it really came out.
+
+    Raises:
+        OSError: the disk refused.
+        VvmigrateError: whatever a change's `fill` raises.
+    """
+    effects = []
+    opened: dict[str, Tree] = {}
+    for number, change in enumerate(changes):
+        effects.append(_stage_one(host, step_id, number, change, opened))
+    for state in opened.values():
+        (state / f"staging/{step_id}").fsync()
+        (state / "staging").fsync()
+    return tuple(effects)
+
+
+def _stage_one(host: Host, step_id: str, number: int, change: Change, opened: dict[str, Tree]) -> Effect:
+    effect = Effect(
+        change.action,
+        change.target,
+        change.before,
+        change.after,
+        merge=change.merge,
+        secret=change.secret,
+        lasting=change.lasting,
+        detail=change.detail,
+        note=dict(change.note),
+    )
+    if change.action in (ADOPT, ATTRIBUTES):
+        return effect
+    store = host.state_key(change.target)
+    slot = change.source or f"staging/{step_id}/{number}"
+    effect = Effect(**{**vars(effect), "store": store, "slot": slot})
+    if store not in opened:
+        opened[store] = _folder(host, store, step_id)
+    place = opened[store] / slot
+    if not change.after.exists or change.source:
+        return effect
+    _fill(change, place)
+    if change.merge:
+        Place(place.tree, place.name + ".after").write(place.read())
+    return Effect(**{**vars(effect), "after": place.entry()})
+
+
+def _folder(host: Host, store: str, step_id: str) -> Tree:
+    state = host.state(store)
+    if state is None:
+        raise FileNotFoundError(f"no state directory for {store}")
+    for name in ("staging", "undo"):
+        with suppress(FileExistsError):
+            (state / name).make_directory(0o700)
+    (state / f"staging/{step_id}").make_directory(0o700)
+    return state
+
+
+def _fill(change: Change, place: Place) -> None:
+    after = change.after
+    if change.fill is not None:
+        change.fill(place)
+    elif change.action == MAKE_DIRECTORY:
+        place.make_directory(after.mode, _given(after.owner))
+    elif after.kind == "link":
+        place.make_link(after.target, _given(after.owner))
+    else:
+        place.write(change.content or b"", after.mode, _given(after.owner))
+
+
+def settle_images(host: Host, step_id: str) -> None:
+    """The step is committed: its before-images move from staging to `undo/`, in one rename a state directory."""
+    for _, state in host.states():
+        staged = state / f"staging/{step_id}"
+        if staged.stat() is None:
+            continue
+        if staged.names():
+            staged.move(state / f"undo/{step_id}")
+            (state / "undo").fsync()
+        else:
+            staged.remove_directory()
+        (state / "staging").fsync()
+
+
+def sweep(host: Host) -> None:
+    """Empty every staging folder: nothing there is anybody's. Only where no journal waits."""
+    for _, state in host.states():
+        staging = state / "staging"
+        for name in staging.names():
+            (staging / name).remove_tree()
+        if staging.stat() is not None:
+            staging.fsync()

@@ -1,0 +1,184 @@
+"""The values that a step is decided with: targets, changes, proposals. Nothing here touches the host."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from vvmigrate.files import Entry, Owner, Place
+
+ADOPT = "adopt"
+ATTRIBUTES = "set attributes"
+MAKE_DIRECTORY = "make directory"
+PLACE_FILE = "place file"
+PLACE_TREE = "place tree"
+REMOVE_DIRECTORY = "remove directory"
+REMOVE_FILE = "remove file"
+SWITCH_LINK = "switch link"
+
+
+@dataclass(frozen=True, order=True)
+class Target:
+    """A path that a step may change: a name relative to the home or to the storage root."""
+
+    area: str
+    name: str
+
+    def __truediv__(self, name: str) -> Target:
+        """A path further below."""
+        return Target(self.area, f"{self.name}/{name}" if self.name else name)
+
+    def __str__(self) -> str:
+        """The name alone, as reports show it."""
+        return self.name
+
+
+@dataclass(frozen=True)
+class Change:
+    """One visible change that is wanted: the step stages it, then it is an effect.
+
+    Attributes:
+        action: one of the constants of this module.
+        before: what stands there now (or is predicted to).
+        after: what is to stand there; the digest is empty where it is known only after staging.
+        content: AFTER's bytes, where they are few and known.
+        fill: puts AFTER, durable, at the place it is given, where `content` does not say it.
+        detail: for people: why, or what exactly.
+        merge: name of the merger that takes the file back key by key; empty for whole files.
+        secret: contents hold secrets: the ledger keeps a keyed digest only.
+        lasting: not taken back by a downgrade (generations in a store).
+        source: name in the state directory where AFTER stands already, and is moved from instead of being staged.
+        note: plain values that the way back needs; no secrets.
+        diff: unified diff for people, secrets masked.
+        size_bytes: what staging it will take on disk.
+    """
+
+    action: str
+    target: Target
+    before: Entry
+    after: Entry
+    content: bytes | None = None
+    fill: Callable[[Place], None] | None = None
+    detail: str = ""
+    merge: str = ""
+    secret: bool = False
+    lasting: bool = False
+    source: str = ""
+    note: Mapping[str, Any] = field(default_factory=dict)
+    diff: str = ""
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Download:
+    """An artefact that a step must fetch."""
+
+    url: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Something that stays as it is because it is not, or no longer, ours."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What one operation wants changed, and what it has to say."""
+
+    changes: tuple[Change, ...] = ()
+    kept: tuple[Kept, ...] = ()
+    skipped: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    downloads: tuple[Download, ...] = ()
+    degraded: str = ""
+    superseded: bool = False
+    required_missing: tuple[str, ...] = ()
+    affects: frozenset[str] = frozenset()
+
+    def __add__(self, other: Proposal) -> Proposal:
+        """Both, one after the other."""
+        return Proposal(
+            self.changes + other.changes,
+            self.kept + other.kept,
+            self.skipped + other.skipped,
+            self.warnings + other.warnings,
+            self.downloads + other.downloads,
+            "; ".join(text for text in (self.degraded, other.degraded) if text),
+            self.superseded or other.superseded,
+            self.required_missing + other.required_missing,
+            self.affects | other.affects,
+        )
+
+
+class Observer(Protocol):
+    """Whoever can say what stands at a path: the host, or the host with predicted changes over it."""
+
+    def entry(self, target: Target) -> Entry:
+        """What stands there."""
+
+    def read(self, target: Target) -> bytes:
+        """The content of the file there."""
+
+    def names(self, target: Target) -> list[str]:
+        """What the directory there holds."""
+
+
+class Overlay:
+    """What will be on the host once the changes proposed so far have happened."""
+
+    def __init__(self, below: Observer) -> None:
+        """See `below` where nothing was predicted."""
+        self._below = below
+        self._entries: dict[Target, Entry] = {}
+        self._contents: dict[Target, bytes] = {}
+
+    def predict(self, change: Change) -> None:
+        """Take a proposed change as having happened."""
+        self._entries[change.target] = change.after
+        self._contents.pop(change.target, None)
+        if change.content is not None:
+            self._contents[change.target] = change.content
+
+    def entry(self, target: Target) -> Entry:
+        """What stands there, or will."""
+        return self._entries[target] if target in self._entries else self._below.entry(target)
+
+    def read(self, target: Target) -> bytes:
+        """The content that the file there has, or will have."""
+        return self._contents[target] if target in self._contents else self._below.read(target)
+
+    def names(self, target: Target) -> list[str]:
+        """What the directory there holds, or will hold."""
+        names = set(self._below.names(target))
+        for other, entry in self._entries.items():
+            parent, _, name = other.name.rpartition("/")
+            if other.area == target.area and parent == target.name:
+                (names.add if entry.exists else names.discard)(name)
+        return sorted(names)
+
+
+def digest(revision: str, entries: Mapping[Target, Entry], keys: Mapping[Target, tuple[str, ...]], app: Owner | None) -> str:
+    """A short hash of a state: two hosts in the same state have the same one.
+
+    Args:
+        entries: what stands at each managed path.
+        keys: for files of keys and values, the names of the managed keys: their content does not count.
+        app: the application's user; owners count by role, not by number.
+
+    Returns:
+        16 hex digits.
+    """
+    lines = [revision]
+    for target in sorted(entries):
+        entry = entries[target]
+        role = "app" if app is not None and entry.owner == app else "root" if entry.uid == 0 else "other"
+        content = ",".join(sorted(keys[target])) if target in keys else entry.digest or entry.target
+        lines.append(f"{target.area} {target.name!r} {entry.kind} {entry.mode:o} {role} {content}")
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:16]

@@ -1,0 +1,306 @@
+"""One step: the one function for upgrade, downgrade, repair, `--update-env` and the retry of a degraded step.
+
+observe and diff → stage → seal → publish → commit; whatever goes wrong is undone and recorded.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from alembic.runtime.migration import RevisionStep
+
+from vvmigrate.engine import database, recovery, runtime, stage, state, vault
+from vvmigrate.engine import effects as fx
+from vvmigrate.engine.effects import Effect
+from vvmigrate.engine.journal import Journal
+from vvmigrate.engine.session import Session, now
+from vvmigrate.engine.signals import Ended, put_off
+from vvmigrate.engine.state import Change, Kept, Proposal
+from vvmigrate.errors import RefusedError, StateError, StepError, VvmigrateError
+
+Proposer = Callable[[], tuple[Proposal, tuple[runtime.HostOperation, ...]]]
+"""Looks at the host and says what the step wants changed, and which operations its code is expected to ask for."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What is to be tried.
+
+    Attributes:
+        direction: `up`, `down` or `repair`.
+        version_after: the revision that the database is at afterwards; empty for base.
+        source: the revision's bytes, recorded with the step.
+        code: the revision's own code; None where only host operations are done again.
+        propose: see `Proposer`.
+        holds: rows for `vv_hold`, written with the step.
+    """
+
+    revision: str
+    title: str
+    direction: str
+    version_after: str
+    source: bytes
+    propose: Proposer
+    code: RevisionStep | None = None
+    holds: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass
+class Outcome:
+    """What became of an attempt; what reports are made of."""
+
+    revision: str
+    title: str
+    direction: str
+    result: str = ""
+    duration_s: float = 0.0
+    changes: tuple[Effect, ...] = ()
+    proposal: Proposal = field(default_factory=Proposal)
+    kept: tuple[Kept, ...] = ()
+    error: VvmigrateError | None = None
+    ended: Ended | None = None
+
+
+def perform(session: Session, attempt: Attempt) -> Outcome:
+    """Do one step, wholly or not at all.
+
+    Returns:
+        The outcome; a failure that was undone is one too (`result` is `failed`).
+
+    Raises:
+        StateError: it failed and could not be undone; the journal waits for `recover`.
+    """
+    return _Step(session, attempt).perform()
+
+
+class _Step:
+    """One attempt under way."""
+
+    def __init__(self, session: Session, attempt: Attempt) -> None:
+        self.session, self.attempt = session, attempt
+        self.step_id = uuid.uuid4().hex
+        self.outcome = Outcome(attempt.revision, attempt.title, attempt.direction)
+        self.journal: Journal | None = None
+        self.started = time.monotonic()
+        run = session.run
+        self.row: dict[str, Any] = {
+            "step_id": self.step_id,
+            "revision": attempt.revision,
+            "title": attempt.title,
+            "direction": attempt.direction,
+            "started_at": now(),
+            "script_sha256": "",
+            "digest_before": recorded_digest(session),
+            **{name: run[name] for name in ("run_id", "user", "host", "tool_version")},
+        }
+
+    def perform(self) -> Outcome:
+        """See `perform`."""
+        try:
+            self.row["script_sha256"] = vault.keep_source(self.session.host.private, self.attempt.source)
+            self.session.note_run(self.row)
+            self.outcome.proposal, operations = self.attempt.propose()
+            if self._has_nothing_to_say():
+                return self.outcome
+            self._seal(stage.stage(self.session.host, self.step_id, self.outcome.proposal.changes))
+            self._commit(operations)
+        except BaseException as error:  # noqa: BLE001 - a signal is undone like any other failure
+            self._fail(error)
+        return self.outcome
+
+    def _has_nothing_to_say(self) -> bool:
+        """A retry that would change nothing and resolve nothing leaves no trace."""
+        proposal = self.outcome.proposal
+        if self.attempt.code is not None or proposal.degraded == "" or proposal.changes:
+            return False
+        self.outcome.result = "degraded"
+        return True
+
+    def _seal(self, effects: tuple[Effect, ...]) -> None:
+        session, ledger = self.session, self.session.ledger
+        self.journal = Journal(
+            session.ledger_id,
+            session.run["run_id"],
+            self.step_id,
+            ledger.head().hash,
+            ledger.version(),
+            self.attempt.version_after,
+            {**self.row, "duration_s": round(time.monotonic() - self.started, 3)},
+            effects,
+        )
+        self.journal.seal(session.host.private)
+
+    # ---- the transaction -----------------------------------------------------------------------------------------
+
+    def _commit(self, operations: tuple[runtime.HostOperation, ...]) -> None:
+        raw = self.session.ledger.connection
+        try:
+            if self.attempt.code is not None:
+                play = runtime.Stage(raw, self.step_id, operations)
+                runtime.run(raw, self.attempt.code, play, begun=self._check, applied=self._publish)
+            else:
+                raw.execute("BEGIN IMMEDIATE")
+                self._check()
+                self._publish()
+                raw.execute("COMMIT")
+            recovery.finish(self.session, self.step_id)
+        finally:
+            self._resume_signals()
+
+    def _check(self) -> None:
+        """Inside the transaction: the database is still the one that the journal was sealed for."""
+        journal, ledger = self._sealed(), self.session.ledger
+        if ledger.version() != journal.version_before or ledger.head().hash != journal.head:
+            raise StateError("the history moved while the step was being staged")
+        database.check_tables(ledger.connection, self.session.database_path)
+
+    def _publish(self) -> None:
+        """Inside the transaction, last: make every effect visible, write the rows. From here signals wait."""
+        self._put_off = put_off()
+        self._put_off.__enter__()
+        ledger, journal = self.session.ledger, self._sealed()
+        if self.attempt.version_after != (version := ledger.version()):
+            raise StateError(f"expected the version row at {self.attempt.version_after or 'base'}, found {version or 'base'}")
+        self._check_foreign_keys()
+        database.check_tables(ledger.connection, self.session.database_path)
+        for effect in journal.effects:
+            fx.apply(effect, self.session.host)
+        recovery.fsync_all(self.session.host, journal.effects)
+        self.outcome.result = self._result()
+        self.outcome.changes = journal.effects
+        self.outcome.kept = self.outcome.proposal.kept
+        self.outcome.duration_s = round(time.monotonic() - self.started, 3)
+        settled = [effect.settled() for effect in journal.effects]
+        row = {
+            **self.row,
+            "result": self.outcome.result,
+            "finished_at": now(),
+            "duration_s": self.outcome.duration_s,
+            "version_before": journal.version_before,
+            "version_after": self.attempt.version_after,
+            "digest_after": recorded_digest(self.session, self.attempt, settled),
+            "notes": json.dumps(_notes(self.outcome.proposal)),
+            "error": self.outcome.proposal.degraded or None,
+        }
+        ledger.append_step(row, settled)
+        for hold in self.attempt.holds:
+            ledger.append("vv_hold", {**hold, "run_id": self.row["run_id"], "user": self.row["user"], "at": now()})
+
+    def _sealed(self) -> Journal:
+        if self.journal is None:
+            raise StateError("a step was about to be published before its journal was sealed")
+        return self.journal
+
+    def _check_foreign_keys(self) -> None:
+        """Foreign keys are off while tables are rebuilt; what the step leaves must hold all the same."""
+        connection = self.session.ledger.connection
+        dangling = {row[0] for row in connection.execute("PRAGMA foreign_key_check")}
+        if dangling and self.attempt.code is not None and self.attempt.direction == "up":
+            raise StepError(f"the revision leaves rows without their parent in {', '.join(sorted(dangling))}")
+
+    def _result(self) -> str:
+        proposal = self.outcome.proposal
+        if self.attempt.direction == "down":
+            return "reverted"
+        if self.attempt.direction == "repair":
+            return "repaired"
+        if proposal.degraded:
+            return "degraded"
+        if proposal.superseded:
+            return "superseded"
+        acts = any(change.action != state.ADOPT for change in proposal.changes)
+        return "applied" if acts or not proposal.changes else "adopted"
+
+    def _resume_signals(self) -> None:
+        held = self.__dict__.pop("_put_off", None)
+        if held is not None:
+            held.__exit__(None, None, None)
+
+    # ---- failure -------------------------------------------------------------------------------------------------
+
+    def _fail(self, error: BaseException) -> None:
+        """Undo, then record; the step id in the database decides whether there is anything to undo."""
+        with put_off():
+            problem = self._explained(error)
+            self.outcome.result = "interrupted" if isinstance(error, Ended) else "failed"
+            try:
+                self._undo(problem)
+            except (VvmigrateError, OSError, sqlite3.Error) as second:
+                raise StateError(
+                    f"revision {self.attempt.revision} failed ({problem.message}) and could not be undone: {second}",
+                    hint="mend what stands in the way, then: vvmigrate recover",
+                ) from error
+            if self.outcome.result in ("failed", "interrupted"):
+                self.outcome.error = problem
+                self.outcome.changes = ()
+        if isinstance(error, Ended):
+            self.outcome.ended = error
+        elif isinstance(error, KeyboardInterrupt):
+            self.outcome.ended = Ended(2)
+
+    def _undo(self, problem: VvmigrateError) -> None:
+        session = self.session
+        session.reconnect()
+        if self.journal is None:
+            stage.sweep(session.host)
+            if session.ledger.step(self.step_id) is None:
+                row = {**self.row, "result": self.outcome.result, "error": problem.message}
+                row["duration_s"] = round(time.monotonic() - self.started, 3)
+                recovery.record(session, row)
+            return
+        done, kept = recovery.settle(session, self.journal, result=self.outcome.result, error=problem.message)
+        self.outcome.kept = tuple(kept)
+        if done == "finished":
+            self.outcome.result = self._result()
+
+    def _explained(self, error: BaseException) -> VvmigrateError:
+        """The failure as an error for people, without a value that might be secret in an SQL parameter."""
+        if isinstance(error, VvmigrateError):
+            return error
+        if isinstance(error, OSError):
+            where = f" {error.filename}" if isinstance(error.filename, str) else ""
+            return StepError(f"{error.strerror or error}{where}", path=where.strip() or None)
+        if isinstance(error, sqlite3.Error):
+            return database.translate(error, self.session.database_path)
+        if isinstance(error, Ended | KeyboardInterrupt):
+            return StepError(str(error) or "interrupted from the keyboard")
+        first = (str(error).strip() or "no message").splitlines()[0]
+        cause = getattr(error, "orig", None)
+        if isinstance(cause, sqlite3.OperationalError) and cause.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+            return RefusedError(database.translate(cause, self.session.database_path).message)
+        return StepError(f"{type(error).__name__}: {first}")
+
+
+def _notes(proposal: Proposal) -> dict[str, Any]:
+    return {
+        "kept": [vars(item) for item in proposal.kept],
+        "warnings": list(proposal.warnings),
+        "skipped": list(proposal.skipped),
+    }
+
+
+def recorded_digest(session: Session, attempt: Attempt | None = None, effects: list[Effect] | None = None) -> str:
+    """The state digest of what is recorded, as it is or as it will be once these effects are."""
+    ledger, app = session.ledger, session.opening.owner
+    found = {target: effect for target, (effect, _) in ledger.recorded().items()}
+    if attempt is not None and attempt.direction == "down":
+        gone = {effect.target for _, effect in ledger.since_applied(attempt.revision)}
+        others = [row["revision"] for row in ledger.applied() if row["revision"] != attempt.revision]
+        for revision in others:
+            gone -= {effect.target for _, effect in ledger.since_applied(revision)}
+        found = {target: effect for target, effect in found.items() if target not in gone}
+        effects = [effect for effect in effects or [] if effect.target not in gone]
+    for effect in effects or []:
+        found[effect.target] = ledger.masked(effect)
+    entries = {target: effect.after for target, effect in found.items() if effect.after.exists}
+    keys = {target: tuple(effect.note["keys"]) for target, effect in found.items() if "keys" in effect.note}
+    return state.digest(ledger.version(), entries, keys, app)
+
+
+__all__ = ["Attempt", "Change", "Outcome", "perform", "recorded_digest"]

@@ -1,0 +1,181 @@
+"""The small private files of the storage root's state directory: ledger id, key, anchor, reserve, secrets, sources."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from contextlib import suppress
+from typing import Any
+
+from vvmigrate.engine.ledger import Head, Ledger
+from vvmigrate.errors import IntegrityError, RefusedError, StateError
+from vvmigrate.files import Tree
+
+RESERVE_BYTES = 256 << 10  # enough for the pages of one row of the history and of the rollback journal
+FOLDERS = ("staging", "undo", "sources", "downloads")
+
+
+def prepare(state: Tree, ledger_id: str) -> None:
+    """Make what a state directory of a storage root holds from its first day; repeatable."""
+    for name in FOLDERS:
+        with suppress(FileExistsError):
+            (state / name).make_directory(0o700)
+    if (state / "ledger_id").stat() is None:
+        (state / "ledger_id").replace(ledger_id.encode() + b"\n")
+    ensure_reserve(state)
+    state.fsync()
+
+
+def ledger_id(state: Tree | None) -> str:
+    """The ledger id that the storage root was given; empty if it was given none."""
+    if state is None or (state / "ledger_id").stat() is None:
+        return ""
+    return (state / "ledger_id").read(200).decode("ascii", "replace").strip()
+
+
+def key(state: Tree | None) -> bytes | None:
+    """The chain's key, or None where there is none."""
+    if state is None or (state / "key").stat() is None:
+        return None
+    return bytes.fromhex((state / "key").read(200).decode("ascii"))
+
+
+def make_key(state: Tree) -> bytes:
+    """Make the chain's key: 32 random bytes, as long as the hash that it keys (RFC 2104, section 3)."""
+    fresh = secrets.token_bytes(32)
+    (state / "key").replace(fresh.hex().encode() + b"\n")
+    return fresh
+
+
+# ---- the anchor ------------------------------------------------------------------------------------------------------
+
+
+def anchor(state: Tree) -> Head:
+    """The end of the chain when a step last ended; the beginning where no anchor was ever written."""
+    if (state / "anchor").stat() is None:
+        return Head()
+    return Head(**json.loads((state / "anchor").read(4096)))
+
+
+def drop_anchor(state: Tree, head: Head) -> None:
+    """Say, durably, how far the chain has come."""
+    if anchor(state) != head:
+        (state / "anchor").replace(json.dumps({"seq": head.seq, "hash": head.hash}).encode())
+
+
+def check_anchor(state: Tree, ledger: Ledger, path: str) -> None:
+    """The database must have come at least as far as the anchor.
+
+    Raises:
+        StateError: it was restored from a copy, or truncated.
+    """
+    at = anchor(state)
+    if at.seq == 0:
+        return
+    reached = ledger.connection.execute(
+        "SELECT hash FROM (SELECT seq, hash FROM vv_run UNION ALL SELECT seq, hash FROM vv_step "
+        "UNION ALL SELECT seq, hash FROM vv_hold) WHERE seq = ?",
+        (at.seq,),
+    ).fetchone()
+    if reached is None or reached[0] != at.hash:
+        raise StateError(
+            f"{path}: expected a history of at least {at.seq} rows, found {ledger.head().seq}: "
+            "the database is an older copy, or another one",
+            hint="put the right database back; or, if the older one is meant: vvmigrate adopt --reconcile",
+            path=path,
+        )
+
+
+# ---- room for the last words -----------------------------------------------------------------------------------------
+
+
+def ensure_reserve(state: Tree) -> None:
+    """Hold a little space, so that a failure on a full disk can still be recorded."""
+    if (state / "reserve").stat() is None:
+        with suppress(OSError):  # a disk without room for the reserve is met by the preflight, with figures
+            (state / "reserve").write(bytes(RESERVE_BYTES))
+
+
+def free_reserve(state: Tree) -> None:
+    """Give the reserve up."""
+    (state / "reserve").remove_file(missing_ok=True)
+
+
+# ---- secrets and sources ---------------------------------------------------------------------------------------------
+
+
+def secrets_of(state: Tree | None) -> dict[str, str]:
+    """The secrets that were generated on this host."""
+    if state is None or (state / "secrets").stat() is None:
+        return {}
+    values = json.loads((state / "secrets").read())
+    return {str(name): str(value) for name, value in values.items()}
+
+
+def keep_secrets(state: Tree, values: dict[str, str]) -> None:
+    """Remember generated secrets for ever, durably: the same name never gets a second value."""
+    known = secrets_of(state)
+    if values.keys() - known.keys():
+        (state / "secrets").replace(json.dumps(values | known, sort_keys=True).encode())
+
+
+def keep_source(state: Tree, source: bytes) -> str:
+    """Store a revision's source under its SHA-256, durably.
+
+    Returns:
+        The SHA-256 in hex.
+    """
+    digest = hashlib.sha256(source).hexdigest()
+    place = state / f"sources/{digest}.py"
+    if place.stat() is None:
+        place.replace(source)
+    return digest
+
+
+def source(state: Tree, digest: str) -> bytes:
+    """A stored source, whose SHA-256 a genuine row of the history names.
+
+    Raises:
+        IntegrityError: it is missing or was changed.
+    """
+    place = state / f"sources/{digest}.py"
+    if place.stat() is None or hashlib.sha256(data := place.read()).hexdigest() != digest:
+        raise IntegrityError(f"{place.path}: expected the source with SHA-256 {digest}", path=place.path)
+    return data
+
+
+def read_json(state: Tree | None, name: str) -> dict[str, Any] | None:
+    """One of our JSON files, or None where it is missing.
+
+    Raises:
+        RefusedError: it is not JSON.
+    """
+    if state is None or (state / name).stat() is None:
+        return None
+    try:
+        value = json.loads((state / name).read(1 << 20))
+    except ValueError as error:
+        raise RefusedError(f"{(state / name).path}: not readable as JSON: {error}", path=(state / name).path) from error
+    if not isinstance(value, dict):
+        raise RefusedError(f"{(state / name).path}: expected a JSON object", path=(state / name).path)
+    return value
+
+
+def check_key(state: Tree, ledger: Ledger) -> bytes:
+    """The chain's key, made on the first day.
+
+    Raises:
+        StateError: it is gone although the chain has rows.
+    """
+    found = key(state)
+    if found is not None:
+        return found
+    if ledger.head().seq:
+        place = state / "key"
+        raise StateError(
+            f"{place.path}: the key is missing although the history has rows: it cannot be verified or continued",
+            hint="put the file back from a backup; or: vvmigrate adopt --rekey",
+            path=place.path,
+        )
+    return make_key(state)

@@ -1,0 +1,7 @@
+"""The only way to the file system: `Tree` and `Place` change it, `Look` and `Entry` say what is there."""
+
+from vvmigrate.files.entry import ABSENT, Entry, Owner
+from vvmigrate.files.look import CHUNK_BYTES
+from vvmigrate.files.place import Place, Tree
+
+__all__ = ["ABSENT", "CHUNK_BYTES", "Entry", "Owner", "Place", "Tree"]

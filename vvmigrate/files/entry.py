@@ -1,0 +1,62 @@
+"""What one look at a path returns: plain values."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A numeric user and group."""
+
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What stands at a path.
+
+    Attributes:
+        kind: `absent`, `file`, `dir`, `link`, or `other` (FIFO, socket, device).
+        mode: permission bits; 0 for links and absent.
+        size_bytes: of a file's content.
+        digest: SHA-256 in hex of a file's content, or of everything below a directory if a tree was asked for.
+        target: where a link points.
+    """
+
+    kind: str = "absent"
+    mode: int = 0
+    uid: int = 0
+    gid: int = 0
+    size_bytes: int = 0
+    digest: str = ""
+    target: str = ""
+
+    @property
+    def exists(self) -> bool:
+        """Whether anything stands there."""
+        return self.kind != "absent"
+
+    @property
+    def owner(self) -> Owner:
+        """User and group in one value."""
+        return Owner(self.uid, self.gid)
+
+    def same_content(self, other: Entry) -> bool:
+        """Whether kind and content agree, whatever mode and owner are."""
+        return (self.kind, self.digest, self.target) == (other.kind, other.digest, other.target)
+
+    def with_attributes(self, mode: int, owner: Owner | None) -> Entry:
+        """The same content with another mode and, unless None, another owner."""
+        if owner is None:
+            return replace(self, mode=mode)
+        return replace(self, mode=mode, uid=owner.uid, gid=owner.gid)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values for the journal and the ledger."""
+        return asdict(self)
+
+
+ABSENT = Entry()

@@ -1,0 +1,187 @@
+"""Looking at the file system by descriptor; nothing here changes anything.
+
+No component of a path is ever followed through a symbolic link, so that whoever may write in a tree cannot lead us
+out of it.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
+
+from vvmigrate.errors import RefusedError
+from vvmigrate.files.entry import ABSENT, Entry
+
+if TYPE_CHECKING:
+    from vvmigrate.files.place import Tree
+
+CHUNK_BYTES = 1 << 20
+READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+WALK = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True)
+class Look:
+    """A relative name below a tree, and every way to look at what stands there."""
+
+    tree: Tree
+    name: str
+
+    @property
+    def path(self) -> str:
+        """The absolute path, for people."""
+        return os.path.join(self.tree.path, self.name)
+
+    @property
+    def parent(self) -> Self:
+        """The directory that holds it."""
+        return type(self)(self.tree, os.path.dirname(self.name))
+
+    def __truediv__(self, name: str) -> Self:
+        """A place further below."""
+        return type(self)(self.tree, f"{self.name}/{name}" if self.name else name)
+
+    @contextmanager
+    def at(self) -> Iterator[tuple[int, str]]:
+        """Descriptor of the parent directory and the last name; links on the way are refused."""
+        parts = self.name.split("/") if self.name else ["."]
+        if any(part in ("", "..") for part in parts) or "\0" in self.name:
+            raise RefusedError(f"not a name below {self.tree.path}: {self.name!r}", path=self.name)
+        here = self.tree.descriptor
+        try:
+            for part in parts[:-1]:
+                below = os.open(part, WALK, dir_fd=here)
+                if here != self.tree.descriptor:
+                    os.close(here)
+                here = below
+            yield here, parts[-1]
+        finally:
+            if here != self.tree.descriptor:
+                os.close(here)
+
+    # ---- looking -------------------------------------------------------------------------------------------------
+
+    def stat(self) -> os.stat_result | None:
+        """`lstat`, or None where nothing stands or the way there is not made of directories."""
+        try:
+            with self.at() as (parent, name):
+                return os.stat(name, dir_fd=parent, follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                return None
+            raise
+
+    def identity(self) -> tuple[str, int]:
+        """Kind and inode, without opening what stands here: a SQLite database must not be opened by us."""
+        info = self.stat()
+        if info is None:
+            return "absent", 0
+        kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "link"}
+        return kinds.get(stat.S_IFMT(info.st_mode), "other"), info.st_ino
+
+    def entry(self, *, tree: bool = False) -> Entry:
+        """Look at what stands here, with its content's digest.
+
+        Args:
+            tree: of a directory, also digest everything below it.
+
+        Raises:
+            OSError: it may not be read.
+        """
+        seen = self.glance()
+        if seen.kind == "dir" and tree:
+            return replace(seen, digest=self._tree_digest())
+        return replace(seen, **self._content()) if seen.kind == "file" else seen
+
+    def glance(self) -> Entry:
+        """Look at what stands here without reading its content: no digest."""
+        info = self.stat()
+        if info is None:
+            return ABSENT
+        seen = Entry("other", stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid)
+        if stat.S_ISLNK(info.st_mode):
+            return replace(seen, kind="link", mode=0, target=self.target())
+        if stat.S_ISDIR(info.st_mode):
+            return replace(seen, kind="dir")
+        return replace(seen, kind="file", size_bytes=info.st_size) if stat.S_ISREG(info.st_mode) else seen
+
+    def _content(self) -> dict[str, Any]:
+        digest, size = hashlib.sha256(), 0
+        with self.reader() as file:
+            while chunk := file.read(CHUNK_BYTES):
+                digest.update(chunk)
+                size += len(chunk)
+        return {"digest": digest.hexdigest(), "size_bytes": size}
+
+    def _tree_digest(self) -> str:
+        digest = hashlib.sha256()
+        for name in self.names():
+            inner = (self / name).entry(tree=True)
+            line = f"{name!r} {inner.kind} {inner.mode:o} {inner.digest} {inner.target!r}\n"
+            digest.update(line.encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
+    def target(self) -> str:
+        """Where the link here points."""
+        with self.at() as (parent, name):
+            return os.readlink(name, dir_fd=parent)
+
+    @contextmanager
+    def reader(self) -> Iterator[BinaryIO]:
+        """Open a regular file for reading.
+
+        Raises:
+            OSError: missing, unreadable, a link (`ELOOP`), or not a regular file (`EINVAL`).
+        """
+        with self.at() as (parent, name):
+            descriptor = os.open(name, READ, dir_fd=parent)
+        with os.fdopen(descriptor, "rb", buffering=0) as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError(errno.EINVAL, "not a regular file", self.path)
+            yield file
+
+    def read(self, limit_bytes: int = 64 << 20) -> bytes:
+        """The content of a regular file of at most `limit_bytes`."""
+        with self.reader() as file:
+            data = bytearray()
+            while chunk := file.read(CHUNK_BYTES):
+                data += chunk
+                if len(data) > limit_bytes:
+                    raise OSError(errno.EFBIG, f"larger than {limit_bytes} bytes", self.path)
+            return bytes(data)
+
+    def names(self) -> list[str]:
+        """What a directory holds, sorted; empty where there is no directory."""
+        try:
+            with self.directory() as descriptor:
+                return sorted(os.listdir(descriptor))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    @contextmanager
+    def directory(self) -> Iterator[int]:
+        """Descriptor of the directory here."""
+        with self.at() as (parent, name):
+            descriptor = os.open(name, WALK, dir_fd=parent)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def mount(self) -> tuple[int, int]:
+        """Device and mount of the directory here: a rename between two places works only where both agree.
+
+        A bind mount has the same device and still refuses a rename (`EXDEV`), hence the mount id (proc(5), fdinfo).
+        """
+        with self.directory() as descriptor:
+            with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as info:
+                fields = dict(line.split(":", 1) for line in info)
+            return os.fstat(descriptor).st_dev, int(fields["mnt_id"])

@@ -1,0 +1,254 @@
+"""Changing the file system by descriptor: the only module that does.
+
+It knows names, kinds, modes and bytes; it knows nothing of steps, journals or databases.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Self
+
+from vvmigrate.errors import RefusedError
+from vvmigrate.files.entry import Owner
+from vvmigrate.files.look import CHUNK_BYTES, READ, WALK, Look
+
+_NOREPLACE, _EXCHANGE = 1, 2  # renameat2(2), <linux/fs.h>
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Tree:
+    """A directory, held open; everything below it is reached from its descriptor."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        """Take over an open directory descriptor."""
+        self.path = path
+        self.descriptor = descriptor
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open a directory whose last component is not a link.
+
+        Raises:
+            OSError: it is missing, not a directory, or may not be read.
+        """
+        return cls(path, os.open(path, WALK))
+
+    def __truediv__(self, name: str) -> Place:
+        """The place with this relative name."""
+        return Place(self, name)
+
+    def __enter__(self) -> Self:
+        """Close with the block."""
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Close the descriptor."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the descriptor; once is enough."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+    def free(self) -> tuple[int, int]:
+        """Bytes and inodes that are free to the caller."""
+        info = os.fstatvfs(self.descriptor)
+        return info.f_bavail * info.f_frsize, info.f_favail if info.f_files else 1 << 40
+
+    def fsync(self) -> None:
+        """Make the directory's own entries durable."""
+        os.fsync(self.descriptor)
+
+
+@dataclass(frozen=True)
+class Place(Look):
+    """A relative name below a tree, and every way to change what stands there."""
+
+    def subtree(self) -> Tree:
+        """The directory here as a tree of its own: it stays the same one, whatever its name comes to mean."""
+        with self.at() as (parent, name):
+            return Tree(Path(self.path), os.open(name, WALK, dir_fd=parent))
+
+    # ---- making --------------------------------------------------------------------------------------------------
+
+    def make_directory(self, mode: int, owner: Owner | None = None) -> None:
+        """Make a directory with exactly this mode, whatever the umask is; its entry is not yet durable."""
+        with self.at() as (parent, name):
+            os.mkdir(name, 0o700, dir_fd=parent)
+        with self.directory() as descriptor:
+            if owner is not None:
+                os.fchown(descriptor, owner.uid, owner.gid)
+            os.fchmod(descriptor, mode)
+            os.fsync(descriptor)
+
+    @contextmanager
+    def create(self, mode: int, owner: Owner | None = None) -> Iterator[BinaryIO]:
+        """Write a file that does not exist yet; its content is durable when the block ends.
+
+        Raises:
+            FileExistsError: something stands there.
+        """
+        with self.at() as (parent, name):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(name, flags, 0o600, dir_fd=parent)
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            if owner is not None:
+                os.fchown(descriptor, owner.uid, owner.gid)
+            os.fchmod(descriptor, mode)
+            os.fsync(descriptor)
+
+    @contextmanager
+    def append(self) -> Iterator[BinaryIO]:
+        """Open a file of ours for reading and for writing at its end, made (0600) where it is missing.
+
+        The content is durable when the block ends, however it ends: what was received is worth keeping.
+        """
+        with self.at() as (parent, name):
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(name, flags, 0o600, dir_fd=parent)
+        with os.fdopen(descriptor, "r+b", buffering=0) as file:
+            try:
+                yield file
+            finally:
+                os.fsync(descriptor)
+
+    def make_link(self, target: str, owner: Owner | None = None) -> None:
+        """Make a symbolic link; its entry is not yet durable."""
+        with self.at() as (parent, name):
+            os.symlink(target, name, dir_fd=parent)
+            if owner is not None:
+                os.chown(name, owner.uid, owner.gid, dir_fd=parent, follow_symlinks=False)
+
+    def make_hard_link(self, other: Place) -> None:
+        """Give the file here a second name."""
+        with self.at() as (parent, name), other.at() as (other_parent, other_name):
+            os.link(name, other_name, src_dir_fd=parent, dst_dir_fd=other_parent, follow_symlinks=False)
+
+    def write(self, data: bytes, mode: int = 0o600, owner: Owner | None = None) -> None:
+        """Create a small file with this content."""
+        with self.create(mode, owner) as file:
+            file.write(data)
+
+    def replace(self, data: bytes, mode: int = 0o600) -> None:
+        """Put a private file of ours in place of its older self, durably: temporary name, fsync, rename, fsync."""
+        fresh = Place(self.tree, self.name + ".new")
+        fresh.remove_file(missing_ok=True)
+        fresh.write(data, mode)
+        with fresh.at() as (parent, name), self.at() as (_, mine):
+            os.rename(name, mine, src_dir_fd=parent, dst_dir_fd=parent)
+        self.parent.fsync()
+
+    def copy_to(self, other: Place) -> None:
+        """Copy a file or link with its mode, owner, times and extended attributes."""
+        info = self.stat()
+        if info is None:
+            raise FileNotFoundError(errno.ENOENT, "gone", self.path)
+        owner = Owner(info.st_uid, info.st_gid) if os.geteuid() == 0 else None
+        if stat.S_ISLNK(info.st_mode):
+            other.make_link(self.target(), owner)
+            return
+        with self.reader() as source, other.create(stat.S_IMODE(info.st_mode), owner) as target:
+            while chunk := source.read(CHUNK_BYTES):
+                target.write(chunk)
+            target.flush()
+            with suppress(OSError):  # a file system without extended attributes has none to keep
+                for key in os.listxattr(source.fileno()):
+                    os.setxattr(target.fileno(), key, os.getxattr(source.fileno(), key))
+            os.utime(target.fileno(), ns=(info.st_atime_ns, info.st_mtime_ns))
+
+    # ---- moving and removing -------------------------------------------------------------------------------------
+
+    def _rename(self, other: Place, flags: int) -> None:
+        with self.at() as (parent, name), other.at() as (other_parent, other_name):
+            names = os.fsencode(name), os.fsencode(other_name)
+            if _libc.renameat2(parent, names[0], other_parent, names[1], ctypes.c_uint(flags)) != 0:
+                number = ctypes.get_errno()
+                raise OSError(number, os.strerror(number), other.path)
+
+    def move(self, other: Place) -> None:
+        """Rename to where nothing may stand.
+
+        Raises:
+            FileExistsError: something stands there; nothing happened.
+        """
+        self._rename(other, _NOREPLACE)
+
+    def exchange(self, other: Place) -> None:
+        """Let two names swap what they stand for, in one atomic step."""
+        self._rename(other, _EXCHANGE)
+
+    def set_attributes(self, mode: int, owner: Owner | None) -> None:
+        """Set mode and owner of the file or directory here.
+
+        Raises:
+            RefusedError: it is a file with further names: they may be somebody else's.
+        """
+        with self.at() as (parent, name):
+            descriptor = os.open(name, READ, dir_fd=parent)
+        try:
+            info = os.fstat(descriptor)
+            if not stat.S_ISDIR(info.st_mode) and (not stat.S_ISREG(info.st_mode) or info.st_nlink > 1):
+                raise RefusedError(f"{self.path}: mode and owner left alone, it has {info.st_nlink} names or is no file")
+            if owner is not None and owner != Owner(info.st_uid, info.st_gid):
+                os.fchown(descriptor, owner.uid, owner.gid)
+            os.fchmod(descriptor, mode)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def remove_file(self, *, missing_ok: bool = False) -> None:
+        """Remove a file or link."""
+        try:
+            with self.at() as (parent, name):
+                os.unlink(name, dir_fd=parent)
+        except FileNotFoundError:
+            if not missing_ok:
+                raise
+
+    def remove_directory(self) -> None:
+        """Remove an empty directory; the kernel refuses (`ENOTEMPTY`) when it holds anything."""
+        with self.at() as (parent, name):
+            os.rmdir(name, dir_fd=parent)
+
+    def remove_tree(self) -> None:
+        """Remove whatever stands here. For our private directories only."""
+        info = self.stat()
+        if info is None:
+            return
+        if not stat.S_ISDIR(info.st_mode):
+            self.remove_file()
+            return
+        for name in self.names():
+            (self / name).remove_tree()
+        self.remove_directory()
+
+    def fsync(self) -> None:
+        """Make the directory's entries durable."""
+        with self.directory() as descriptor:
+            os.fsync(descriptor)
+
+    def lock(self) -> BinaryIO | None:
+        """Take an exclusive `flock` on the file here, made where it is missing; None if somebody has it.
+
+        The lock ends with the file object, or with the process, however it ends.
+        """
+        with self.at() as (parent, name):
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            file = os.fdopen(os.open(name, flags, 0o600, dir_fd=parent), "r+b", buffering=0)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return None
+        return file

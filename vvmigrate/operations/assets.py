@@ -1,0 +1,112 @@
+"""`op.install_assets`: files of the release stand in the storage root."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from alembic.operations import Operations
+
+from vvmigrate.engine import state as st
+from vvmigrate.engine.effects import Effect
+from vvmigrate.engine.state import Change, Kept, Proposal, Target
+from vvmigrate.errors import ChecksumError, RefusedError
+from vvmigrate.files import Entry, Place
+from vvmigrate.operations.base import Operation, Situation, root
+
+MODE = 0o644
+
+
+@Operations.register_operation("install_assets")
+@dataclass(frozen=True)
+class InstallAssets(Operation):
+    """Files (not subfolders) of a folder of the release, in a folder of the storage root.
+
+    Attributes:
+        source: folder of the release.
+        target: folder of the storage root.
+        names: (file name, sha256 or empty) pairs; None for whatever the folder holds.
+    """
+
+    source: str
+    target: str
+    names: tuple[tuple[str, str], ...] | None = None
+
+    @classmethod
+    def install_assets(
+        cls,
+        operations: Operations,
+        source: str,
+        target: str,
+        names: list[str] | tuple[str, ...] | Mapping[str, str] | None = None,
+    ) -> None:
+        """Let files of the release stand in the storage root, compared by content.
+
+        Args:
+            names: which files; a mapping pins each by its SHA-256; None takes all that the folder holds.
+        """
+        pairs = None if names is None else tuple((n, names[n] if isinstance(names, Mapping) else "") for n in names)
+        operations.invoke(cls(source, target, pairs))
+
+    def propose(self, situation: Situation) -> Proposal:
+        """Install what is missing or differs; a missing source is a warning and a degraded step."""
+        folder = situation.release() / self.source
+        names = self.names
+        if names is None:
+            names = tuple((name, "") for name in folder.names() if (folder / name).identity()[0] == "file")
+        recorded = situation.recorded()
+        total = Proposal()
+        for name, pin in names:
+            total += self._one(folder / name, root(f"{self.target}/{name}"), pin, situation, recorded)
+        return total
+
+    def _one(
+        self,
+        source: Place,
+        target: Target,
+        pin: str,
+        situation: Situation,
+        recorded: Mapping[Target, tuple[Effect, dict[str, Any]]],
+    ) -> Proposal:
+        fresh = source.entry()
+        if fresh.kind != "file":
+            reason = f"{source.name}: missing from the release"
+            return Proposal(warnings=(f"{source.path}: missing, so it was not installed",), degraded=reason)
+        if pin and fresh.digest != pin:
+            raise ChecksumError(f"{source.path}: expected SHA-256 {pin}, found {fresh.digest}", path=source.path)
+        seen = situation.observer.entry(target)
+        wanted = Entry("file", 0, os.geteuid(), os.getegid(), fresh.size_bytes, fresh.digest)
+        wanted = wanted.with_attributes(MODE, situation.owner)
+        place = Change(
+            st.PLACE_FILE,
+            target,
+            seen,
+            wanted,
+            fill=lambda slot: _install(source, slot, wanted),
+            size_bytes=fresh.size_bytes,
+        )
+        affects = frozenset({"assets"})
+        path = situation.host.path(target)
+        if not seen.exists:
+            return Proposal((place,), affects=affects)
+        if seen.kind == "dir":
+            raise RefusedError(f"{path}: expected a file, found a directory", hint="move it away", path=path)
+        if seen.same_content(wanted):
+            adopted = Change(st.ADOPT, target, seen, seen, detail="same content")
+            return Proposal((adopted,), skipped=(f"{path}: has the same content",))
+        ours = target in recorded and seen.same_content(recorded[target][0].after)
+        if situation.settings.skip_existing and not ours:
+            return Proposal(kept=(Kept(path, "has other content, left as it is (--skip-existing)"),))
+        return Proposal((place,), affects=affects)
+
+
+def _install(source: Place, slot: Place, wanted: Entry) -> None:
+    """Copy the release's bytes; they are compared again, since they may change under us."""
+    owner = wanted.owner if os.geteuid() == 0 else None
+    with source.reader() as file, slot.create(wanted.mode, owner) as copy:
+        while chunk := file.read(1 << 20):
+            copy.write(chunk)
+    if (digest := slot.entry().digest) != wanted.digest:
+        raise ChecksumError(f"{source.path}: changed while it was copied: {digest}", path=source.path)

@@ -1,0 +1,84 @@
+"""What every operation is: a frozen value that can say what it wants changed on a given host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from vvmigrate.engine.effects import Effect, Merger
+from vvmigrate.engine.host import HOME, ROOT, Host
+from vvmigrate.engine.ledger import Ledger
+from vvmigrate.engine.runtime import HostOperation
+from vvmigrate.engine.state import Observer, Proposal, Target
+from vvmigrate.files import Owner, Tree
+from vvmigrate.settings import Settings
+
+Ask = Callable[[str, str, bool, Callable[[str], str | None]], str | None]
+"""Asks a person for a value: (name, description, hidden, problem-with) to the answer, or None."""
+
+
+@dataclass
+class Situation:
+    """What an operation may look at when it says what it wants.
+
+    Attributes:
+        host: for staging: private places.
+        observer: what stands at each path, or will.
+        ledger: what is recorded; None on a host that has nothing yet.
+        revision: the revision that the operation is part of.
+        upcoming: host operations of later pending revisions: a version that they supersede is not fetched.
+        memory: values that must stay the same from the forecast to the step: answers, generated secrets.
+        mergers: how files of keys are taken back.
+    """
+
+    host: Host
+    observer: Observer
+    ledger: Ledger | None
+    settings: Settings
+    storage_root: str
+    variant: str
+    revision: str = ""
+    upcoming: tuple[HostOperation, ...] = ()
+    memory: dict[str, Any] = field(default_factory=dict)
+    mergers: Mapping[str, Merger] = field(default_factory=dict)
+    ask: Ask | None = None
+    progress: Callable[[str, int, int | None], None] | None = None
+
+    @property
+    def owner(self) -> Owner | None:
+        """Whom made things are given to, or None where they stay with the caller."""
+        return self.settings.owner
+
+    def release(self) -> Tree:
+        """The release folder."""
+        tree = self.host.tree(HOME)
+        if tree is None:
+            raise AssertionError("a host always has a home")
+        return tree
+
+    def recorded(self) -> dict[Target, tuple[Effect, dict[str, Any]]]:
+        """What is recorded at each managed path, and by which step."""
+        return self.ledger.recorded() if self.ledger is not None else {}
+
+
+class Operation(HostOperation):
+    """A frozen value; subclasses are dataclasses. Adding a kind is one file and one line in `__init__`."""
+
+    def propose(self, situation: Situation) -> Proposal:
+        """What has to change on this host, now, for the operation to hold.
+
+        Raises:
+            VvmigrateError: its inputs are wrong.
+        """
+        raise NotImplementedError(type(self).__name__)
+
+
+def root(name: str) -> Target:
+    """A path below the storage root."""
+    return Target(ROOT, name)
+
+
+def home(name: str) -> Target:
+    """A path below the release folder."""
+    return Target(HOME, name)

@@ -1,0 +1,72 @@
+"""`op.make_directories`: directories below the storage root exist, with owner and mode."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from alembic.operations import Operations
+
+from vvmigrate.engine import state as st
+from vvmigrate.engine.state import Change, Proposal
+from vvmigrate.errors import RefusedError, RevisionError
+from vvmigrate.files import ABSENT, Entry
+from vvmigrate.operations.base import Operation, Situation, root
+
+
+@Operations.register_operation("make_directories")
+@dataclass(frozen=True)
+class MakeDirectories(Operation):
+    """Directories below the storage root.
+
+    Attributes:
+        names: relative names, parents before what they hold.
+        mode: permission bits; None for the configured ones (`VV_DIR_MODE`).
+    """
+
+    names: tuple[str, ...]
+    mode: int | None = None
+
+    @classmethod
+    def make_directories(cls, operations: Operations, names: list[str] | tuple[str, ...], mode: int | None = None) -> None:
+        """Let directories exist below the storage root, with the configured owner.
+
+        Raises:
+            RevisionError: a name leads out of the storage root.
+        """
+        for name in names:
+            if not name or name.startswith("/") or any(part in ("", ".", "..") for part in name.split("/")):
+                raise RevisionError(f"op.make_directories: {name!r} is not a name below the storage root")
+        operations.invoke(cls(tuple(names), mode))
+
+    def propose(self, situation: Situation) -> Proposal:
+        """Make what is missing; adopt what is there, and mend its mode and owner unless told to skip."""
+        total = Proposal()
+        for name in self.names:
+            total += self._one(name, situation)
+        return total
+
+    def _one(self, name: str, situation: Situation) -> Proposal:
+        target = root(name)
+        seen = situation.observer.entry(target)
+        path = situation.host.path(target)
+        mode = self.mode if self.mode is not None else situation.settings.directory_mode
+        owner = situation.owner
+        affects = frozenset({"directories"})
+        if not seen.exists:
+            fresh = Entry("dir", uid=os.geteuid(), gid=os.getegid()).with_attributes(mode, owner)
+            return Proposal((Change(st.MAKE_DIRECTORY, target, ABSENT, fresh, detail=f"mode {mode:04o}"),), affects=affects)
+        if seen.kind != "dir":
+            raise RefusedError(
+                f"{path}: expected a directory, found a {seen.kind}",
+                hint="move it away; vvmigrate does not follow links below the storage root: use a bind mount",
+                path=path,
+            )
+        adopted = Change(st.ADOPT, target, seen, seen, detail="was there")
+        wanted = seen.with_attributes(mode, owner)
+        if seen == wanted:
+            return Proposal((adopted,), skipped=(f"{path}: exists",))
+        differs = f"mode {seen.mode:04o}, user {seen.uid}; expected {wanted.mode:04o}, user {wanted.uid}"
+        if situation.settings.skip_existing:
+            return Proposal((adopted,), warnings=(f"{path}: left as it is: {differs}",), skipped=(f"{path}: exists",))
+        return Proposal((Change(st.ATTRIBUTES, target, seen, wanted, detail=f"was {differs}"),), affects=affects)

@@ -1,0 +1,46 @@
+"""`op.write_signature`: `vv-signature.json` describes the installation as it is on this host."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from alembic.operations import Operations
+
+from vvmigrate import __version__
+from vvmigrate.content import signature
+from vvmigrate.engine import state as st
+from vvmigrate.engine.session import now
+from vvmigrate.engine.state import Change, Proposal
+from vvmigrate.errors import RefusedError
+from vvmigrate.files import Entry
+from vvmigrate.operations.base import Operation, Situation, home
+
+MODE = 0o644
+
+
+@Operations.register_operation("write_signature")
+@dataclass(frozen=True)
+class WriteSignature(Operation):
+    """The integrity manifest, computed when it is applied."""
+
+    @classmethod
+    def write_signature(cls, operations: Operations) -> None:
+        """Write `vv-signature.json`: SHA-256, size and mode of every file of the installation."""
+        operations.invoke(cls())
+
+    def propose(self, situation: Situation) -> Proposal:
+        """Made anew when a file differs from what it says; an old one is kept for the way back."""
+        release = situation.release()
+        files = {place.name: place.entry() for place in signature.installed_files(release / "", situation.storage_root)}
+        data = signature.render(files, situation.memory.setdefault("signed_at", now()), __version__)
+        target = home(signature.NAME)
+        seen = situation.observer.entry(target)
+        if seen.kind not in ("file", "absent"):
+            raise RefusedError(f"{signature.NAME}: expected a file, found a {seen.kind}", path=signature.NAME)
+        if seen.exists and signature.same_files(situation.observer.read(target), data):
+            adopted = Change(st.ADOPT, target, seen, seen, detail="still true")
+            return Proposal((adopted,), skipped=(f"{signature.NAME}: lists the same files",))
+        wanted = Entry("file", 0, os.geteuid(), os.getegid(), len(data)).with_attributes(MODE, situation.owner)
+        change = Change(st.PLACE_FILE, target, seen, wanted, content=data, detail=f"{len(files)} files", size_bytes=len(data))
+        return Proposal((change,))

@@ -1,0 +1,193 @@
+"""What the caller wants: options, environment, `.env`, alembic.ini and defaults, settled once into plain values.
+
+The only module that reads the process's environment for settings. `.env` may belong to the application's user, so only
+the model variant and, as something to compare with, the storage root are taken from it.
+"""
+
+from __future__ import annotations
+
+import configparser
+import grp
+import os
+import pwd
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vvmigrate.errors import RefusedError, UsageError
+from vvmigrate.files import Owner
+
+DEFAULT_ROOT = "/opt/vv-video-ai-system/storage"
+DEFAULT_VARIANT = "full"
+SECTION = "vvmigrate"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One command's settings.
+
+    Attributes:
+        home: the release folder, absolute, links resolved.
+        requested_root: the storage root named by option, environment or `.env`; None where nobody named one.
+        default_root: the one to take where nobody did.
+        variant: the model variant that was asked for; empty where nobody did.
+        owner: whom made things are given to; None where this user cannot give things away.
+        values: `--set`: the explicit instruction for `.env`.
+        mirror: where models are asked for first; empty for none.
+        proxies, ca_bundle, tokens: for downloads; tokens by host.
+        warnings: what was assumed.
+    """
+
+    home: Path
+    requested_root: Path | None
+    default_root: Path
+    variant: str = ""
+    owner: Owner | None = None
+    directory_mode: int = 0o775
+    skip_existing: bool = False
+    update_env: bool = False
+    strict: bool = False
+    interactive: bool = False
+    values: Mapping[str, str] = field(default_factory=dict)
+    mirror: str = ""
+    proxies: Mapping[str, str] = field(default_factory=dict)
+    ca_bundle: str = ""
+    tokens: Mapping[str, str] = field(default_factory=dict)
+    lock_timeout_s: float = 0.0
+    database_timeout_s: float = 10.0
+    log_file: Path | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def find_home(option: str | None, environ: Mapping[str, str], start: Path) -> Path:
+    """The release folder: `--home`, else VV_HOME, else the folder of the nearest alembic.ini.
+
+    Raises:
+        RefusedError: it does not exist, or holds no alembic.ini.
+    """
+    named = option or environ.get("VV_HOME") or ""
+    if named:
+        home = Path(os.path.realpath(named))
+        if not (home / "alembic.ini").is_file():
+            raise RefusedError(f"home {str(home)!r}: expected a release folder with alembic.ini", path=str(home))
+        return home
+    for folder in (start, *start.parents):
+        if (folder / "alembic.ini").is_file():
+            return Path(os.path.realpath(folder))
+    raise RefusedError(
+        f"no alembic.ini in {str(start)!r} or above it", hint="go to the release's folder, or name it: --home DIR"
+    )
+
+
+def read_ini(home: Path) -> dict[str, str]:
+    """The section `[vvmigrate]` of alembic.ini.
+
+    Raises:
+        RefusedError: the file cannot be parsed.
+    """
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read(home / "alembic.ini", encoding="utf-8")
+    except (configparser.Error, UnicodeError) as error:
+        raise RefusedError(f"{home / 'alembic.ini'}: {error}".replace("\n", " "), path=str(home / "alembic.ini")) from error
+    return dict(parser[SECTION]) if parser.has_section(SECTION) else {}
+
+
+def resolve(
+    home: Path, options: Mapping[str, Any], environ: Mapping[str, str], env_file: Mapping[str, str]
+) -> Settings:
+    """Settle every setting: option, environment, `.env`, alembic.ini, default, in this order.
+
+    Args:
+        options: of the command line; None or missing where not given.
+        environ: the process's environment; an empty string counts as unset.
+        env_file: the values of `.env` that may be used at all.
+
+    Raises:
+        RefusedError: an unknown user or group.
+        UsageError: a mode or a number that is none.
+    """
+    ini = read_ini(home)
+    warnings: list[str] = []
+    named = options.get("storage_root") or environ.get("VIDEO_STORAGE_ROOT") or env_file.get("VIDEO_STORAGE_ROOT")
+    default = ini.get("storage_root") or DEFAULT_ROOT
+    owner = _owner(environ.get("VV_APP_USER") or ini.get("app_user"), environ.get("VV_APP_GROUP") or ini.get("app_group"), warnings)
+    log_file = options.get("log_file")
+    return Settings(
+        home=home,
+        requested_root=Path(os.path.realpath(named)) if named else None,
+        default_root=Path(os.path.realpath(home / default)),
+        variant=environ.get("VV_MODEL_VARIANT") or env_file.get("VV_MODEL_VARIANT") or ini.get("model_variant", ""),
+        owner=owner,
+        directory_mode=_octal(environ.get("VV_DIR_MODE") or ini.get("dir_mode") or "0775"),
+        skip_existing=bool(options.get("skip_existing")),
+        update_env=bool(options.get("update_env")),
+        strict=bool(options.get("strict")),
+        interactive=bool(options.get("interactive")),
+        values=dict(options.get("values") or {}),
+        mirror=environ.get("VV_MODEL_MIRROR") or ini.get("model_mirror", ""),
+        proxies=_proxies(environ),
+        ca_bundle=environ.get("REQUESTS_CA_BUNDLE") or environ.get("SSL_CERT_FILE") or "",
+        tokens=_tokens(environ),
+        lock_timeout_s=float(options.get("lock_timeout") or 0),
+        database_timeout_s=_seconds(environ.get("VV_DATABASE_TIMEOUT") or ini.get("database_timeout") or "10"),
+        log_file=Path(os.path.abspath(log_file)) if log_file else home / "logs/bootstrap.log",
+        warnings=tuple(warnings),
+    )
+
+
+def _owner(user: str | None, group: str | None, warnings: list[str]) -> Owner | None:
+    uid, gid = os.geteuid(), os.getegid()
+    try:
+        entry = pwd.getpwnam(user) if user else None
+    except KeyError:
+        raise RefusedError(f"VV_APP_USER: no user {user!r} on this host", hint=f"useradd --system {user}") from None
+    try:
+        group_id = grp.getgrnam(group).gr_gid if group else entry.pw_gid if entry else gid
+    except KeyError:
+        raise RefusedError(f"VV_APP_GROUP: no group {group!r} on this host", hint=f"groupadd --system {group}") from None
+    wanted = Owner(entry.pw_uid if entry else uid, group_id)
+    if uid == 0:
+        if not user:
+            warnings.append("VV_APP_USER is not set: directories, model and .env will belong to root")
+        return wanted
+    if wanted != Owner(uid, gid):
+        warnings.append(f"not root: nothing can be given to {user or ''}:{group or ''}; it stays with user {uid}")
+    return None
+
+
+def _octal(text: str) -> int:
+    try:
+        mode = int(text, 8)
+    except ValueError:
+        mode = -1
+    if not 0 < mode <= 0o7777:
+        raise UsageError(f"VV_DIR_MODE: expected an octal mode such as 0775, found {text!r}")
+    return mode
+
+
+def _seconds(text: str) -> float:
+    try:
+        return max(0.0, float(text))
+    except ValueError:
+        raise UsageError(f"VV_DATABASE_TIMEOUT: expected seconds, found {text!r}") from None
+
+
+def _proxies(environ: Mapping[str, str]) -> dict[str, str]:
+    found = {}
+    for scheme in ("http", "https", "no"):
+        name = f"{scheme}_proxy"
+        if value := environ.get(name) or environ.get(name.upper()):
+            found[scheme] = value
+    return found
+
+
+def _tokens(environ: Mapping[str, str]) -> dict[str, str]:
+    """Bearer tokens by host: HF_TOKEN for huggingface.co, VV_MODEL_TOKEN for the host that VV_MODEL_TOKEN_HOST names."""
+    found = {}
+    if token := environ.get("HF_TOKEN"):
+        found["huggingface.co"] = token
+    if (token := environ.get("VV_MODEL_TOKEN")) and (host := environ.get("VV_MODEL_TOKEN_HOST")):
+        found[host] = token
+    return found
