@@ -167,7 +167,7 @@ class Screen:
     def _show_downgrade(self, body: Mapping[str, Any]) -> None:
         self._show_upgrade({**body, "required_missing": [], "degraded": []})
         if body["held"] and body["steps"]:
-            self._say(f"held, so that it does not return by itself: {', '.join(body['held'])}")
+            self._say(f"held, so that it does not return by itself: {', '.join(item['revision'] for item in body['held'])}")
             self._say("  to let it return: vvmigrate upgrade head --release-hold")
 
     def _show_recover(self, body: Mapping[str, Any]) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import trustme
-from delivery_desk import Desk
-from fault_server import FaultServer, serving
 
+from tests.content.delivery_desk import Desk
+from tests.content.fault_server import FaultServer, serving
 from vvmigrate.content.download import HttpSettings, Pace
 from vvmigrate.files import Tree
 

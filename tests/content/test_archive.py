@@ -15,12 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import archive_corpus as corpus
 import pytest
-import zip_corpus
-from archive_corpus import END, Case, tar_entry
 from backports import zstd
 
+from tests.content import archive_corpus as corpus
+from tests.content import zip_corpus
+from tests.content.archive_corpus import END, Case, tar_entry
 from vvmigrate.content import decompress
 from vvmigrate.content.archive import extract
 from vvmigrate.content.decompress import ByteStream, gunzip, unzstd
@@ -29,7 +29,7 @@ from vvmigrate.content.received import Progress
 from vvmigrate.errors import ArchiveError, ChecksumError, DeliveryError, IntegrityError
 from vvmigrate.files import Place, Tree
 
-SOURCE = random.Random(0)  # noqa: S311 - test data
+SOURCE = random.Random(0)
 FILES = {"model.gguf": SOURCE.randbytes(350_000), "sub/deep/licence.txt": b"MIT", "empty": b""}
 
 

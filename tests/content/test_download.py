@@ -10,17 +10,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import fault_server as server_side
 import pytest
-from delivery_desk import DATA, OTHER, SIZE, Desk, artefact
-from fault_server import FaultServer, body, chunked, good, stalled, status, truncated
 
+from tests.content import fault_server as server_side
+from tests.content.delivery_desk import DATA, OTHER, SIZE, Desk, artefact
+from tests.content.fault_server import FaultServer, body, chunked, good, stalled, status, truncated
 from vvmigrate.content.download import Progress, discard
 from vvmigrate.errors import ChecksumError, RefusedError, VvmigrateError
 
 OFFSETS = (0, 1, 999, 262_143, 262_144, 524_289, SIZE - 1)
 
-# ---- what goes well ---------------------------------------------------------------------------------------------------
+# ---- what goes well --------------------------------------------------------------------------------------------------
 
 
 def test_the_bytes_arrive_and_their_source_is_named_without_query(desk: Desk, server: FaultServer) -> None:
@@ -65,7 +65,7 @@ def test_a_complete_file_is_not_asked_for_again(desk: Desk, server: FaultServer)
     assert desk.seen[-1] == Progress("verify", SIZE, SIZE)
 
 
-# ---- going on ---------------------------------------------------------------------------------------------------------
+# ---- going on --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("at", OFFSETS)
@@ -190,7 +190,7 @@ def test_a_bad_part_on_the_disk_is_found(desk: Desk, server: FaultServer) -> Non
     assert server.requests[0].start == 4000
 
 
-# ---- files, mirrors ---------------------------------------------------------------------------------------------------
+# ---- files, mirrors --------------------------------------------------------------------------------------------------
 
 
 def test_a_file_of_the_release_is_copied(desk: Desk) -> None:
@@ -245,7 +245,7 @@ def test_a_mirror_of_an_unknown_kind_is_refused(desk: Desk, mirror: str) -> None
     assert not any(desk.tree.path.iterdir())
 
 
-# ---- the disk ---------------------------------------------------------------------------------------------------------
+# ---- the disk --------------------------------------------------------------------------------------------------------
 
 
 def test_a_full_disk_is_called_so_and_the_part_stays(desk: Desk, server: FaultServer) -> None:
@@ -268,7 +268,7 @@ try:
 except DeliveryError as error:
     print(error.message)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603 - our own
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "300000 of 600001 bytes are there, 300001 more are needed" in done.stdout, done
     assert desk.held() == DATA[:300_000]
     assert len(server.requests) == 1
@@ -279,5 +279,5 @@ except DeliveryError as error:
 def test_the_module_is_cheap_to_import() -> None:
     """The library requests costs 93 ms of CPU time, which only a download pays."""
     code = "import sys, vvmigrate.content.download, vvmigrate.content.archive; print(*sorted(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603 - our own
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"requests", "urllib3", "isal", "backports.zstd"} & set(done.stdout.split())

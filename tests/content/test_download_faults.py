@@ -6,17 +6,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 
-import fault_server as server_side
 import pytest
-from delivery_desk import DATA, OTHER, SIZE, Desk, artefact
-from fault_server import FaultServer, body, chunked, good, status
 
+from tests.content import fault_server as server_side
+from tests.content.delivery_desk import DATA, OTHER, SIZE, Desk, artefact
+from tests.content.fault_server import FaultServer, body, chunked, good, status
 from vvmigrate.content.download import discard
 from vvmigrate.errors import ChecksumError, DeliveryError
 
-HTML = {"Content_Type": "text/html; charset=utf-8"}
+HTML = "text/html; charset=utf-8"
 
-# ---- servers that answer something else -------------------------------------------------------------------------------
+# ---- servers that answer something else ------------------------------------------------------------------------------
 
 
 def test_200_to_a_range_begins_again(desk: Desk, server: FaultServer) -> None:
@@ -99,7 +99,7 @@ def test_a_login_page_is_called_one_and_leaves_the_part(
     desk: Desk, server: FaultServer, act: Callable[..., server_side.Act]
 ) -> None:
     """An HTML page with 200 fails by its size, the message says what it may be, and it is not resumed from."""
-    url = server.url("/model", act(b"<html>sign in</html>", **HTML))
+    url = server.url("/model", act(b"<html>sign in</html>", Content_Type=HTML))
     with pytest.raises(DeliveryError, match="HTML page, perhaps a login page"):
         desk.fetch(artefact(url))
     assert desk.held() == b""
@@ -109,7 +109,7 @@ def test_an_announced_login_page_costs_nothing(desk: Desk, server: FaultServer) 
     """A page whose length is announced is refused before the part that is here is touched."""
     desk.left_over(DATA[:300_000])
     with pytest.raises(DeliveryError, match=r"announces 4 bytes instead of 600001 .*login page"):
-        desk.fetch(artefact(server.url("/model", body(b"page", Content_Length=4, **HTML))))
+        desk.fetch(artefact(server.url("/model", body(b"page", Content_Length=4, Content_Type=HTML))))
     assert desk.held() == DATA[:300_000]
 
 
@@ -152,7 +152,7 @@ def test_a_slow_line_is_good_enough(desk: Desk, server: FaultServer) -> None:
     assert desk.held() == DATA
 
 
-# ---- trying again -----------------------------------------------------------------------------------------------------
+# ---- trying again ----------------------------------------------------------------------------------------------------
 
 
 def test_a_sequence_of_faults_ends_with_the_right_bytes(desk: Desk, server: FaultServer) -> None:
@@ -168,6 +168,21 @@ def test_a_sequence_of_faults_ends_with_the_right_bytes(desk: Desk, server: Faul
     assert desk.held() == DATA
     assert [request.start for request in server.requests] == [0, 300_000, 300_000, 400_000]
     assert desk.waits == [1, 7, 1]
+
+
+@pytest.mark.parametrize("at", [0, 1, 262_144, SIZE - 1])
+def test_real_resets_in_a_sequence_end_with_the_right_bytes(desk: Desk, server: FaultServer, at: int) -> None:
+    """A TCP reset loses what was under way; wherever it strikes, and whatever follows, the bytes are right."""
+    acts = [
+        good(DATA, '"one"', until=at, reset=True),
+        status("503 Busy"),
+        good(DATA, '"two"', until=at, reset=True),
+        server_side.raw(b"garbage\r\n\r\n"),
+        good(DATA, '"two"'),
+    ]
+    desk.pace = replace(desk.pace, rounds=6)
+    desk.fetch(artefact(server.url("/model", *acts)))
+    assert desk.held() == DATA
 
 
 def test_waits_double_and_are_capped(desk: Desk, server: FaultServer) -> None:

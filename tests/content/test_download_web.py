@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import fault_server as server_side
 import pytest
-from delivery_desk import DATA, Desk, artefact
-from fault_server import FaultServer, good, redirect
 
+from tests.content import fault_server as server_side
+from tests.content.delivery_desk import DATA, Desk, artefact
+from tests.content.fault_server import FaultServer, good, redirect
 from vvmigrate.content.download import HttpSettings, discard
 from vvmigrate.errors import DeliveryError, RefusedError
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from archive_corpus import BAD_NAMES, Case
+from tests.content.archive_corpus import BAD_NAMES, Case
 
 DEFLATED = 8
 

@@ -46,12 +46,19 @@ def _downgrade(run: Run, target: str) -> None:
     place = run.place
     forecasts = place.forecast(steps_down(place, target), DOWN)
     run.preflight(forecasts)
-    to_base = bool(forecasts) and not forecasts[-1].code.revision.down_revision if forecasts and forecasts[-1].code else False
+    holding = _lands_above_base(forecasts) and not place.call.options.get("no_hold")
+    run.report.body["held"] = held = []
     for forecast in forecasts:
-        holds = () if to_base or place.call.options.get("no_hold") else (hold_of(place, forecast),)
+        holds = (hold_of(place, forecast),) if holding else ()
         if not run.perform(forecast, (), holds):
             return
-    run.report.body["held"] = sorted(place.ledger.holds()) if place.ledger is not None else []
+        held += [{name: hold[name] for name in ("revision", "reason")} for hold in holds]
+
+
+def _lands_above_base(forecasts: list[Forecast]) -> bool:
+    """Whether something stays applied: a host that goes to base is being taken down, not protected."""
+    last = forecasts[-1].code if forecasts else None
+    return last is not None and bool(last.revision.down_revision)
 
 
 def hold_of(place: Workplace, forecast: Forecast) -> Mapping[str, Any]:

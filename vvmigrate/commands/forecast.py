@@ -211,9 +211,8 @@ def json_of(forecast: Forecast, paths: Mapping[str, str]) -> dict[str, Any]:
         for change in forecast.proposal.changes
     ]
     statements = [
-        {"action": "sql", "path": paths["database"], "detail": " ".join(statement.split()), "diff": None}
+        {"action": "sql", "path": paths["database"], "detail": statement, "diff": None}
         for statement in (forecast.rehearsed.statements if forecast.rehearsed and forecast.code else ())
-        if statement.lstrip().split(" ", 1)[0].upper() in ("CREATE", "ALTER", "DROP", "INSERT", "UPDATE", "DELETE")
     ]
     return {
         "revision": forecast.revision,

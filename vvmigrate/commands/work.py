@@ -11,11 +11,12 @@ from vvmigrate.commands.forecast import DOWN, Forecast, Workplace, open_workplac
 from vvmigrate.commands.opening import Call
 from vvmigrate.content import download
 from vvmigrate.engine import preflight, recovery, step
-from vvmigrate.engine.host import ROOT
+from vvmigrate.engine.host import HOME, ROOT
 from vvmigrate.engine.ledger import COMMITTED
 from vvmigrate.engine.runtime import HostOperation
+from vvmigrate.engine.session import DATABASE
 from vvmigrate.engine.signals import Ended, put_off
-from vvmigrate.engine.state import ADOPT, Overlay, Proposal
+from vvmigrate.engine.state import ADOPT, Overlay, Proposal, Target
 from vvmigrate.engine.step import Attempt, Outcome
 from vvmigrate.errors import RefusedError, VvmigrateError
 from vvmigrate.log import Log, opened
@@ -111,7 +112,7 @@ class Run:
             for change in proposal.changes:
                 overlay.predict(change)
             total += proposal
-        return total, forecast.operations
+        return total + Proposal(affects=schema_affected(forecast)), forecast.operations
 
     def paths(self) -> dict[str, str]:
         """Absolute path of each area."""
@@ -138,15 +139,18 @@ class Run:
                 download.discard(downloads / name)
 
 
+def schema_affected(forecast: Forecast) -> frozenset[str]:
+    """`schema` where the revision's own SQL changes anything."""
+    changes = forecast.code is not None and forecast.rehearsed is not None and forecast.rehearsed.statements
+    return frozenset({"schema"}) if changes else frozenset()
+
+
 def paths_of(place: Workplace) -> dict[str, str]:
     """Absolute path of each area, and of the database."""
     host = place.session.host
-    from vvmigrate.engine.session import DATABASE
-    from vvmigrate.engine.state import Target
-
     return {
-        "home": host.path(Target("home", "")).rstrip("/"),
-        "root": host.path(Target(ROOT, "")).rstrip("/"),
+        HOME: host.path(Target(HOME, "")).rstrip("/"),
+        ROOT: host.path(Target(ROOT, "")).rstrip("/"),
         "database": host.path(DATABASE),
     }
 

@@ -24,6 +24,13 @@ def inflater() -> Any:
         return zlib
 
 
+def _zstd() -> Any:
+    try:
+        return importlib.import_module("compression.zstd")  # in the standard library from Python 3.14 on
+    except ImportError:
+        return importlib.import_module("backports.zstd")
+
+
 def gunzip(chunks: Iterable[bytes], engine: Any = None) -> Iterator[bytes]:
     """Unpack all members of a gzip file.
 
@@ -64,9 +71,8 @@ def unzstd(chunks: Iterable[bytes]) -> Iterator[bytes]:
     Raises:
         ArchiveError: empty, cut off, wrong checksum, too wide a window, or followed by something else.
     """
-    from backports import zstd  # noqa: PLC0415 - only for who needs it
-
-    options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _WINDOW_LOG_MAX}
+    zstd = _zstd()
+    options = {zstd.DecompressionParameter.window_log_max: _WINDOW_LOG_MAX}
     frames, frame = 0, None
     try:
         for chunk in chunks:

@@ -38,8 +38,8 @@ class HttpSettings:
         proxies: proxy URL for each of `http` and `https`.
         no_proxy: comma-separated hosts, domains and networks that are reached directly; `*` for all.
         ca_bundle: file or directory of trusted certificates in place of the built-in ones.
-        tokens: bearer token for each host, as `host` or `host:port`; sent over https only, and never after a redirect
-            to another host.
+        tokens: bearer token for each host, as `host` or `host:port` in lower case; sent over https only, and never
+            after a redirect to another host.
     """
 
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -152,9 +152,9 @@ class Web:
         raise AttemptError(f"redirected more than {MAX_REDIRECTS} times", final=True)
 
     def _send(self, url: str, headers: Mapping[str, str], first: SplitResult) -> requests.Response:
-        import requests  # noqa: PLC0415 - 93 ms of CPU time that a run without a download does not pay
-        from requests.adapters import HTTPAdapter  # noqa: PLC0415
-        from urllib3.exceptions import HTTPError  # noqa: PLC0415
+        import requests  # 93 ms of CPU time that a run without a download does not pay
+        from requests.adapters import HTTPAdapter
+        from urllib3.exceptions import HTTPError
 
         try:
             here = urlsplit(url)

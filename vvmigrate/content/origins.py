@@ -88,7 +88,7 @@ class WebOrigin:
 
 
 def _reader(response: requests.Response) -> Callable[[int], bytes]:
-    from urllib3.exceptions import HTTPError  # noqa: PLC0415 - loaded by now
+    from urllib3.exceptions import HTTPError  # loaded by now
 
     def read(limit: int) -> bytes:
         try:

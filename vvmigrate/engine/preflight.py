@@ -6,33 +6,38 @@ import os
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable
+from pathlib import Path
 
 from vvmigrate.engine.database import translate
 from vvmigrate.engine.host import ROOT, Host
 from vvmigrate.engine.session import Session
-from vvmigrate.engine.state import ADOPT, ATTRIBUTES, Change
+from vvmigrate.engine.state import ADOPT, ATTRIBUTES, Change, Target
 from vvmigrate.errors import RefusedError
+from vvmigrate.files import Tree
 
 SPARE_BYTES = 4 << 20  # the database's growth and its rollback journal, sources, journal: measured 0.4 MB a release
 INODES_PER_CHANGE = 3  # the file, its copy for the way back, a directory
 
 
-def needs(host: Host, changes: Iterable[Change]) -> dict[str, int]:
+def needs(changes: Iterable[Change]) -> dict[str, int]:
     """Bytes that staging will take, by area."""
     total: dict[str, int] = defaultdict(int)
     for change in changes:
         total[change.target.area] += change.size_bytes
     total[ROOT] += SPARE_BYTES
-    return {area: size for area, size in total.items() if host.tree(area) is not None}
+    return dict(total)
 
 
 def disk(host: Host, changes: Iterable[Change]) -> dict[str, int]:
-    """Bytes needed, and free where most of them are needed."""
-    by_area = needs(host, list(changes))
-    if not by_area:
-        return {"needed_bytes": 0, "free_bytes": 0}
-    tree = host.tree(max(by_area, key=lambda area: by_area[area]))
-    return {"needed_bytes": sum(by_area.values()), "free_bytes": tree.free()[0] if tree is not None else 0}
+    """Bytes needed, and free where most of them are needed; on a fresh host, where its storage root will be."""
+    by_area = needs(list(changes))
+    area = max(by_area, key=lambda area: by_area[area])
+    tree = host.tree(area)
+    if tree is not None:
+        return {"needed_bytes": sum(by_area.values()), "free_bytes": tree.free()[0]}
+    above = Path(host.path(Target(area, "")))
+    with Tree.open(next(path for path in (above, *above.parents) if path.is_dir())) as tree:
+        return {"needed_bytes": sum(by_area.values()), "free_bytes": tree.free()[0]}
 
 
 def check(session: Session, changes: Iterable[Change]) -> None:
@@ -43,7 +48,7 @@ def check(session: Session, changes: Iterable[Change]) -> None:
     """
     changes = list(changes)
     host = session.host
-    for area, needed in needs(host, changes).items():
+    for area, needed in needs(changes).items():
         tree = host.tree(area)
         if tree is None:
             continue

@@ -17,13 +17,16 @@ from vvmigrate.engine import runtime
 from vvmigrate.engine.ledger import Ledger
 
 
+_CHANGING = frozenset({"CREATE", "ALTER", "DROP", "INSERT", "UPDATE", "DELETE", "REPLACE"})
+
+
 @dataclass(frozen=True)
 class Rehearsed:
     """What one revision's code asked for.
 
     Attributes:
         operations: host operations, in order.
-        statements: the SQL it ran, for people.
+        statements: the SQL by which it changes schema or rows, a line each, for people.
         reads_rows: it reads the orchestrator's rows, which the copy has not: the forecast may differ.
     """
 
@@ -70,7 +73,8 @@ class Rehearsal:
         tables = self._tables()
         runtime.run(self._connection, step, stage)
         reads = any(_reads_rows(statement, tables) for statement in stage.statements)
-        return Rehearsed(tuple(stage.operations), tuple(stage.statements), reads)
+        changes = tuple(" ".join(statement.split()) for statement in stage.statements if _changes(statement))
+        return Rehearsed(tuple(stage.operations), changes, reads)
 
     def _tables(self) -> list[str]:
         rows = self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
@@ -83,6 +87,11 @@ class Rehearsal:
     def __exit__(self, *exc: object) -> None:
         """Forget the copy."""
         self._connection.close()
+
+
+def _changes(statement: str) -> bool:
+    verb = statement.split(None, 1)[0].upper() if statement.split() else ""
+    return verb in _CHANGING and not any(name in statement for name in schema.TABLES)
 
 
 def _reads_rows(statement: str, tables: list[str]) -> bool:

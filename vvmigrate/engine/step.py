@@ -10,6 +10,7 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,6 +89,7 @@ class _Step:
         self.outcome = Outcome(attempt.revision, attempt.title, attempt.direction)
         self.journal: Journal | None = None
         self.started = time.monotonic()
+        self.calm = ExitStack()  # holds signals back from the first rename until the step is settled
         run = session.run
         self.row: dict[str, Any] = {
             "step_id": self.step_id,
@@ -140,7 +142,7 @@ class _Step:
 
     def _commit(self, operations: tuple[runtime.HostOperation, ...]) -> None:
         raw = self.session.ledger.connection
-        try:
+        with self.calm:
             if self.attempt.code is not None:
                 play = runtime.Stage(raw, self.step_id, operations)
                 runtime.run(raw, self.attempt.code, play, begun=self._check, applied=self._publish)
@@ -150,8 +152,6 @@ class _Step:
                 self._publish()
                 raw.execute("COMMIT")
             recovery.finish(self.session, self.step_id)
-        finally:
-            self._resume_signals()
 
     def _check(self) -> None:
         """Inside the transaction: the database is still the one that the journal was sealed for."""
@@ -162,8 +162,7 @@ class _Step:
 
     def _publish(self) -> None:
         """Inside the transaction, last: make every effect visible, write the rows. From here signals wait."""
-        self._put_off = put_off()
-        self._put_off.__enter__()
+        self.calm.enter_context(put_off())
         ledger, journal = self.session.ledger, self._sealed()
         if self.attempt.version_after != (version := ledger.version()):
             raise StateError(f"expected the version row at {self.attempt.version_after or 'base'}, found {version or 'base'}")
@@ -216,11 +215,6 @@ class _Step:
             return "superseded"
         acts = any(change.action != state.ADOPT for change in proposal.changes)
         return "applied" if acts or not proposal.changes else "adopted"
-
-    def _resume_signals(self) -> None:
-        held = self.__dict__.pop("_put_off", None)
-        if held is not None:
-            held.__exit__(None, None, None)
 
     # ---- failure -------------------------------------------------------------------------------------------------
 
