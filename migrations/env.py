@@ -1,2 +1,3 @@
 from vvmigrate import environment
+
 environment.run()

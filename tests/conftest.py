@@ -56,7 +56,9 @@ class HostFolder:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("VV_", "VIDEO_"))}
         return {**clean, "VIDEO_STORAGE_ROOT": str(self.root), "VV_MODEL_VARIANT": "demo", **self.environ, **more}
 
-    def call(self, verb: str, *arguments: str, told: list[tuple[str, dict[str, Any]]] | None = None, **options: Any) -> Report:
+    def call(
+        self, verb: str, *arguments: str, told: list[tuple[str, dict[str, Any]]] | None = None, **options: Any
+    ) -> Report:
         """Run a verb in this process; `told` collects the events that a screen would show."""
 
         def listen(event: str, **facts: Any) -> None:
@@ -101,7 +103,9 @@ class HostFolder:
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "vvmigrate", "--home", str(self.home), *arguments]
 
-    def run(self, *arguments: str, environ: dict[str, str] | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str, environ: dict[str, str] | None = None, **options: Any
+    ) -> subprocess.CompletedProcess[str]:
         """Run the command line as a real process, in the home."""
         options.setdefault("stdin", subprocess.DEVNULL)
         return subprocess.run(
@@ -124,7 +128,9 @@ class HostFolder:
 
     # ---- the release ---------------------------------------------------------------------------------------------
 
-    def revision(self, number: str, up: str, down: str = "op.revert()", follows: str | None = None, imports: str = "") -> Path:
+    def revision(
+        self, number: str, up: str, down: str = "op.revert()", follows: str | None = None, imports: str = ""
+    ) -> Path:
         """Add a revision to the release; `up` and `down` are the bodies of its functions."""
         before = follows if follows is not None else f"{int(number) - 1:04d}"
         lines = [
@@ -157,7 +163,9 @@ class HostFolder:
                         continue
                     info = path.lstat()
                     kind = "link" if path.is_symlink() else "dir" if path.is_dir() else "file"
-                    content = os.readlink(path).encode() if kind == "link" else path.read_bytes() if kind == "file" else b""
+                    content = (
+                        os.readlink(path).encode() if kind == "link" else path.read_bytes() if kind == "file" else b""
+                    )
                     found[f"{top.name}/{path.relative_to(top)}"] = (kind, info.st_mode & 0o7777, content)
         return found
 

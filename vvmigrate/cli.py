@@ -124,7 +124,9 @@ def _run(name: str, options: Mapping[str, Any], function: Callable[[Any], Any]) 
         if options.get("debug"):
             raise
         report = Report(name)
-        report.fail(VvmigrateError(f"unforeseen: {type(error).__name__}: {error}", hint="again with --debug, for a report"))
+        report.fail(
+            VvmigrateError(f"unforeseen: {type(error).__name__}: {error}", hint="again with --debug, for a report")
+        )
     _print(report, screen, as_json=as_json)
     sys.exit(report.exit_code)
 
@@ -204,9 +206,13 @@ NEGATIVE = {"ignore_unknown_options": True}  # `downgrade -1` is a revision, not
 
 @verb("upgrade", context_settings=NEGATIVE)
 @click.argument("revision", default="head")
-@click.option("--skip-existing", is_flag=True, default=None, help="Leave alone what exists already, even if it differs.")
+@click.option(
+    "--skip-existing", is_flag=True, default=None, help="Leave alone what exists already, even if it differs."
+)
 @click.option("--update-env", is_flag=True, default=None, help="Merge the template into .env again.")
-@click.option("--set", "set_values", multiple=True, metavar="KEY=VALUE", help="Set a key of .env (KEY=@FILE, KEY=- too).")
+@click.option(
+    "--set", "set_values", multiple=True, metavar="KEY=VALUE", help="Set a key of .env (KEY=@FILE, KEY=- too)."
+)
 @click.option("--strict", is_flag=True, default=None, help="A required key without value is an error (exit 6).")
 @click.option("--release-hold", is_flag=True, default=None, help="Apply also what was taken back.")
 @click.option("--plan", "only_plan", is_flag=True, help="Same as plan.")
@@ -313,7 +319,10 @@ def stamp(_call: Any) -> Any:
     """Refused: versions do not move without their effects."""
     from vvmigrate.errors import UsageError
 
-    raise UsageError("stamp is refused: a version does not move without its effects", hint="vvmigrate upgrade head; for a host that bootstrap.py set up: vvmigrate adopt")
+    raise UsageError(
+        "stamp is refused: a version does not move without its effects",
+        hint="vvmigrate upgrade head; for a host that bootstrap.py set up: vvmigrate adopt",
+    )
 
 
 def main() -> None:

@@ -24,7 +24,9 @@ def run() -> None:
     if context.is_offline_mode():
         raise CommandError("--sql is refused: a step changes files too, and a script of its SQL would leave them out")
     if name not in ("upgrade", "downgrade", "current"):
-        raise CommandError(f"alembic {name} is refused: it would move versions without their effects; see vvmigrate --help")
+        raise CommandError(
+            f"alembic {name} is refused: it would move versions without their effects; see vvmigrate --help"
+        )
     try:
         code = _carry_out(name, context.get_revision_argument() if name != "current" else None, config)
     except VvmigrateError as error:

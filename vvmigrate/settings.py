@@ -90,7 +90,9 @@ def read_ini(home: Path) -> dict[str, str]:
     try:
         parser.read(home / "alembic.ini", encoding="utf-8")
     except (configparser.Error, UnicodeError) as error:
-        raise RefusedError(f"{home / 'alembic.ini'}: {error}".replace("\n", " "), path=str(home / "alembic.ini")) from error
+        raise RefusedError(
+            f"{home / 'alembic.ini'}: {error}".replace("\n", " "), path=str(home / "alembic.ini")
+        ) from error
     return dict(parser[SECTION]) if parser.has_section(SECTION) else {}
 
 
@@ -112,7 +114,9 @@ def resolve(
     warnings: list[str] = []
     named = options.get("storage_root") or environ.get("VIDEO_STORAGE_ROOT") or env_file.get("VIDEO_STORAGE_ROOT")
     default = ini.get("storage_root") or DEFAULT_ROOT
-    owner = _owner(environ.get("VV_APP_USER") or ini.get("app_user"), environ.get("VV_APP_GROUP") or ini.get("app_group"), warnings)
+    owner = _owner(
+        environ.get("VV_APP_USER") or ini.get("app_user"), environ.get("VV_APP_GROUP") or ini.get("app_group"), warnings
+    )
     log_file = options.get("log_file")
     return Settings(
         home=home,
@@ -146,7 +150,9 @@ def _owner(user: str | None, group: str | None, warnings: list[str]) -> Owner | 
     try:
         group_id = grp.getgrnam(group).gr_gid if group else entry.pw_gid if entry else gid
     except KeyError:
-        raise RefusedError(f"VV_APP_GROUP: no group {group!r} on this host", hint=f"groupadd --system {group}") from None
+        raise RefusedError(
+            f"VV_APP_GROUP: no group {group!r} on this host", hint=f"groupadd --system {group}"
+        ) from None
     wanted = Owner(entry.pw_uid if entry else uid, group_id)
     if uid == 0:
         if not user:

@@ -52,7 +52,9 @@ class Screen:
         to_stderr: everything goes to standard error (`--json` has standard output for itself).
     """
 
-    def __init__(self, colour: str = "auto", *, quiet: bool = False, verbose: bool = False, to_stderr: bool = False) -> None:
+    def __init__(
+        self, colour: str = "auto", *, quiet: bool = False, verbose: bool = False, to_stderr: bool = False
+    ) -> None:
         """Look at the terminal."""
         forced = {"always": True, "never": False}.get(colour)
         options: dict[str, Any] = {"highlight": False, "soft_wrap": True}
@@ -118,7 +120,14 @@ class Screen:
             self._told = time.monotonic()
 
     def _bar(self, phase: str, done: int, total: int) -> None:
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
 
         if self._progress is None:
             columns = (TextColumn("    {task.description:<8}"), BarColumn(20), DownloadColumn(), TransferSpeedColumn())
@@ -167,7 +176,9 @@ class Screen:
     def _show_downgrade(self, body: Mapping[str, Any]) -> None:
         self._show_upgrade({**body, "required_missing": [], "degraded": []})
         if body["held"] and body["steps"]:
-            self._say(f"held, so that it does not return by itself: {', '.join(item['revision'] for item in body['held'])}")
+            self._say(
+                f"held, so that it does not return by itself: {', '.join(item['revision'] for item in body['held'])}"
+            )
             self._say("  to let it return: vvmigrate upgrade head --release-hold")
 
     def _show_recover(self, body: Mapping[str, Any]) -> None:
@@ -192,7 +203,9 @@ class Screen:
             disk = body["disk"]
             self._say(f"disk: {amount(disk['needed_bytes'])} needed, {amount(disk['free_bytes'])} free")
         for item in body["held"]:
-            self._say(f"[yellow]held:[/] {item['revision']} was taken back by {item['user']} ({escape(item['reason'])})")
+            self._say(
+                f"[yellow]held:[/] {item['revision']} was taken back by {item['user']} ({escape(item['reason'])})"
+            )
 
     def _notes(self, step: Mapping[str, Any]) -> None:
         if self.verbose:
@@ -223,7 +236,9 @@ class Screen:
             took = "" if entry["duration_s"] is None else f"{entry['duration_s']:.1f} s"
             style = STYLE.get(entry["result"], "")
             when = entry["finished_at"].replace("T", " ")[:19]
-            rows.append([when, entry["revision"], entry["direction"], f"[{style}]{entry['result']}[/]", took, entry["user"]])
+            rows.append(
+                [when, entry["revision"], entry["direction"], f"[{style}]{entry['result']}[/]", took, entry["user"]]
+            )
         self._table(["when (UTC)", "revision", "way", "result", "took", "who"], rows, body["entries"])
 
     def _table(self, heads: list[str], rows: Iterable[list[str]], entries: Iterable[Mapping[str, Any]]) -> None:
@@ -250,7 +265,9 @@ class Screen:
 
     def _show_show(self, body: Mapping[str, Any]) -> None:
         self._say(f"[bold]{escape(body['revision'])}[/] {escape(body['title'] or '')}")
-        self._say(f"  follows {body['follows'] or 'nothing'}; {'applied' if body['applied'] else 'not applied'} on this host")
+        self._say(
+            f"  follows {body['follows'] or 'nothing'}; {'applied' if body['applied'] else 'not applied'} on this host"
+        )
         self._say(f"  {escape(printable(body['path']))}\n  SHA-256 {body['sha256']}\n")
         self._say(escape(printable(body["source"])))
 
@@ -262,7 +279,9 @@ class Screen:
         self._say(f"state         {body['state_digest']}")
         if run := body["last_run"]:
             code = "it was killed" if run["exit_code"] is None else f"exit {run['exit_code']}"
-            self._say(f"last run      {run['command']} by {run['user']}, {run['finished_at'][:19].replace('T', ' ')}, {code}")
+            self._say(
+                f"last run      {run['command']} by {run['user']}, {run['finished_at'][:19].replace('T', ' ')}, {code}"
+            )
         if failure := body["last_failure"]:
             self._say(f"last failure  {failure['revision']}: {escape(printable(failure['error']))}")
         if body["generations"]:
@@ -273,14 +292,18 @@ class Screen:
         for item in body["pending"]:
             self._say(f"[yellow]pending:[/] {item['revision']} {escape(item['title'])}")
         for item in body["held"]:
-            self._say(f"[yellow]held:[/] {item['revision']}, by {item['user']} at {item['at']}: {escape(item['reason'])}")
+            self._say(
+                f"[yellow]held:[/] {item['revision']}, by {item['user']} at {item['at']}: {escape(item['reason'])}"
+            )
         for item in body["degraded"]:
             self._say(f"[yellow]degraded:[/] {item['revision']}: {escape(printable(item['reason']))}")
         for item in body["drift"]:
             path = escape(printable(item["path"]))
             self._say(f"[yellow]drift:[/] {path}: expected {item['expected']}, found {item['actual']}")
         if body["journal"]:
-            self._say(f"[yellow]a step was interrupted:[/] {escape(printable(body['journal']))} waits: vvmigrate recover")
+            self._say(
+                f"[yellow]a step was interrupted:[/] {escape(printable(body['journal']))} waits: vvmigrate recover"
+            )
         if body["required_missing"]:
             self._say(f"[yellow]no value in .env for:[/] {', '.join(body['required_missing'])}")
 

@@ -223,7 +223,11 @@ def json_of(forecast: Forecast, paths: Mapping[str, str]) -> dict[str, Any]:
         "kept": [vars(item) for item in forecast.proposal.kept],
         "skipped": list(forecast.proposal.skipped),
         "warnings": list(forecast.proposal.warnings)
-        + (["reads the orchestrator's rows: what it does may differ"] if forecast.rehearsed and forecast.rehearsed.reads_rows else []),
+        + (
+            ["reads the orchestrator's rows: what it does may differ"]
+            if forecast.rehearsed and forecast.rehearsed.reads_rows
+            else []
+        ),
         "degraded": forecast.proposal.degraded or None,
         "required_missing": list(forecast.proposal.required_missing),
     }

@@ -167,7 +167,9 @@ def show(call: Call, revision: str) -> Report:
             "follows": script.down_revision,
             "path": source.path,
             "sha256": source.sha256,
-            "applied": any(step["revision"] == script.revision for step in place.ledger.applied()) if place.ledger else False,
+            "applied": any(step["revision"] == script.revision for step in place.ledger.applied())
+            if place.ledger
+            else False,
             "source": source.data.decode("utf-8", "replace"),
         }
 
@@ -200,8 +202,12 @@ def status(call: Call) -> Report:
             "journal": waits.path if waits else None,
             "state_digest": _digest(place),
             "last_run": _run(runs[-1]) if runs else None,
-            "last_failure": {k: failures[-1][k] for k in ("revision", "result", "finished_at", "error")} if failures else None,
-            "generations": [name for name in place.session.host.names(Target(ROOT, "models/.store")) if "." not in name[-5:]],
+            "last_failure": {k: failures[-1][k] for k in ("revision", "result", "finished_at", "error")}
+            if failures
+            else None,
+            "generations": [
+                name for name in place.session.host.names(Target(ROOT, "models/.store")) if "." not in name[-5:]
+            ],
             "held": [held] if held else [],
             "required_missing": list(_missing(place)),
         }

@@ -127,9 +127,7 @@ def _again(place: Workplace) -> list[Forecast]:
         return []
     forecasts = [place.redo(item["revision"]) for item in degraded(place)]
     named = {forecast.revision for forecast in forecasts}
-    if place.settings.update_env or place.settings.values:
-        forecasts += _latest(place, MergeEnv, named)
-    elif place.call.ask is not None and _env_is_applied(place) and _missing(place):
+    if place.settings.update_env or place.settings.values or (place.call.ask is not None and _env_is_applied(place) and _missing(place)):
         forecasts += _latest(place, MergeEnv, named)
     if _variant_changed(place):
         forecasts += _latest(place, InstallModel, named)
@@ -137,8 +135,10 @@ def _again(place: Workplace) -> list[Forecast]:
 
 
 def _acts(forecast: Forecast) -> bool:
-    return bool(forecast.proposal.degraded) or any(c.action != ADOPT for c in forecast.proposal.changes) or (
-        not forecast.proposal.degraded and bool(forecast.proposal.changes)
+    return (
+        bool(forecast.proposal.degraded)
+        or any(c.action != ADOPT for c in forecast.proposal.changes)
+        or (not forecast.proposal.degraded and bool(forecast.proposal.changes))
     )
 
 
@@ -159,9 +159,7 @@ def _variant_changed(place: Workplace) -> bool:
     """Whether another model variant is asked for than the one that is installed."""
     if place.ledger is None:
         return False
-    installed = {
-        effect.note["variant"] for effect, _ in place.ledger.recorded().values() if effect.note.get("variant")
-    }
+    installed = {effect.note["variant"] for effect, _ in place.ledger.recorded().values() if effect.note.get("variant")}
     return bool(installed) and installed != {variant_of(place.settings, place.session)}
 
 

@@ -58,7 +58,9 @@ class Run:
         changes = [change for forecast in forecasts for change in forecast.proposal.changes]
         preflight.check(self.place.session, changes)
 
-    def perform(self, forecast: Forecast, later: tuple[HostOperation, ...], holds: tuple[Mapping[str, Any], ...] = ()) -> bool:
+    def perform(
+        self, forecast: Forecast, later: tuple[HostOperation, ...], holds: tuple[Mapping[str, Any], ...] = ()
+    ) -> bool:
         """Do one step.
 
         Returns:

@@ -128,7 +128,7 @@ def judge(answer: Answer, *, offset: int, size_bytes: int) -> int:
     if answer.status == _BEYOND and offset:
         return _beyond(answer, size_bytes)
     if answer.status not in (_FULL, _PART):
-        again = answer.status in _AGAIN or answer.status >= 500  # noqa: PLR2004 - RFC 9110, 15.6: server error
+        again = answer.status in _AGAIN or answer.status >= 500
         reason = f"HTTP {answer.status} {answer.phrase[:60] if answer.phrase.isprintable() else ''}".strip()
         raise AttemptError(reason, final=not again, wait_s=answer.retry_after_s)
     _refuse_encodings(answer)

@@ -59,7 +59,7 @@ class Merged:
     warnings: tuple[str, ...] = ()
 
 
-def merge(  # noqa: PLR0913 - each is one of the merge's inputs
+def merge(
     theirs: bytes | None,
     template: Template,
     *,
@@ -137,7 +137,7 @@ def _created(template: Template, values: Mapping[str, str], name: str) -> Merged
     return Merged(data=_appended(document, others).to_bytes(), added=(*document.positions, *others))
 
 
-def _updated(  # noqa: PLR0913 - as merge
+def _updated(
     document: Document,
     template: Template,
     *,

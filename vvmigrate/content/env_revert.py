@@ -42,7 +42,7 @@ class Reverted:
     kept: tuple[tuple[str, str], ...] = ()
 
 
-def revert(  # noqa: PLR0913 - each is one of its inputs
+def revert(
     current: bytes | None,
     *,
     before: bytes | None,

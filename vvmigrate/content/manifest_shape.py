@@ -45,7 +45,7 @@ def problems(document: Any) -> Iterator[Problem]:
 def _validator() -> Validator:
     """Return a validator for which 1.0 is no whole number; JSON Schema lets it pass as one."""
     # Imported here: it costs more than the rest of a run that has nothing to do.
-    from jsonschema import Draft202012Validator, validators  # noqa: PLC0415
+    from jsonschema import Draft202012Validator, validators
 
     checker = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
     strict: type[Validator] = validators.extend(  # type: ignore[no-untyped-call]  # the stubs leave it out

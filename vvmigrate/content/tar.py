@@ -123,11 +123,11 @@ def _text(raw: bytes, what: str) -> str:
 
 def _number(raw: bytes, what: str) -> int:
     if raw[0] & 0x80:  # GNU: base 256, for sizes of 8 GiB and more; the next bit is the sign
-        if raw[0] != 0x80:  # noqa: PLR2004
+        if raw[0] != 0x80:
             raise ArchiveError(f"a header's {what} is negative or too large")
         return int.from_bytes(raw[1:], "big")
     digits = raw.split(b"\0", 1)[0].strip(b" ")
-    if not all(0x30 <= digit <= 0x37 for digit in digits):  # noqa: PLR2004 - ASCII, 0 to 7
+    if not all(0x30 <= digit <= 0x37 for digit in digits):
         raise ArchiveError(f"a header's {what} is {raw!r}")
     return int(digits or b"0", 8)
 
@@ -172,7 +172,7 @@ def _refuse_global(pax: dict[str, str]) -> None:
 
 
 def _decimal(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 20):  # noqa: PLR2004 - 2**63 has 19 digits
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
         raise ArchiveError(f"an extended header's size is {text[:80]!r}")
     return int(text)
 

@@ -235,7 +235,7 @@ def _wide(extras: bytes, values: tuple[int, int, int]) -> tuple[int, int, int]:
     found = []
     for value in values:
         if value == _FULL32:
-            if len(wide) < 8:  # noqa: PLR2004 - one value
+            if len(wide) < 8:
                 raise ArchiveError("a zip64 field is missing or damaged")
             value, wide = int.from_bytes(wide[:8], "little"), wide[8:]  # noqa: PLW2901
         found.append(value)

@@ -46,7 +46,9 @@ def read(state: Tree | None) -> Binding | None:
     try:
         return Binding(**data)
     except TypeError as error:
-        raise RefusedError(f"the binding of home and storage root is damaged: {error}", hint="vvmigrate doctor") from error
+        raise RefusedError(
+            f"the binding of home and storage root is damaged: {error}", hint="vvmigrate doctor"
+        ) from error
 
 
 def write(state: Tree, binding: Binding) -> None:

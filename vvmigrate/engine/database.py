@@ -105,9 +105,7 @@ def create(state: Tree, place: Place, ledger_id: str, owner: Owner | None) -> No
     staged.remove_tree()
     staged.make_directory(0o700)
     fresh = staged / "db"
-    connection = sqlite3.connect(
-        "file:" + quote(os.fsencode(fresh.path)) + "?mode=rwc", uri=True, isolation_level=None
-    )
+    connection = sqlite3.connect("file:" + quote(os.fsencode(fresh.path)) + "?mode=rwc", uri=True, isolation_level=None)
     try:
         connection.execute("PRAGMA synchronous=EXTRA")
         install_tables(connection, ledger_id)

@@ -107,7 +107,9 @@ def apply(effect: Effect, host: Host) -> None:
     path = host.place(effect.target)
     if effect.action == ATTRIBUTES:
         _expect(path.entry(), effect.before, path)
-        path.set_attributes(effect.after.mode, effect.after.owner if effect.after.owner != effect.before.owner else None)
+        path.set_attributes(
+            effect.after.mode, effect.after.owner if effect.after.owner != effect.before.owner else None
+        )
         return
     slot = effect.slot_place(host)
     if not effect.before.exists:

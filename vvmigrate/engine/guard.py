@@ -12,7 +12,11 @@ from contextlib import contextmanager
 
 from vvmigrate import schema
 
-_ENDS = {sqlite3.SQLITE_TRANSACTION: "BEGIN, COMMIT or ROLLBACK", sqlite3.SQLITE_ATTACH: "ATTACH", sqlite3.SQLITE_DETACH: "DETACH"}
+_ENDS = {
+    sqlite3.SQLITE_TRANSACTION: "BEGIN, COMMIT or ROLLBACK",
+    sqlite3.SQLITE_ATTACH: "ATTACH",
+    sqlite3.SQLITE_DETACH: "DETACH",
+}
 _WRITES = {
     sqlite3.SQLITE_INSERT,
     sqlite3.SQLITE_UPDATE,

@@ -107,7 +107,9 @@ class Host:
         """Close with the block."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Close every descriptor."""
         for tree in (*self._states.values(), *self._trees.values()):
             if tree is not None:

@@ -67,7 +67,9 @@ class Ledger:
         if len(rows) != 1:
             raise StateError(f"the database holds {len(rows)} ledger ids, expected 1")
         if rows[0][1] > schema.FORMAT:
-            raise StateError(f"the ledger has format {rows[0][1]}, this vvmigrate knows {schema.FORMAT}: use a newer one")
+            raise StateError(
+                f"the ledger has format {rows[0][1]}, this vvmigrate knows {schema.FORMAT}: use a newer one"
+            )
         return str(rows[0][0])
 
     def version(self) -> str:

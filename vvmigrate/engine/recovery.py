@@ -87,7 +87,9 @@ def _settle_unsealed(session: Session, step: dict[str, Any]) -> list[str]:
     """Nothing was published yet: the attempt is only recorded."""
     if session.ledger.step(step["step_id"]) is not None:
         return []
-    record(session, step | {"result": "interrupted", "error": "interrupted: the process ended before it changed anything"})
+    record(
+        session, step | {"result": "interrupted", "error": "interrupted: the process ended before it changed anything"}
+    )
     return [f"revision {step['revision']}: an interrupted attempt is recorded; it had changed nothing"]
 
 

@@ -16,7 +16,6 @@ from vvmigrate import schema
 from vvmigrate.engine import runtime
 from vvmigrate.engine.ledger import Ledger
 
-
 _CHANGING = frozenset({"CREATE", "ALTER", "DROP", "INSERT", "UPDATE", "DELETE", "REPLACE"})
 
 

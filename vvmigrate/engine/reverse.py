@@ -105,7 +105,9 @@ class Reverser:
         kept = tuple(Kept(f"{path}: {key}", reason) for key, reason in keys)
         if wanted == current:
             return Proposal(kept=kept)
-        change = Change(st.PLACE_FILE, effect.target, seen, seen, content=wanted, merge=effect.merge, secret=effect.secret)
+        change = Change(
+            st.PLACE_FILE, effect.target, seen, seen, content=wanted, merge=effect.merge, secret=effect.secret
+        )
         if wanted is None:
             change = replace(change, action=st.REMOVE_FILE, after=ABSENT, merge="")
         elif wanted == before and current == after:

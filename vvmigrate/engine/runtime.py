@@ -39,7 +39,9 @@ class Stage:
         expected: what the rehearsal collected; a real run must ask for the same.
     """
 
-    def __init__(self, connection: sqlite3.Connection, step_id: str, expected: tuple[HostOperation, ...] | None) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, step_id: str, expected: tuple[HostOperation, ...] | None
+    ) -> None:
         """Nothing collected yet."""
         self.step_id = step_id
         self.operations: list[HostOperation] = []

@@ -80,7 +80,9 @@ def parse(data: bytes, path: str) -> Source:
     except (SyntaxError, ValueError) as error:
         raise RevisionError(f"{path}: is not Python: {error}", path=path) from error
     for node in tree.body:
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
         named = any(isinstance(target, ast.Name) and target.id == "revision" for target in targets)
         value = getattr(node, "value", None)
         if named and isinstance(value, ast.Constant) and isinstance(value.value, str):
@@ -101,7 +103,9 @@ def _module(source: Source) -> ModuleType:
         ) from error
     for name in ("upgrade", "downgrade"):
         if not callable(getattr(module, name, None)):
-            raise RevisionError(f"{source.path}: has no {name}(): every revision needs a way there and a way back", path=source.path)
+            raise RevisionError(
+                f"{source.path}: has no {name}(): every revision needs a way there and a way back", path=source.path
+            )
     if not hasattr(module, "down_revision"):
         raise RevisionError(f"{source.path}: does not say which revision it follows (down_revision)", path=source.path)
     return module

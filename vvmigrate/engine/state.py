@@ -164,7 +164,9 @@ class Overlay:
         return sorted(names)
 
 
-def digest(revision: str, entries: Mapping[Target, Entry], keys: Mapping[Target, tuple[str, ...]], app: Owner | None) -> str:
+def digest(
+    revision: str, entries: Mapping[Target, Entry], keys: Mapping[Target, tuple[str, ...]], app: Owner | None
+) -> str:
     """A short hash of a state: two hosts in the same state have the same one.
 
     Args:

@@ -165,7 +165,9 @@ class _Step:
         self.calm.enter_context(put_off())
         ledger, journal = self.session.ledger, self._sealed()
         if self.attempt.version_after != (version := ledger.version()):
-            raise StateError(f"expected the version row at {self.attempt.version_after or 'base'}, found {version or 'base'}")
+            raise StateError(
+                f"expected the version row at {self.attempt.version_after or 'base'}, found {version or 'base'}"
+            )
         self._check_foreign_keys()
         database.check_tables(ledger.connection, self.session.database_path)
         for effect in journal.effects:

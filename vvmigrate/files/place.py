@@ -199,7 +199,9 @@ class Place(Look):
         try:
             info = os.fstat(descriptor)
             if not stat.S_ISDIR(info.st_mode) and (not stat.S_ISREG(info.st_mode) or info.st_nlink > 1):
-                raise RefusedError(f"{self.path}: mode and owner left alone, it has {info.st_nlink} names or is no file")
+                raise RefusedError(
+                    f"{self.path}: mode and owner left alone, it has {info.st_nlink} names or is no file"
+                )
             if owner is not None and owner != Owner(info.st_uid, info.st_gid):
                 os.fchown(descriptor, owner.uid, owner.gid)
             os.fchmod(descriptor, mode)

@@ -28,7 +28,9 @@ class MakeDirectories(Operation):
     mode: int | None = None
 
     @classmethod
-    def make_directories(cls, operations: Operations, names: list[str] | tuple[str, ...], mode: int | None = None) -> None:
+    def make_directories(
+        cls, operations: Operations, names: list[str] | tuple[str, ...], mode: int | None = None
+    ) -> None:
         """Let directories exist below the storage root, with the configured owner.
 
         Raises:
@@ -55,7 +57,9 @@ class MakeDirectories(Operation):
         affects = frozenset({"directories"})
         if not seen.exists:
             fresh = Entry("dir", uid=os.geteuid(), gid=os.getegid()).with_attributes(mode, owner)
-            return Proposal((Change(st.MAKE_DIRECTORY, target, ABSENT, fresh, detail=f"mode {mode:04o}"),), affects=affects)
+            return Proposal(
+                (Change(st.MAKE_DIRECTORY, target, ABSENT, fresh, detail=f"mode {mode:04o}"),), affects=affects
+            )
         if seen.kind != "dir":
             raise RefusedError(
                 f"{path}: expected a directory, found a {seen.kind}",

@@ -72,11 +72,15 @@ def find_file(situation: Situation) -> Target:
     if seen.kind == "link":
         name = os.path.normpath(seen.target)
         if name.startswith(("/", "..")):
-            raise EnvFileError(f"{NAME}: is a link out of the home, to {seen.target!r}", hint="move the file here", path=NAME)
+            raise EnvFileError(
+                f"{NAME}: is a link out of the home, to {seen.target!r}", hint="move the file here", path=NAME
+            )
         target = home(name)
         seen = situation.observer.entry(target)
     if seen.kind not in ("file", "absent"):
-        raise EnvFileError(f"{target.name}: expected a file, found a {seen.kind}", hint="move it away", path=target.name)
+        raise EnvFileError(
+            f"{target.name}: expected a file, found a {seen.kind}", hint="move it away", path=target.name
+        )
     return target
 
 
@@ -119,7 +123,8 @@ class MergeEnv(Operation):
             merged = self._merge(theirs, template, situation, answers, known)
         if merged.missing_required and situation.settings.strict:
             raise RefusedError(
-                f"{NAME}: no value for {', '.join(merged.missing_required)} (--strict)", hint=set_hint(merged.missing_required)
+                f"{NAME}: no value for {', '.join(merged.missing_required)} (--strict)",
+                hint=set_hint(merged.missing_required),
             )
         document = Document.parse(merged.data, name=NAME)
         note = {
@@ -131,7 +136,12 @@ class MergeEnv(Operation):
         return base + self._change(situation, target, seen, theirs, merged, template, note)
 
     def _merge(
-        self, theirs: bytes | None, template: Template, situation: Situation, answers: Mapping[str, str], known: frozenset[str]
+        self,
+        theirs: bytes | None,
+        template: Template,
+        situation: Situation,
+        answers: Mapping[str, str],
+        known: frozenset[str],
     ) -> Merged:
         fill = {"VIDEO_STORAGE_ROOT": situation.storage_root, "VV_MODEL_VARIANT": situation.variant}
         fill = {name: value for name, value in fill.items() if template.get(name) is not None}
@@ -229,5 +239,7 @@ def set_hint(names: tuple[str, ...]) -> str:
 def _summary(merged: Merged, *, created: bool) -> str:
     if created:
         return "from .env.example"
-    parts = [f"{word} {', '.join(names)}" for word, names in (("adds", merged.added), ("sets", merged.replaced)) if names]
+    parts = [
+        f"{word} {', '.join(names)}" for word, names in (("adds", merged.added), ("sets", merged.replaced)) if names
+    ]
     return "; ".join(parts) or "brought up to the template"

@@ -1,9 +1,9 @@
 """`op.install_model`: a version of the manifest's model is the current one.
 
-    models/<name>                      -> .store/<name>-<version>-<sha12>      the current one, a relative link
-    models/.store/<name>-<version>-<sha12>/                                    a generation; stays until it is pruned
-    models/.store/<name>-<version>-<sha12>.json                                its entry in the information file
-    models/.current_model_info.json                                            what is current, for the summariser
+models/<name>                      -> .store/<name>-<version>-<sha12>      the current one, a relative link
+models/.store/<name>-<version>-<sha12>/                                    a generation; stays until it is pruned
+models/.store/<name>-<version>-<sha12>.json                                its entry in the information file
+models/.current_model_info.json                                            what is current, for the summariser
 """
 
 from __future__ import annotations
@@ -100,7 +100,9 @@ class _Installation:
         seen = self.situation.observer.entry(root(f"{MODELS}/{self.operation.name}"))
         if seen.kind in ("file", "other"):
             path = self.situation.host.path(root(f"{MODELS}/{self.operation.name}"))
-            raise RefusedError(f"{path}: expected a model's folder, found a {seen.kind}", hint="move it away", path=path)
+            raise RefusedError(
+                f"{path}: expected a model's folder, found a {seen.kind}", hint="move it away", path=path
+            )
         if seen.kind == "dir" and self._verifies(f"{MODELS}/{self.operation.name}"):
             return self._adopt_folder(seen) + self._information()
         return self._store() + self._stored() + self._link(seen) + self._information()
@@ -111,7 +113,9 @@ class _Installation:
         target = root(STORE)
         if self.situation.observer.entry(target).exists:
             return Proposal()
-        return Proposal((Change(st.MAKE_DIRECTORY, target, ABSENT, self._entry("dir"), lasting=True, detail="the store"),))
+        return Proposal(
+            (Change(st.MAKE_DIRECTORY, target, ABSENT, self._entry("dir"), lasting=True, detail="the store"),)
+        )
 
     def _stored(self) -> Proposal:
         name = f"{STORE}/{self.generation}"
@@ -131,7 +135,9 @@ class _Installation:
             size_bytes=self._installed_bytes() + self.artefact.size_bytes,
         )
         url = self.artefact.urls[0]
-        fetched = Download(url if manifest.is_relative(url) else shown(url), self.artefact.size_bytes, self.artefact.sha256)
+        fetched = Download(
+            url if manifest.is_relative(url) else shown(url), self.artefact.size_bytes, self.artefact.sha256
+        )
         kept = (Kept(path, "does not verify; set aside"),) if seen.exists else ()
         entry = Change(
             st.PLACE_FILE,
@@ -177,7 +183,9 @@ class _Installation:
         names = [file.name for file in self.artefact.files] or folder.names()
         models = [name for name in names if name.endswith(".gguf")]
         if self.artefact.content == "gguf" and not models:
-            raise ArchiveError(f"{self.artefact.filename}: expected a .gguf file in it, found {', '.join(names[:5]) or 'none'}")
+            raise ArchiveError(
+                f"{self.artefact.filename}: expected a .gguf file in it, found {', '.join(names[:5]) or 'none'}"
+            )
         return (models or names or [""])[0]
 
     def _verifies(self, name: str) -> bool:

@@ -42,5 +42,7 @@ class WriteSignature(Operation):
             adopted = Change(st.ADOPT, target, seen, seen, detail="still true")
             return Proposal((adopted,), skipped=(f"{signature.NAME}: lists the same files",))
         wanted = Entry("file", 0, os.geteuid(), os.getegid(), len(data)).with_attributes(MODE, situation.owner)
-        change = Change(st.PLACE_FILE, target, seen, wanted, content=data, detail=f"{len(files)} files", size_bytes=len(data))
+        change = Change(
+            st.PLACE_FILE, target, seen, wanted, content=data, detail=f"{len(files)} files", size_bytes=len(data)
+        )
         return Proposal((change,))
