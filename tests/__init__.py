@@ -1,0 +1,1 @@
+"""Tests; `conftest.py` makes a host for each."""

@@ -8,7 +8,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -188,7 +187,7 @@ class HostFolder:
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Iterator[HostFolder]:
+def host(tmp_path: Path) -> HostFolder:
     """A fresh host: a copy of the release, no storage root yet."""
     home = tmp_path / "home"
     home.mkdir()
@@ -198,7 +197,7 @@ def host(tmp_path: Path) -> Iterator[HostFolder]:
             shutil.copytree(source, home / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy2(source, home / name)
-    yield HostFolder(home, tmp_path / "storage")
+    return HostFolder(home, tmp_path / "storage")
 
 
 @pytest.fixture

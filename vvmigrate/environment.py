@@ -1,4 +1,4 @@
-"""What `migrations/env.py` calls, so that plain `alembic upgrade` and `alembic downgrade` go through the same engine."""
+"""What `migrations/env.py` calls, so that plain `alembic upgrade` and `downgrade` go through the same engine."""
 
 from __future__ import annotations
 

@@ -190,7 +190,7 @@ def _proxies(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _tokens(environ: Mapping[str, str]) -> dict[str, str]:
-    """Bearer tokens by host: HF_TOKEN for huggingface.co, VV_MODEL_TOKEN for the host that VV_MODEL_TOKEN_HOST names."""
+    """Bearer tokens by host: HF_TOKEN for huggingface.co, VV_MODEL_TOKEN for the host in VV_MODEL_TOKEN_HOST."""
     found = {}
     if token := environ.get("HF_TOKEN"):
         found["huggingface.co"] = token

@@ -9,8 +9,8 @@ from dotenv import dotenv_values
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vvmigrate.content.dotenv import Document, readers_differ
-from vvmigrate.content.env_readers import quote, read_compose, read_python, read_systemd
+from vvmigrate.content.env.document import Document, readers_differ
+from vvmigrate.content.env.readers import quote, read_compose, read_python, read_systemd
 from vvmigrate.errors import EnvFileError
 
 PIECES = st.sampled_from(

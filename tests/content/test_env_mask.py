@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from vvmigrate.content.env_mask import describe, masked_diff
-from vvmigrate.content.env_template import Template
+from vvmigrate.content.env.mask import describe, masked_diff
+from vvmigrate.content.env.template import Template
 
 CANARY = "s3cr3t-canary-value"
 TEMPLATE = b"# @sensitive=false\nROOT=\n# Signs the log.\nSECRET=\n# @sensitive=false\nLEVEL=INFO\n"

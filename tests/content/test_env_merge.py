@@ -10,11 +10,11 @@ from dotenv import dotenv_values
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vvmigrate.content.dotenv import Document
-from vvmigrate.content.env_merge import Merged, merge
-from vvmigrate.content.env_readers import read_alike
-from vvmigrate.content.env_revert import CHANGED, SUPPLIED, revert
-from vvmigrate.content.env_template import Template
+from vvmigrate.content.env.document import Document
+from vvmigrate.content.env.merge import Merged, merge
+from vvmigrate.content.env.readers import read_alike
+from vvmigrate.content.env.revert import CHANGED, SUPPLIED, revert
+from vvmigrate.content.env.template import Template
 from vvmigrate.errors import EnvFileError
 
 TEMPLATE = b"""\

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from vvmigrate.content.dotenv import readers_differ
-from vvmigrate.content.env_template import Generate, Key, Template, problem
+from vvmigrate.content.env.document import readers_differ
+from vvmigrate.content.env.template import Generate, Key, Template, problem
 from vvmigrate.errors import EnvFileError
 
 RELEASE = Path(__file__).parents[2] / ".env.example"

@@ -238,7 +238,7 @@ def _strike(opt: argparse.Namespace) -> Report | None:
             print(harness.listing())
             return None
         if opt.states:
-            from .crashstates import explore  # noqa: PLC0415 - it needs this module
+            from .crashstates import explore
 
             return explore(harness, opt.states, seed=opt.seed)
         return harness.strike(

@@ -24,7 +24,7 @@ def harness(
     *,
     jobs: int | None = None,
     filesystem: str | None = None,
-    **more: Any,  # noqa: ANN401
+    **more: Any,
 ) -> Harness:
     """Return a harness for the sample with a planted bug; what is more goes to the scenario."""
     scenario = Scenario(

@@ -152,7 +152,7 @@ def test_the_command_line_strikes_a_program_without_a_fork_server(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The thin command line does what the library does, with programs instead of functions."""
-    from . import killpoints  # noqa: PLC0415 - next to its use
+    from . import killpoints
 
     updater = f"{sys.executable} {HERE / 'sample.py'}"
     setup = f"{updater} setup {{root}}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vvmigrate import settings as settled
-from vvmigrate.content.dotenv import Document
+from vvmigrate.content.env.document import Document
 from vvmigrate.engine import binding as bindings
 from vvmigrate.engine import session as sessions
 from vvmigrate.engine.host import HOME, ROOT, state_tree
@@ -141,7 +141,7 @@ def _look_at_home(home: Path) -> tuple[bindings.Binding | None, dict[str, str]]:
     theirs = info.st_uid not in (0, os.geteuid()) or info.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     if named and bound is None and theirs and os.geteuid() == 0:
         raise RefusedError(
-            f"{place.path} names storage root {named!r}, but it belongs to user {info.st_uid} and nothing is bound yet: "
+            f"{place.path} names storage root {named!r}, but belongs to user {info.st_uid} and nothing is bound yet: "
             "root takes no folder from there",
             hint=f"if it is right: --storage-root {named}",
             path=place.path,

@@ -107,7 +107,7 @@ def _lifted(place: Workplace, hold: Mapping[str, Any]) -> str:
     return ""
 
 
-# ---- applied revisions that have something to do again -----------------------------------------------------------------
+# ---- applied revisions that have something to do again ---------------------------------------------------------------
 
 
 def degraded(place: Workplace) -> list[dict[str, Any]]:
@@ -127,7 +127,8 @@ def _again(place: Workplace) -> list[Forecast]:
         return []
     forecasts = [place.redo(item["revision"]) for item in degraded(place)]
     named = {forecast.revision for forecast in forecasts}
-    if place.settings.update_env or place.settings.values or (place.call.ask is not None and _env_is_applied(place) and _missing(place)):
+    told = place.settings.update_env or place.settings.values
+    if told or (place.call.ask is not None and _env_is_applied(place) and _missing(place)):
         forecasts += _latest(place, MergeEnv, named)
     if _variant_changed(place):
         forecasts += _latest(place, InstallModel, named)

@@ -1,0 +1,1 @@
+"""Atomicity: staging, journal, publishing, recovery, ledger. Knows no step by name."""

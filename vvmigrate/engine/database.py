@@ -44,7 +44,7 @@ def connect(place: Place, *, timeout_s: float, writing: bool) -> sqlite3.Connect
         with translated(place):
             _configure(connection, place, writing=writing)
         if before != place.identity():
-            raise StateError(f"{place.path}: replaced while it was being opened", path=place.path)
+            raise StateError(f"{place.path}: replaced while it was being opened", path=place.path)  # noqa: TRY301 - closed below
     except BaseException:
         connection.close()
         raise
@@ -143,7 +143,8 @@ def check_tables(connection: sqlite3.Connection, path: str) -> None:
         StateError: changed, or a trigger, view or temporary object stands on one of them.
     """
     seen = connection.execute(
-        "SELECT type, name, tbl_name, sql FROM sqlite_master UNION ALL SELECT type, name, tbl_name, sql FROM temp.sqlite_master"
+        "SELECT type, name, tbl_name, sql FROM sqlite_master "
+        "UNION ALL SELECT type, name, tbl_name, sql FROM temp.sqlite_master"
     ).fetchall()
     ours = {name: sql for kind, name, _, sql in seen if kind == "table" and name in schema.TABLES}
     for name, sql in schema.TABLES.items():

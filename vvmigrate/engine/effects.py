@@ -237,7 +237,7 @@ def _undo_merged(effect: Effect, host: Host, path: Place, mergers: Mapping[str, 
 
 
 def _swap_in(wanted: bytes | None, path: Place, fresh: Place, seen: Entry, current: bytes) -> bool:
-    """Put the new content (None: nothing) in the file's place; False, and nothing changed, if somebody saved meanwhile."""
+    """Put new content (None: nothing) in the file's place; False, and nothing changed, if somebody saved meanwhile."""
     fresh.remove_file(missing_ok=True)
     if wanted is None:
         path.move(fresh)

@@ -10,11 +10,11 @@ from typing import Any
 
 from alembic.operations import Operations
 
-from vvmigrate.content.dotenv import Document
-from vvmigrate.content.env_mask import masked_diff
-from vvmigrate.content.env_merge import Merged, merge
-from vvmigrate.content.env_revert import revert
-from vvmigrate.content.env_template import Template, problem
+from vvmigrate.content.env.document import Document
+from vvmigrate.content.env.mask import masked_diff
+from vvmigrate.content.env.merge import Merged, merge
+from vvmigrate.content.env.revert import revert
+from vvmigrate.content.env.template import Template, problem
 from vvmigrate.engine import state as st
 from vvmigrate.engine import vault
 from vvmigrate.engine.effects import Merger

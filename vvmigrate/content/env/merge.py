@@ -19,19 +19,19 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from vvmigrate.content.dotenv import Document
-from vvmigrate.content.env_insert import insert_blocks, make_blocks
-from vvmigrate.content.env_lines import read_lines
-from vvmigrate.content.env_mask import describe
-from vvmigrate.content.env_readers import NAME, quote
-from vvmigrate.content.env_template import Template
-from vvmigrate.content.env_warnings import changed_defaults, unclear_lines, wrong_values
+from vvmigrate.content.env.document import Document
+from vvmigrate.content.env.insert import insert_blocks, make_blocks
+from vvmigrate.content.env.lines import read_lines
+from vvmigrate.content.env.mask import describe
+from vvmigrate.content.env.readers import NAME, quote
+from vvmigrate.content.env.template import Template
+from vvmigrate.content.env.warnings import changed_defaults, unclear_lines, wrong_values
 from vvmigrate.errors import EnvFileError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from vvmigrate.content.env_template import Key
+    from vvmigrate.content.env.template import Key
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,8 +11,8 @@ import re
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from vvmigrate.content.env_lines import BINDING, INVALID, LINE_END, Line, read_lines
-from vvmigrate.content.env_readers import NAME, read_compose, read_systemd
+from vvmigrate.content.env.lines import BINDING, INVALID, LINE_END, Line, read_lines
+from vvmigrate.content.env.readers import NAME, read_compose, read_systemd
 from vvmigrate.errors import EnvFileError
 
 if TYPE_CHECKING:

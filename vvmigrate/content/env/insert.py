@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vvmigrate.content.env_lines import BLANK, COMMENT, Line
+from vvmigrate.content.env.lines import BLANK, COMMENT, Line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from vvmigrate.content.dotenv import Document
-    from vvmigrate.content.env_template import Key, Template
+    from vvmigrate.content.env.document import Document
+    from vvmigrate.content.env.template import Key, Template
 
 Blocks = dict[str, tuple[Line, ...]]
 

@@ -11,15 +11,15 @@ import dataclasses
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from vvmigrate.content.dotenv import Document
-from vvmigrate.content.env_lines import BINDING, BLANK, COMMENT, INVALID
-from vvmigrate.content.env_trace import trace
+from vvmigrate.content.env.document import Document
+from vvmigrate.content.env.lines import BINDING, BLANK, COMMENT, INVALID
+from vvmigrate.content.env.trace import trace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from vvmigrate.content.env_lines import Line
-    from vvmigrate.content.env_trace import Trace
+    from vvmigrate.content.env.lines import Line
+    from vvmigrate.content.env.trace import Trace
 
 SUPPLIED = "a person supplied its value"
 CHANGED = "its value was changed since"

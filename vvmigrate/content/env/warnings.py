@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vvmigrate.content.dotenv import readers_differ
-from vvmigrate.content.env_lines import INVALID, LINE_END
-from vvmigrate.content.env_mask import describe
-from vvmigrate.content.env_template import problem
+from vvmigrate.content.env.document import readers_differ
+from vvmigrate.content.env.lines import INVALID, LINE_END
+from vvmigrate.content.env.mask import describe
+from vvmigrate.content.env.template import problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vvmigrate.content.dotenv import Document
-    from vvmigrate.content.env_template import Template
+    from vvmigrate.content.env.document import Document
+    from vvmigrate.content.env.template import Template
 
 
 def unclear_lines(document: Document) -> Iterator[str]:

@@ -21,18 +21,18 @@ import dataclasses
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from vvmigrate.content.dotenv import Document
-from vvmigrate.content.env_decorators import Call, is_decorated, is_divider, read_decorators
-from vvmigrate.content.env_lines import BINDING, BLANK, COMMENT, INVALID
-from vvmigrate.content.env_readers import NAME
-from vvmigrate.content.env_types import Type
+from vvmigrate.content.env.decorators import Call, is_decorated, is_divider, read_decorators
+from vvmigrate.content.env.document import Document
+from vvmigrate.content.env.lines import BINDING, BLANK, COMMENT, INVALID
+from vvmigrate.content.env.readers import NAME
+from vvmigrate.content.env.types import Type
 from vvmigrate.errors import EnvFileError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from vvmigrate.content.env_decorators import Decorators
-    from vvmigrate.content.env_lines import Line
+    from vvmigrate.content.env.decorators import Decorators
+    from vvmigrate.content.env.lines import Line
 
 _MOST_BYTES = 1024
 

@@ -6,14 +6,14 @@ import difflib
 import re
 from typing import TYPE_CHECKING
 
-from vvmigrate.content.dotenv import Document
-from vvmigrate.content.env_lines import BINDING, BLANK, INVALID
+from vvmigrate.content.env.document import Document
+from vvmigrate.content.env.lines import BINDING, BLANK, INVALID
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vvmigrate.content.env_lines import Line
-    from vvmigrate.content.env_template import Template
+    from vvmigrate.content.env.lines import Line
+    from vvmigrate.content.env.template import Template
 
 _COMMENTED_OUT = re.compile(r"\s*#[\s#]*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.-]*)\s*[=:]")
 

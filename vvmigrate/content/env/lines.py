@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from dotenv.parser import parse_stream
 
-from vvmigrate.content.env_readers import tokens
+from vvmigrate.content.env.readers import tokens
 from vvmigrate.errors import EnvFileError
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ import dataclasses
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from vvmigrate.content.env_lines import BINDING, COMMENT, INVALID
+from vvmigrate.content.env.lines import BINDING, COMMENT, INVALID
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from vvmigrate.content.dotenv import Document
-    from vvmigrate.content.env_lines import Line
+    from vvmigrate.content.env.document import Document
+    from vvmigrate.content.env.lines import Line
 
 Lines = tuple["Line", ...]
 
