@@ -11,7 +11,7 @@ import trustme
 
 from tests.content.delivery_desk import Desk
 from tests.content.fault_server import FaultServer, serving
-from vvmigrate.content.download import HttpSettings, Pace
+from vvmigrate.content.delivery.download import HttpSettings, Pace
 from vvmigrate.files import Tree
 
 

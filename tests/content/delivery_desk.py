@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from vvmigrate.content.download import HttpSettings, Pace, Progress, fetch
+from vvmigrate.content.delivery.download import HttpSettings, Pace, Progress, fetch
 from vvmigrate.content.manifest import Artefact
 
 if TYPE_CHECKING:

@@ -21,11 +21,11 @@ from backports import zstd
 from tests.content import archive_corpus as corpus
 from tests.content import zip_corpus
 from tests.content.archive_corpus import END, Case, tar_entry
-from vvmigrate.content import decompress
-from vvmigrate.content.archive import extract
-from vvmigrate.content.decompress import ByteStream, gunzip, unzstd
+from vvmigrate.content.delivery import decompress
+from vvmigrate.content.delivery.archive import extract
+from vvmigrate.content.delivery.decompress import ByteStream, gunzip, unzstd
+from vvmigrate.content.delivery.received import Progress
 from vvmigrate.content.manifest import Artefact, InstalledFile, Limits
-from vvmigrate.content.received import Progress
 from vvmigrate.errors import ArchiveError, ChecksumError, DeliveryError, IntegrityError
 from vvmigrate.files import Place, Tree
 

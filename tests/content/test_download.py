@@ -15,7 +15,7 @@ import pytest
 from tests.content import fault_server as server_side
 from tests.content.delivery_desk import DATA, OTHER, SIZE, Desk, artefact
 from tests.content.fault_server import FaultServer, body, chunked, good, stalled, status, truncated
-from vvmigrate.content.download import Progress, discard
+from vvmigrate.content.delivery.download import Progress, discard
 from vvmigrate.errors import ChecksumError, RefusedError, VvmigrateError
 
 OFFSETS = (0, 1, 999, 262_143, 262_144, 524_289, SIZE - 1)
@@ -254,11 +254,11 @@ def test_a_full_disk_is_called_so_and_the_part_stays(desk: Desk, server: FaultSe
 import errno, hashlib, resource, signal, sys
 sys.path[:0] = {sys.path!r}
 from pathlib import Path
-from vvmigrate.content.download import fetch
+from vvmigrate.content.delivery.download import fetch
 from vvmigrate.content.manifest import Artefact, Limits
 from vvmigrate.errors import DeliveryError
 from vvmigrate.files import Tree
-import vvmigrate.content.disk as disk
+import vvmigrate.content.delivery.disk as disk
 disk._FULL = (errno.EFBIG,)  # a limit on a file's size stands in for a full disk, which needs root
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (300000, 300000))
@@ -278,6 +278,6 @@ except DeliveryError as error:
 
 def test_the_module_is_cheap_to_import() -> None:
     """The library requests costs 93 ms of CPU time, which only a download pays."""
-    code = "import sys, vvmigrate.content.download, vvmigrate.content.archive; print(*sorted(sys.modules))"
+    code = "import sys, vvmigrate.content.delivery.download, vvmigrate.content.delivery.archive; print(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"requests", "urllib3", "isal", "backports.zstd"} & set(done.stdout.split())

@@ -11,7 +11,7 @@ import pytest
 from tests.content import fault_server as server_side
 from tests.content.delivery_desk import DATA, OTHER, SIZE, Desk, artefact
 from tests.content.fault_server import FaultServer, body, chunked, good, status
-from vvmigrate.content.download import discard
+from vvmigrate.content.delivery.download import discard
 from vvmigrate.errors import ChecksumError, DeliveryError
 
 HTML = "text/html; charset=utf-8"

@@ -12,7 +12,7 @@ import pytest
 from tests.content import fault_server as server_side
 from tests.content.delivery_desk import DATA, Desk, artefact
 from tests.content.fault_server import FaultServer, good, redirect
-from vvmigrate.content.download import HttpSettings, discard
+from vvmigrate.content.delivery.download import HttpSettings, discard
 from vvmigrate.errors import DeliveryError, RefusedError
 
 if TYPE_CHECKING:

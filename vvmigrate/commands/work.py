@@ -9,7 +9,7 @@ from typing import Any
 
 from vvmigrate.commands.forecast import DOWN, Forecast, Workplace, open_workplace
 from vvmigrate.commands.opening import Call
-from vvmigrate.content import download
+from vvmigrate.content.delivery import download
 from vvmigrate.engine import preflight, recovery, step
 from vvmigrate.engine.host import HOME, ROOT
 from vvmigrate.engine.ledger import COMMITTED

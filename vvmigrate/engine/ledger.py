@@ -16,7 +16,7 @@ from typing import Any
 
 from vvmigrate import schema
 from vvmigrate.engine.effects import Effect
-from vvmigrate.engine.state import Target
+from vvmigrate.engine.state import ADOPT, Target
 from vvmigrate.errors import IntegrityError, StateError
 from vvmigrate.files import Entry
 
@@ -146,6 +146,15 @@ class Ledger:
                 else:
                     steps.append(step["step_id"])
         return [(step_id, effect) for step_id in reversed(steps) for effect in reversed(self.effects(step_id))]
+
+    def made(self, target: Target) -> bool:
+        """Whether we once made what stands at a target, and never removed it: a downgrade may have had to keep it."""
+        ours = False
+        for step in self.committed():
+            for effect in self.effects(step["step_id"]):
+                if effect.target == target and effect.action != ADOPT:
+                    ours = effect.after.exists and (ours or not effect.before.exists)
+        return ours
 
     def applied(self) -> list[dict[str, Any]]:
         """For each revision that the host has, the step that last did something for it, oldest first."""

@@ -39,7 +39,7 @@ class Reverser:
     def _one(self, effect: Effect, overlay: Overlay) -> Proposal:
         path = self.host.path(effect.target)
         seen = overlay.entry(effect.target)
-        if effect.action == st.ADOPT:
+        if effect.action == st.ADOPT and not effect.note.get("made"):
             return Proposal(skipped=(f"{path}: was there before, stays",))
         if effect.lasting:
             return Proposal(skipped=(f"{path}: stays in the store until it is pruned",))

@@ -66,7 +66,8 @@ class MakeDirectories(Operation):
                 hint="move it away; vvmigrate does not follow links below the storage root: use a bind mount",
                 path=path,
             )
-        adopted = Change(st.ADOPT, target, seen, seen, detail="was there")
+        made = situation.ledger is not None and situation.ledger.made(target)
+        adopted = Change(st.ADOPT, target, seen, seen, detail="was there", note={"made": made})
         wanted = seen.with_attributes(mode, owner)
         if seen == wanted:
             return Proposal((adopted,), skipped=(f"{path}: exists",))

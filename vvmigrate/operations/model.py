@@ -16,8 +16,9 @@ from typing import Any
 
 from alembic.operations import Operations
 
-from vvmigrate.content import archive, download, gguf, manifest
-from vvmigrate.content.http import HttpSettings, shown
+from vvmigrate.content import gguf, manifest
+from vvmigrate.content.delivery import archive, download
+from vvmigrate.content.delivery.http import HttpSettings, shown
 from vvmigrate.content.manifest import Artefact
 from vvmigrate.engine import state as st
 from vvmigrate.engine.session import now

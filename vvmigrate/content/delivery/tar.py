@@ -14,7 +14,7 @@ from vvmigrate.content.strict_json import shown
 from vvmigrate.errors import ArchiveError
 
 if TYPE_CHECKING:
-    from vvmigrate.content.decompress import ByteStream
+    from vvmigrate.content.delivery.decompress import ByteStream
 
 BLOCK_BYTES = 512
 _METADATA_LIMIT_BYTES = 64 << 10

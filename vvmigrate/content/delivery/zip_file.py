@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
-from vvmigrate.content.decompress import OUTPUT_BYTES, inflater
+from vvmigrate.content.delivery.decompress import OUTPUT_BYTES, inflater
 from vvmigrate.content.strict_json import shown
 from vvmigrate.errors import ArchiveError
 

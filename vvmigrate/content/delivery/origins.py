@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
-from vvmigrate.content.answers import AttemptError, judge
-from vvmigrate.content.http import Web, reason, shown
+from vvmigrate.content.delivery.answers import AttemptError, judge
+from vvmigrate.content.delivery.http import Web, reason, shown
 from vvmigrate.content.manifest_rules import default_filename, is_relative
 from vvmigrate.errors import RefusedError
 from vvmigrate.files import Tree

@@ -6,11 +6,11 @@ import errno
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from vvmigrate.content import tar, zip_file
-from vvmigrate.content.decompress import ByteStream, gunzip, unzstd
-from vvmigrate.content.disk import naming_full_disk
-from vvmigrate.content.received import BLOCK_BYTES, Progress
-from vvmigrate.content.unpacker import DIRECTORY_MODE, FILE_MODE, Unpacker
+from vvmigrate.content.delivery import tar, zip_file
+from vvmigrate.content.delivery.decompress import ByteStream, gunzip, unzstd
+from vvmigrate.content.delivery.disk import naming_full_disk
+from vvmigrate.content.delivery.received import BLOCK_BYTES, Progress
+from vvmigrate.content.delivery.unpacker import DIRECTORY_MODE, FILE_MODE, Unpacker
 from vvmigrate.errors import RefusedError
 from vvmigrate.files import Owner
 

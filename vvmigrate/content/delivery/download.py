@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from vvmigrate.content.answers import AttemptError, suspicion
-from vvmigrate.content.http import HttpSettings, Web
-from vvmigrate.content.origins import Origin, Stream, find_origins
-from vvmigrate.content.pace import Pace, Rate
-from vvmigrate.content.received import BLOCK_BYTES, Progress, Received, meta_of
+from vvmigrate.content.delivery.answers import AttemptError, suspicion
+from vvmigrate.content.delivery.http import HttpSettings, Web
+from vvmigrate.content.delivery.origins import Origin, Stream, find_origins
+from vvmigrate.content.delivery.pace import Pace, Rate
+from vvmigrate.content.delivery.received import BLOCK_BYTES, Progress, Received, meta_of
 from vvmigrate.errors import ChecksumError, DeliveryError
 
 if TYPE_CHECKING:

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urldefrag, urljoin, urlsplit, urlunsplit
 
-from vvmigrate.content.answers import REDIRECTS, Answer, AttemptError
+from vvmigrate.content.delivery.answers import REDIRECTS, Answer, AttemptError
 from vvmigrate.errors import RefusedError
 
 if TYPE_CHECKING:
     import requests
 
-    from vvmigrate.content.pace import Pace
+    from vvmigrate.content.delivery.pace import Pace
 
 MAX_REDIRECTS = 5
 _PORTS = {"http": 80, "https": 443}

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Self
 
-from vvmigrate.content.answers import AttemptError
-from vvmigrate.content.disk import naming_full_disk
+from vvmigrate.content.delivery.answers import AttemptError
+from vvmigrate.content.delivery.disk import naming_full_disk
 from vvmigrate.files import Place
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from vvmigrate.content.answers import AttemptError
+from vvmigrate.content.delivery.answers import AttemptError
 from vvmigrate.errors import DeliveryError
 
 

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Runs the tests; installs what they need into .venv first. ./run_tests.sh --full adds what takes minutes.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+need() { command -v "$1" >/dev/null 2>&1; }
+
+if [ "$(id -u)" = 0 ] && need apt-get; then
+    missing=()
+    need gcc || missing+=(gcc libc6-dev)
+    need ffprobe || missing+=(ffmpeg)
+    need sqlite3 || missing+=(sqlite3)
+    need strace || missing+=(strace)
+    need mkfs.xfs || missing+=(xfsprogs)
+    need mkfs.ext4 || missing+=(e2fsprogs)
+    need losetup || missing+=(util-linux)
+    need ip || missing+=(iproute2)
+    if [ ${#missing[@]} -gt 0 ]; then
+        echo "installing: ${missing[*]}"
+        apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}" >/dev/null
+    fi
+fi
+
+python=${PYTHON:-python3}
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+    echo "Python 3.11 or newer is needed, found $("$python" --version)" >&2
+    exit 6
+}
+if [ ! -x .venv/bin/python ]; then
+    "$python" -m venv .venv
+fi
+stamp=.venv/installed
+wanted=$(cat pyproject.toml requirements-dev.lock | sha256sum)
+if [ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]; then
+    .venv/bin/python -m pip install --quiet --require-hashes --requirement requirements-dev.lock
+    .venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+    echo "$wanted" >"$stamp"
+fi
+
+.venv/bin/ruff check .
+.venv/bin/mypy
+rm -f .coverage .coverage.*
+.venv/bin/python -m coverage run -m pytest "$@"
+.venv/bin/python -m coverage combine --quiet
+.venv/bin/python -m coverage report --fail-under=90
