@@ -6,6 +6,7 @@ rename. It belongs to the caller and nobody else may enter it: what lies there i
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from contextlib import suppress
@@ -43,6 +44,7 @@ def state_tree(tree: Tree, name: str = "", *, make: bool) -> Tree | None:
         with suppress(FileExistsError):
             place.make_directory(0o700)
         place.parent.fsync()
+        _probe_exchange(place)
         info = place.stat()
     private = info is not None and stat.S_ISDIR(info.st_mode) and stat.S_IMODE(info.st_mode) == 0o700
     if not private or info is None or info.st_uid != os.geteuid():
@@ -55,6 +57,31 @@ def state_tree(tree: Tree, name: str = "", *, make: bool) -> Tree | None:
             path=place.path,
         )
     return place.subtree()
+
+
+def _probe_exchange(state: Place) -> None:
+    """Two names must be able to swap in one step: without it a save could be lost while its file is replaced.
+
+    Raises:
+        RefusedError: the file system cannot (exFAT, NFS).
+    """
+    one, other = state / "probe.1", state / "probe.2"
+    for place in (one, other):
+        place.remove_tree()
+        place.make_directory(0o700)
+    try:
+        one.exchange(other)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+        raise RefusedError(
+            f"{state.parent.path}: its file system cannot swap two names in one step (renameat2, RENAME_EXCHANGE)",
+            hint="use ext4, xfs, btrfs, f2fs or tmpfs",
+            path=state.parent.path,
+        ) from error
+    finally:
+        for place in (one, other):
+            place.remove_directory()
 
 
 def describe(info: os.stat_result | None) -> str:

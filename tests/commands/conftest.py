@@ -1,0 +1,120 @@
+"""What only root, or only a second process, can do to a host."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.commands.proof import NOBODY
+from tests.conftest import HostFolder
+
+Mount = Callable[..., None]
+
+
+@pytest.fixture
+def root_only() -> None:
+    """Skip, visibly, where the tests do not run as root."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+
+
+@pytest.fixture
+def mount(root_only: None) -> Iterator[Mount]:
+    """`mount(folder, size="8m")` puts an empty file system there; `mount(folder, bind=other, options="ro")` binds one."""
+    mounted: list[Path] = []
+
+    def tool(*words: str) -> None:
+        done = subprocess.run(["mount", *words], capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"may not mount here: {done.stderr.strip()}")
+
+    def put(folder: Path, *, size: str = "64m", bind: Path | None = None, options: str = "") -> None:
+        if bind is None:
+            tool("-t", "tmpfs", "-o", f"size={size},mode=0755", "tmpfs", str(folder))
+        else:
+            tool("--bind", str(bind), str(folder))
+        mounted.append(folder)
+        if options:
+            tool("-o", f"remount,bind,{options}", str(folder))
+
+    yield put
+    for folder in reversed(mounted):
+        subprocess.run(["umount", "-l", str(folder)], capture_output=True, check=False)
+
+
+@pytest.fixture
+def immutable(root_only: None) -> Iterator[Callable[[Path], None]]:
+    """`immutable(path)`: not even root writes there until the test has ended."""
+    done: list[Path] = []
+
+    def freeze(path: Path) -> None:
+        if subprocess.run(["chattr", "+i", str(path)], capture_output=True, check=False).returncode:
+            pytest.skip("this file system has no immutable files")
+        done.append(path)
+
+    yield freeze
+    for path in done:
+        subprocess.run(["chattr", "-i", str(path)], capture_output=True, check=False)
+
+
+@pytest.fixture
+def nobodys(host: HostFolder, root_only: None) -> Iterator[HostFolder]:
+    """A host that belongs, with all above it that matters, to an unprivileged user."""
+    with tempfile.TemporaryDirectory() as folder:
+        top = Path(folder)
+        shutil.copytree(host.home, top / "home", symlinks=True)
+        for path in [top, *top.rglob("*")]:
+            os.chown(path, NOBODY, NOBODY)
+        yield HostFolder(top / "home", top / "storage", {"HOME": str(top / "nowhere")})
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """In this block the process is an unprivileged user, as far as the kernel is concerned."""
+    groups = os.getgroups()
+    os.setgroups([])
+    os.setegid(NOBODY)
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)
+
+
+@pytest.fixture
+def unprivileged() -> Callable[[], object]:
+    """A context in which this process has lost its privileges."""
+    return as_nobody
+
+
+@pytest.fixture
+def locked() -> Callable[[Path], object]:
+    """A context in which a second process holds a database's exclusive lock."""
+
+    @contextmanager
+    def hold(database: Path) -> Iterator[None]:
+        code = (
+            "import sqlite3, sys\n"
+            "c = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+            "c.execute('BEGIN EXCLUSIVE')\n"
+            "print('held', flush=True)\n"
+            "sys.stdin.read()\n"
+        )
+        with subprocess.Popen(
+            [sys.executable, "-c", code, str(database)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "held\n"
+            yield
+
+    return hold

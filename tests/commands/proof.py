@@ -1,0 +1,66 @@
+"""Proofs that the tests of bad inputs share: what an error says, and that nothing at all was changed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import HostFolder
+from vvmigrate.report import Report
+
+NOBODY = 65534
+Facts = tuple[str, int, int, str]
+
+
+def everything(*tops: Path) -> dict[str, Facts]:
+    """Every path below some folders, state directories and databases included: kind, mode, owner, content.
+
+    Only what a lock file says of its last holder is left out.
+    """
+    found: dict[str, Facts] = {}
+    for top in tops:
+        for path in [top, *sorted(top.rglob("*"))] if os.path.lexists(top) else []:
+            info = path.lstat()
+            content = ""
+            if stat.S_ISLNK(info.st_mode):
+                content = os.readlink(path)
+            elif stat.S_ISREG(info.st_mode) and path.name != "lock":
+                content = hashlib.sha256(path.read_bytes()).hexdigest()
+            found[str(path)] = (stat.filemode(info.st_mode)[0], info.st_mode & 0o7777, info.st_uid, content)
+    return found
+
+
+@contextmanager
+def nothing_changes(host: HostFolder, *more: Path) -> Iterator[None]:
+    """Whatever the block does, home and storage root are the same afterwards, byte for byte, nothing added."""
+    before = everything(host.home, host.root, *more)
+    yield
+    after = everything(host.home, host.root, *more)
+    differ = {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
+    assert not differ, {path: (before.get(path), after.get(path)) for path in sorted(differ)}
+
+
+@contextmanager
+def nothing_of_the_users_changes(host: HostFolder) -> Iterator[None]:
+    """The same for a host on its first day: only our own state directories may come to be."""
+    before = host.tree()
+    yield
+    assert host.tree() == before
+
+
+def says(result: Report | dict[str, Any], code: int, *words: str, hint: str = "") -> None:
+    """A report or a document of `--json` ends with this code, and its error has these words and this next step."""
+    document = result.as_json() if isinstance(result, Report) else result
+    error = document["error"]
+    assert error is not None, document
+    assert document["exit_code"] == code, error
+    for word in words:
+        assert word in error["message"], error
+    assert "Traceback" not in error["message"]
+    assert "unforeseen" not in error["message"]
+    assert hint in (error["hint"] or ""), error
