@@ -88,7 +88,7 @@ KNOWN: list[Any] = [
     pytest.param(_sql("UPDATE vv_step SET user = 'eve'"), 7, ["does not verify"], "history --verify", id="row-edited"),
     pytest.param(_sql("UPDATE vv_run SET exit_code = 9"), 7, ["does not verify"], "history --verify", id="run-edited"),
     pytest.param(_sql("DELETE FROM vv_step"), 7, ["does not verify"], "history --verify", id="row-removed"),
-    pytest.param(_sql("UPDATE vv_effect SET n = n + 1"), 7, ["effects"], "history --verify", id="effect-renumbered"),
+    pytest.param(_sql("UPDATE vv_effect SET n = -n"), 7, ["effects"], "history --verify", id="effect-renumbered"),
     pytest.param(
         _sql("UPDATE vv_effect SET effect = replace(effect, 'input', 'other')"),
         *(7, ["effects", "changed"], "history --verify"),

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from vvmigrate.engine.database import translate
 from vvmigrate.engine.host import ROOT, Host
-from vvmigrate.engine.session import Session
+from vvmigrate.engine.session import DATABASE, Session
 from vvmigrate.engine.state import ADOPT, ATTRIBUTES, Change, Target
 from vvmigrate.errors import RefusedError
-from vvmigrate.files import Tree
+from vvmigrate.files import Place, Tree
 
 SPARE_BYTES = 4 << 20  # the database's growth and its rollback journal, sources, journal: measured 0.4 MB a release
 INODES_PER_CHANGE = 3  # the file, its copy for the way back, a directory
@@ -69,15 +69,22 @@ def check(session: Session, changes: Iterable[Change]) -> None:
 
 def _check_writable(host: Host, change: Change) -> None:
     parent = host.place(change.target).parent
-    if parent.identity()[0] != "dir":
-        return  # an earlier change makes it
-    with parent.directory() as descriptor:
-        writable = os.access(f"/proc/self/fd/{descriptor}", os.W_OK | os.X_OK, effective_ids=True)
-    if not writable:
-        raise RefusedError(f"{parent.path}: may not be written by user {os.geteuid()}", path=parent.path)
+    if parent.identity()[0] == "dir":  # where it is not, an earlier change makes it
+        _check_access(parent, os.W_OK | os.X_OK)
+
+
+def _check_access(place: Place, mode: int) -> None:
+    """Ask the kernel, without opening: read-only disks and immutable files count, root is not exempt."""
+    with place.at() as (parent, name):
+        allowed = os.access(name, mode, dir_fd=parent, effective_ids=True)
+    if not allowed:
+        raise RefusedError(f"{place.path}: may not be written by user {os.geteuid()}", path=place.path)
 
 
 def _check_database(session: Session) -> None:
+    place = session.host.place(DATABASE)
+    _check_access(place.parent, os.W_OK | os.X_OK)  # SQLite makes its journal there
+    _check_access(place, os.W_OK)  # BEGIN IMMEDIATE is content with a file that it may only read
     connection = session.ledger.connection
     try:
         connection.execute("BEGIN IMMEDIATE")
