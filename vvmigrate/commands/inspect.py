@@ -33,6 +33,8 @@ def _looking(call: Call, look: Callable[[Workplace, Report], None]) -> Report:
         with session:
             for text in session.warnings:
                 call.listener("warning", text=text)
+            if waits := journal.pending(session.host.state(ROOT)):
+                call.listener("warning", text=f"{waits.path}: a step was interrupted and waits: vvmigrate recover")
             look(open_workplace(call, settings, session), report)
     except VvmigrateError as error:
         report.fail(error)

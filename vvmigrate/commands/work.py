@@ -10,7 +10,7 @@ from typing import Any
 from vvmigrate.commands.forecast import DOWN, Forecast, Workplace, open_workplace
 from vvmigrate.commands.opening import Call
 from vvmigrate.content.delivery import download
-from vvmigrate.engine import preflight, recovery, step
+from vvmigrate.engine import journal, preflight, recovery, step
 from vvmigrate.engine.host import HOME, ROOT
 from vvmigrate.engine.ledger import COMMITTED
 from vvmigrate.engine.runtime import HostOperation
@@ -121,8 +121,13 @@ class Run:
         return paths_of(self.place)
 
     def end(self) -> None:
-        """Write the run's row and remove the run file; on a run that did nothing, leave no trace."""
+        """Write the run's row and remove the run file; on a run that did nothing, leave no trace.
+
+        A step that could not be undone leaves its journal: then the chain must stay where the journal expects it.
+        """
         session = self.place.session
+        if journal.pending(session.host.private):
+            return
         with put_off():
             if self.outcomes:
                 affects = sorted({name for outcome in self.outcomes for name in outcome.proposal.affects})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -84,6 +85,18 @@ def _probe_exchange(state: Place) -> None:
             place.remove_directory()
 
 
+def mounts_below(folder: Path) -> list[str]:
+    """Relative names of the mount points below a folder (proc(5), mountinfo)."""
+    found = []
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
+        for line in lines:
+            escaped = line.split(" ")[4]
+            path = Path(re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), escaped))
+            if path != folder and path.is_relative_to(folder):
+                found.append(str(path.relative_to(folder)))
+    return found
+
+
 def describe(info: os.stat_result | None) -> str:
     """Kind, owner and mode in a few words."""
     if info is None:
@@ -108,6 +121,10 @@ class Host:
             state = state_tree(tree, make=writing) if tree is not None else None
             if state is not None:
                 self._states[key] = state
+            for name in mounts_below(self._paths[key]) if tree is not None else ():
+                below = state_tree(tree, name, make=False) if tree is not None else None
+                if below is not None:
+                    self._states[f"{key}:{name}"] = below
 
     @classmethod
     def open(cls, home: Path, root: Path, *, writing: bool) -> Self:

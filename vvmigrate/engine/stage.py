@@ -95,14 +95,14 @@ def settle_images(host: Host, step_id: str) -> None:
     """The step is committed: its before-images move from staging to `undo/`, in one rename a state directory."""
     for _, state in host.states():
         staged = state / f"staging/{step_id}"
-        if staged.stat() is None:
-            continue
         if staged.names():
             staged.move(state / f"undo/{step_id}")
-            (state / "undo").fsync()
-        else:
+        elif staged.stat() is not None:
             staged.remove_directory()
-        (state / "staging").fsync()
+        # Also where a run that was killed had moved them already: without it the journal's removal could outlive the move.
+        for folder in ("undo", "staging"):
+            if (state / folder).stat() is not None:
+                (state / folder).fsync()
 
 
 def sweep(host: Host) -> None:
