@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,7 +75,7 @@ class HostFolder:
             listener=listen,
             ask=ask,
         )
-        verbs = {
+        verbs: dict[str, Callable[..., Report]] = {
             "upgrade": upgrade.upgrade,
             "downgrade": downgrade.downgrade,
             "recover": recover.recover,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from itertools import groupby
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 
 from vvmigrate.errors import VvmigrateError
@@ -57,7 +60,7 @@ class Screen:
     ) -> None:
         """Look at the terminal."""
         forced = {"always": True, "never": False}.get(colour)
-        options: dict[str, Any] = {"highlight": False, "soft_wrap": True}
+        options: dict[str, Any] = {"highlight": False}
         if forced is not None:
             options |= {"force_terminal": forced, "no_color": not forced}
         self.out = Console(stderr=to_stderr, **options)
@@ -68,8 +71,15 @@ class Screen:
         self._told = 0.0
 
     def _say(self, markup: str, *, error: bool = False) -> None:
-        if error or not self.quiet:
-            (self.err if error else self.out).print(markup)
+        """Print a line; on a terminal what is too long for it goes on below, indented. Elsewhere a line is a line."""
+        if self.quiet and not error:
+            return
+        console = self.err if error else self.out
+        indent = len(markup) - len(markup.lstrip(" "))
+        if console.is_terminal and indent:
+            console.print(Padding(markup.lstrip(" "), (0, 0, 0, indent)), soft_wrap=False)
+        else:
+            console.print(markup, soft_wrap=not console.is_terminal)
 
     # ---- while it happens ----------------------------------------------------------------------------------------
 
@@ -93,9 +103,7 @@ class Screen:
 
     def _on_step_ended(self, **step: Any) -> None:
         self._end_progress()
-        for change in step["changes"]:
-            detail = f" ({printable(change['detail'])})" if change["detail"] else ""
-            self._say(f"    {change['action']} {escape(printable(change['path']))}{escape(detail)}")
+        self._changes(step["changes"])
         if self.verbose or not step["changes"]:
             for text in step["skipped"]:
                 self._say(f"    [dim]skipped: {escape(printable(text))}[/]")
@@ -141,6 +149,22 @@ class Screen:
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
+
+    def _changes(self, changes: Iterable[Mapping[str, Any]]) -> None:
+        """A line a change; like changes of one folder share one."""
+
+        def like(change: Mapping[str, Any]) -> tuple[Any, ...]:
+            own = change["action"] == "sql" or change.get("diff")
+            return (change["action"], change["detail"], own or os.path.dirname(change["path"]))
+
+        for (action, detail, _), group in groupby(changes, key=like):
+            members = list(group)
+            paths = [printable(change["path"]) for change in members]
+            where = ", ".join([paths[0], *map(os.path.basename, paths[1:])])
+            said = "" if not detail or action == "sql" else f" [dim]({escape(printable(detail))})[/]"
+            self._say(f"    {action} {escape(printable(detail) if action == 'sql' else where)}{said}")
+            for change in members:
+                self._diff(change.get("diff") or "")
 
     # ---- what came of it -----------------------------------------------------------------------------------------
 
@@ -190,12 +214,7 @@ class Screen:
             self._say(f"nothing to do: at {body['from'] or 'base'}")
         for step in body["steps"]:
             self._say(f"[bold]{escape(step['revision'])}[/] {escape(step['title'])}")
-            for change in step["changes"]:
-                detail = f" ({printable(change['detail'])})" if change["detail"] and change["action"] != "sql" else ""
-                where = change["detail"] if change["action"] == "sql" else change["path"]
-                self._say(f"    {change['action']} {escape(printable(where))}{escape(detail)}")
-                if change["diff"]:
-                    self._diff(change["diff"])
+            self._changes(step["changes"])
             for item in step["downloads"]:
                 self._say(f"    download {amount(item['size_bytes'])} from {escape(printable(item['url']))}")
             self._notes(step)

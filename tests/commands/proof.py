@@ -20,11 +20,13 @@ Facts = tuple[str, int, int, str]
 def everything(*tops: Path) -> dict[str, Facts]:
     """Every path below some folders, state directories and databases included: kind, mode, owner, content.
 
-    Only what a lock file says of its last holder is left out.
+    Only what a lock file says of its last holder, and the log, which tells of refusals too, are left out.
     """
     found: dict[str, Facts] = {}
     for top in tops:
         for path in [top, *sorted(top.rglob("*"))] if os.path.lexists(top) else []:
+            if top / "logs" in (path, *path.parents):
+                continue
             info = path.lstat()
             content = ""
             if stat.S_ISLNK(info.st_mode):
@@ -47,10 +49,12 @@ def nothing_changes(host: HostFolder, *more: Path) -> Iterator[None]:
 
 @contextmanager
 def nothing_of_the_users_changes(host: HostFolder) -> Iterator[None]:
-    """The same for a host on its first day: only our own state directories may come to be."""
+    """The same for a host on its first day: only our state, and the database's folder, may come to be."""
     before = host.tree()
     yield
-    assert host.tree() == before
+    after = host.tree()
+    assert {path: facts for path, facts in after.items() if path in before} == before
+    assert after.keys() - before.keys() <= {f"{host.root.name}/orchestrator_data"}
 
 
 def says(result: Report | dict[str, Any], code: int, *words: str, hint: str = "") -> None:

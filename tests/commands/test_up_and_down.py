@@ -71,7 +71,7 @@ def test_a_generated_secret_is_never_generated_twice(host: HostFolder) -> None:
 
 
 def test_after_downgrade_to_base_nothing_of_ours_is_left(host: HostFolder) -> None:
-    """Only logs, state directories, the database and the model's store remain of an installation that was taken back."""
+    """Only logs, state directories, the database and the model's store remain of an installation taken back."""
     before = host.tree()
     host.up()
     host.down("base")
@@ -85,7 +85,7 @@ def test_after_downgrade_to_base_nothing_of_ours_is_left(host: HostFolder) -> No
 
 
 def test_the_users_things_survive_every_direction(host: HostFolder) -> None:
-    """A video in input/, the orchestrator's rows and an edited setting are there after up, down to base, and up again."""
+    """A video in input/, the orchestrator's rows and an edited setting are there after up, down, and up again."""
     host.up()
     live_a_little(host)
     host.down("base")

@@ -27,7 +27,7 @@ def mode_of(path: Path) -> int:
 
 
 @both
-def test_a_directory_with_the_right_mode_is_adopted_and_stays(host: HostFolder, skip: bool) -> None:  # noqa: FBT001
+def test_a_directory_with_the_right_mode_is_adopted_and_stays(host: HostFolder, skip: bool) -> None:
     """A directory that was there before is taken over as it is, and is still there after downgrade base."""
     (host.root / "input").mkdir(parents=True)
     (host.root / "input").chmod(0o775)
@@ -58,7 +58,7 @@ def test_skip_existing_leaves_a_directorys_mode_and_warns(host: HostFolder) -> N
 
 
 @both
-def test_a_model_that_verifies_is_adopted_without_a_download(host: HostFolder, skip: bool) -> None:  # noqa: FBT001
+def test_a_model_that_verifies_is_adopted_without_a_download(host: HostFolder, skip: bool) -> None:
     """The manifest's version, put there by hand, is not fetched again and not removed by downgrade."""
     shutil.unpack_archive(host.home / "fallback/models/bitnet_demo.tar.gz", host.root / "models/bitnet_summarizer")
     (host.home / "fallback/models/bitnet_demo.tar.gz").unlink()
@@ -69,7 +69,7 @@ def test_a_model_that_verifies_is_adopted_without_a_download(host: HostFolder, s
 
 
 @both
-def test_another_model_is_set_aside_and_comes_back(host: HostFolder, skip: bool) -> None:  # noqa: FBT001
+def test_another_model_is_set_aside_and_comes_back(host: HostFolder, skip: bool) -> None:
     """A model that does not verify makes way for the right one, is reported, and is back after downgrade."""
     old = host.root / "models/bitnet_summarizer"
     old.mkdir(parents=True)
@@ -82,7 +82,7 @@ def test_another_model_is_set_aside_and_comes_back(host: HostFolder, skip: bool)
 
 
 @both
-def test_an_asset_with_the_same_content_is_adopted(host: HostFolder, skip: bool) -> None:  # noqa: FBT001
+def test_an_asset_with_the_same_content_is_adopted(host: HostFolder, skip: bool) -> None:
     """A picture that is right already is left alone, and stays when the step is taken back."""
     (host.root / "fallback").mkdir(parents=True)
     picture = host.root / "fallback/placeholder.png"
@@ -117,7 +117,7 @@ def test_skip_existing_keeps_an_asset_with_other_content(host: HostFolder) -> No
 
 
 @both
-def test_an_asset_that_we_once_recorded_is_replaced_by_a_newer_one(host: HostFolder, skip: bool) -> None:  # noqa: FBT001
+def test_an_asset_that_we_once_recorded_is_replaced_by_a_newer_one(host: HostFolder, skip: bool) -> None:
     """An untouched asset of an older release gives way to the newer one, also with --skip-existing."""
     host.up("0003")
     (host.home / "fallback/placeholder.png").write_bytes(b"a newer picture")
@@ -129,8 +129,8 @@ def test_an_asset_that_we_once_recorded_is_replaced_by_a_newer_one(host: HostFol
 
 
 @both
-def test_values_in_env_are_kept_and_missing_keys_added(host: HostFolder, skip: bool) -> None:  # noqa: FBT001
-    """A user's value, order and comments stay; each added key is warned of; downgrade gives the file back byte by byte."""
+def test_values_in_env_are_kept_and_missing_keys_added(host: HostFolder, skip: bool) -> None:
+    """A user's values and comments stay; each added key is warned of; downgrade gives the file back byte by byte."""
     env = host.home / ".env"
     env.write_text("# mine\nLOG_LEVEL=WARNING\nEXTRA='kept as it is'\n")
     env.chmod(0o600)
@@ -156,7 +156,7 @@ def complete_env(host: HostFolder, mode: int) -> Path:
 
 
 def test_a_wrong_mode_of_env_is_mended(host: HostFolder) -> None:
-    """Without --skip-existing a readable .env becomes 0600 though no key is missing, and downgrade restores its mode."""
+    """Without --skip-existing a readable .env becomes 0600 though no key is missing; downgrade restores its mode."""
     env = complete_env(host, 0o644)
     host.up("0004")
     assert mode_of(env) == 0o600
@@ -180,7 +180,7 @@ def old_database(host: HostFolder, *tables: str) -> None:
 
 
 @both
-def test_an_older_systems_database_is_adopted_with_its_rows(host: HostFolder, skip: bool) -> None:  # noqa: FBT001
+def test_an_older_systems_database_is_adopted_with_its_rows(host: HostFolder, skip: bool) -> None:
     """Tables that no revision makes stay as they are, through up and down to base."""
     old_database(host, "CREATE TABLE cameras (name TEXT)", "INSERT INTO cameras VALUES ('door')")
     host.up(skip_existing=skip)
@@ -200,7 +200,7 @@ def schema_of_0005(host: HostFolder, tmp: Path) -> list[str]:
 
 
 @both
-def test_tables_that_equal_the_revisions_are_adopted(host: HostFolder, tmp_path: Path, skip: bool) -> None:  # noqa: FBT001
+def test_tables_that_equal_the_revisions_are_adopted(host: HostFolder, tmp_path: Path, skip: bool) -> None:
     """An older orchestrator made the same tables: the revision takes them over, and their rows outlive a downgrade."""
     old_database(host, *schema_of_0005(host, tmp_path))
     host.sql("INSERT INTO processed_videos VALUES ('x', 'a.mp4', 1, 'done', 'then', NULL, NULL)")
@@ -212,18 +212,19 @@ def test_tables_that_equal_the_revisions_are_adopted(host: HostFolder, tmp_path:
 
 
 @both
-def test_a_table_that_differs_needs_a_person(host: HostFolder, skip: bool) -> None:  # noqa: FBT001
-    """An older table of the same name but another shape: exit 4 naming adopt, rows untouched, nothing else done."""
+def test_a_table_that_differs_needs_a_person(host: HostFolder, skip: bool) -> None:
+    """An older table of the same name but another shape: exit 4 naming adopt, rows untouched."""
     old_database(host, "CREATE TABLE processed_videos (sha256 TEXT)", "INSERT INTO processed_videos VALUES ('x')")
     report = host.call("upgrade", "head", skip_existing=skip)
     assert report.exit_code == 4
+    assert report.error is not None
     assert "processed_videos" in report.error.message
     assert "adopt" in (report.error.hint or "")
     assert host.sql("SELECT * FROM processed_videos") == [("x",)]
 
 
 @both
-def test_an_old_log_of_processed_videos_is_imported_once_and_stays(host: HostFolder, skip: bool) -> None:  # noqa: FBT001
+def test_an_old_log_of_processed_videos_is_imported_once_and_stays(host: HostFolder, skip: bool) -> None:
     """Videos of the old log are rows afterwards, so that none is processed twice; the log itself is left."""
     log = host.root / "orchestrator_data/processed_videos.log"
     log.parent.mkdir(parents=True)
@@ -238,7 +239,7 @@ def test_an_old_log_of_processed_videos_is_imported_once_and_stays(host: HostFol
 
 
 @both
-def test_an_old_signature_is_made_anew_and_comes_back(host: HostFolder, skip: bool) -> None:  # noqa: FBT001
+def test_an_old_signature_is_made_anew_and_comes_back(host: HostFolder, skip: bool) -> None:
     """vv-signature.json is an output: a stale one is replaced in both cases and restored by downgrade."""
     old = host.home / "vv-signature.json"
     old.write_text('{"files": {}}')
@@ -249,13 +250,13 @@ def test_an_old_signature_is_made_anew_and_comes_back(host: HostFolder, skip: bo
 
 
 @both
-def test_a_file_where_a_directory_belongs_is_refused(host: HostFolder, skip: bool) -> None:  # noqa: FBT001
+def test_a_file_where_a_directory_belongs_is_refused(host: HostFolder, skip: bool) -> None:
     """A file called input is not ours to remove: exit 6 before anything is written, naming it."""
     host.root.mkdir()
     (host.root / "input").write_text("oops")
-    before = host.tree()
     report = host.call("upgrade", "head", skip_existing=skip)
-    assert (report.exit_code, str(host.root / "input") in report.error.message) == (6, True)
-    del before
+    assert report.exit_code == 6
+    assert report.error is not None
+    assert str(host.root / "input") in report.error.message
     assert (host.root / "input").read_text() == "oops"
     assert os.listdir(host.root / "orchestrator_data") == ["orchestrator_db.sqlite"]

@@ -17,6 +17,7 @@ from vvmigrate.engine import session as sessions
 from vvmigrate.engine.host import HOME, ROOT, state_tree
 from vvmigrate.engine.roots import check_trust
 from vvmigrate.engine.session import Opening, Session
+from vvmigrate.engine.state import Target
 from vvmigrate.errors import RefusedError
 from vvmigrate.files import Tree
 from vvmigrate.settings import DEFAULT_VARIANT, Settings
@@ -81,7 +82,11 @@ class Call:
         settings = self.settings()
         check_trust(settings.home, _what_runs(settings.home))
         run = sessions.who_runs(self.command, self.arguments)
-        session = sessions.open_writer(_opening(settings), run, mergers)
+        try:
+            session = sessions.open_writer(_opening(settings), run, mergers)
+        except OSError as error:
+            where = os.fsdecode(error.filename or settings.home)
+            raise RefusedError(f"{where}: the host cannot be opened: {error.strerror}", path=where) from error
         for text in (*settings.warnings, *session.warnings):
             self.listener("warning", text=text)
         return settings, session
@@ -107,8 +112,7 @@ def variant_of(settings: Settings, session: Session) -> str:
 
 def root_of(session: Session) -> str:
     """The storage root's absolute path."""
-    tree = session.host.tree(ROOT)
-    return str(tree.path) if tree is not None else str(session.opening.requested_root or session.opening.default_root)
+    return session.host.path(Target(ROOT, "")).rstrip("/")
 
 
 def _what_runs(home: Path) -> list[Path]:

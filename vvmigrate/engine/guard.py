@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from vvmigrate import schema
+from vvmigrate.engine.kept_rows import KEPT
 
 _ENDS = {
     sqlite3.SQLITE_TRANSACTION: "BEGIN, COMMIT or ROLLBACK",
@@ -21,9 +22,11 @@ _WRITES = {
     sqlite3.SQLITE_INSERT,
     sqlite3.SQLITE_UPDATE,
     sqlite3.SQLITE_DELETE,
-    sqlite3.SQLITE_DROP_TABLE,
     sqlite3.SQLITE_CREATE_INDEX,
     sqlite3.SQLITE_DROP_INDEX,
+    sqlite3.SQLITE_ALTER_TABLE,
+    sqlite3.SQLITE_CREATE_TRIGGER,
+    sqlite3.SQLITE_CREATE_TEMP_TRIGGER,
 }
 _READING_PRAGMAS = frozenset(
     {"table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo", "foreign_key_list"}
@@ -60,23 +63,28 @@ class Guard:
         finally:
             self._connection.set_authorizer(self._judge)
 
-    def _judge(self, action: int, first: str | None, second: str | None, _db: str | None, _by: str | None) -> int:
-        if action in _ENDS:
-            return self._refuse(f"{_ENDS[action]} (the step's transaction belongs to vvmigrate)")
-        if action == sqlite3.SQLITE_DROP_TABLE:
-            return self._refuse(f"DROP TABLE {first} (use op.drop_table: it keeps the rows)")
-        if action in _WRITES and any(name and _is_ours(name) for name in (first, second)):
-            return self._refuse(f"writing to {first} (the ledger is vvmigrate's)")
-        if action == sqlite3.SQLITE_ALTER_TABLE and second and _is_ours(second):
-            return self._refuse(f"ALTER TABLE {second} (the ledger is vvmigrate's)")
-        if action == sqlite3.SQLITE_PRAGMA and (first or "").lower() not in _READING_PRAGMAS:
-            return self._refuse(f"PRAGMA {first} (the connection's settings are vvmigrate's)")
-        return sqlite3.SQLITE_OK
-
-    def _refuse(self, what: str) -> int:
-        self.refused = what
+    def _judge(self, action: int, first: str | None, second: str | None, third: str | None, _by: str | None) -> int:
+        refused = _forbidden(action, first or "", second or "", third or "")
+        if not refused:
+            return sqlite3.SQLITE_OK
+        self.refused = refused
         return sqlite3.SQLITE_DENY
 
 
+def _forbidden(action: int, first: str, second: str, third: str) -> str:
+    """What a statement would do that a revision may not; empty if it may. See sqlite.org/c3ref/c_alter_table.html."""
+    if action in _ENDS:
+        return f"{_ENDS[action]} (the step's transaction belongs to vvmigrate)"
+    if action == sqlite3.SQLITE_DROP_TABLE:
+        return f"DROP TABLE {first} (use op.drop_table: it keeps the rows)"
+    if action == sqlite3.SQLITE_ALTER_TABLE and third:  # of all its forms only DROP COLUMN names a column
+        return f"ALTER TABLE {second} DROP COLUMN {third} (use op.drop_column: it keeps the values)"
+    if action in _WRITES and (ours := [name for name in (first, second) if _is_ours(name)]):
+        return f"writing to {ours[0]} (the ledger is vvmigrate's)"
+    if action == sqlite3.SQLITE_PRAGMA and first.lower() not in _READING_PRAGMAS:
+        return f"PRAGMA {first} (the connection's settings are vvmigrate's)"
+    return ""
+
+
 def _is_ours(name: str) -> bool:
-    return name in schema.TABLES or name.startswith("vv_kept_")
+    return name in schema.TABLES or name.startswith(KEPT)

@@ -9,8 +9,12 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from alembic.ddl.sqlite import SQLiteImpl
+from sqlalchemy.schema import CreateIndex, CreateTable
 
-BATCH = "_alembic_tmp_"  # the name that Alembic's batch mode gives to the table it builds
+from vvmigrate.engine import existing
+from vvmigrate.engine.existing import quoted
+
+KEPT = "vv_kept_"
 
 
 class Keeper(Protocol):
@@ -21,13 +25,8 @@ class Keeper(Protocol):
     def unguarded(self) -> AbstractContextManager[None]:
         """Let the engine's own statements through."""
 
-    def run(self, statement: str, *arguments: str) -> list[tuple[Any, ...]]:
+    def run(self, statement: str, *arguments: Any) -> list[tuple[Any, ...]]:
         """Run a statement in the step's transaction."""
-
-
-def quoted(name: str) -> str:
-    """An SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def columns(keeper: Keeper, table: str) -> list[str]:
@@ -44,67 +43,109 @@ def key_columns(keeper: Keeper, table: str) -> list[str]:
 class KeepingImpl(SQLiteImpl):
     """Alembic's DDL for SQLite, except that nothing with rows in it is thrown away."""
 
+    def __init__(self, *arguments: Any) -> None:
+        """Nothing is under way; see Alembic's DefaultImpl for the arguments."""
+        super().__init__(*arguments)
+        self._batch: Any = None  # the table that batch mode rebuilds just now
+        self._returning: list[tuple[str, str]] = []
+        self._returned: list[tuple[str, str, bool]] = []
+
     @property
     def _keeper(self) -> Keeper:
         keeper: Keeper = self.context_opts["vvmigrate"]
         return keeper
 
-    def drop_table(self, table: Any, **kw: Any) -> None:
-        """Rename the table out of the way; only batch mode's own copies are really dropped."""
+    # ---- tables --------------------------------------------------------------------------------------------------
+
+    def create_table(self, table: Any, **kw: Any) -> None:
+        """Create, or take over an equal one; rows that were kept of a table of this name come back at once."""
         keeper, name = self._keeper, str(table.name)
         with keeper.unguarded():
-            copied = columns(keeper, BATCH + name)
-            if name.startswith(BATCH) or copied:
-                for column in set(columns(keeper, name)) - set(copied) if copied else ():
-                    keep_column(keeper, name, column)
-                self._added = (name, set(copied) - set(columns(keeper, name)))
-                super().drop_table(table, **kw)
-            else:
+            there = bool(columns(keeper, name)) and not kw.get("if_not_exists")
+            if there:
+                existing.check_table(keeper.run, name, self._words(CreateTable(table)))
+        if there:
+            for index in table.indexes:
+                self.create_index(index)
+        else:
+            super().create_table(table, **kw)
+        with keeper.unguarded():
+            for kept, whole in restore_table(keeper, name):
+                self._returned.append((name, kept, whole and not there))
+
+    def create_index(self, index: Any, **kw: Any) -> None:
+        """Create, or take over an equal one."""
+        keeper, name = self._keeper, str(index.name)
+        with keeper.unguarded():
+            there = bool(existing.statement_of(keeper.run, "index", name)) and not kw.get("if_not_exists")
+            if there:
+                existing.check_index(keeper.run, str(index.table.name), name, self._words(CreateIndex(index)))
+        if not there:
+            super().create_index(index, **kw)
+
+    def _words(self, element: Any) -> str:
+        return str(element.compile(dialect=self.dialect)).strip()
+
+    def drop_table(self, table: Any, **kw: Any) -> None:
+        """Rename the table out of the way; only what batch mode has copied is really dropped."""
+        keeper, name = self._keeper, str(table.name)
+        batch = self._batch
+        with keeper.unguarded():
+            if batch is not None and name == batch.table.name:
+                for column in batch.table.columns:
+                    if column.name not in batch.column_transfers:
+                        keep_column(keeper, name, column.name)
+            elif columns(keeper, name) and (batch is None or name != batch.temp_table_name):
                 keep_table(keeper, name)
+                return
+            super().drop_table(table, **kw)
+
+    # ---- columns -------------------------------------------------------------------------------------------------
+
+    def prep_table_for_batch(self, batch_impl: Any, table: Any) -> None:
+        """Alembic is about to rebuild a table."""
+        super().prep_table_for_batch(batch_impl, table)
+        self._batch = batch_impl
 
     def rename_table(self, old_table_name: str, new_table_name: Any, schema: Any = None) -> None:
         """Rename; batch mode ends with it, and its new columns get back what was kept of them."""
         super().rename_table(old_table_name, new_table_name, schema)
-        added: tuple[str, set[str]] = getattr(self, "_added", ("", set()))
-        if old_table_name == BATCH + added[0]:
-            self._returning.extend((added[0], column) for column in sorted(added[1]))
-
-    def create_table(self, table: Any, **kw: Any) -> None:
-        """Create; rows that were kept of a table of this name come back at once."""
-        super().create_table(table, **kw)
-        with self._keeper.unguarded():
-            restore_table(self._keeper, str(table.name))
+        batch = self._batch
+        if batch is not None and old_table_name == batch.temp_table_name:
+            added = [name for name, transfer in batch.column_transfers.items() if "expr" not in transfer]
+            self._returning.extend((str(new_table_name), name) for name in added)
+            self._batch = None
 
     def drop_column(self, table_name: str, column: Any, **kw: Any) -> None:
         """Keep the column's values with their keys, then drop it."""
         with self._keeper.unguarded():
             keep_column(self._keeper, table_name, str(column.name))
-        super().drop_column(table_name, column, **kw)
+            super().drop_column(table_name, column, **kw)
 
     def add_column(self, table_name: str, column: Any, **kw: Any) -> None:
         """Add; kept values come back when the revision has filled in its own."""
         super().add_column(table_name, column, **kw)
         self._returning.append((table_name, str(column.name)))
 
-    @property
-    def _returning(self) -> list[tuple[str, str]]:
-        pending: list[tuple[str, str]] = self.__dict__.setdefault("_pending", [])
-        return pending
+    # ---- the end of the step -------------------------------------------------------------------------------------
 
-    def return_columns(self) -> None:
-        """Bring kept values back, at the end of the step: rows that are still there get theirs."""
+    def settle(self) -> None:
+        """Bring kept values back: rows that are still there get theirs. Forget what came back whole."""
         for table, column in self._returning:
             restore_column(self._keeper, table, column)
-        self._returning.clear()
+        for table, kept, whole in self._returned:
+            if whole and not dismiss_orphans(self._keeper, table):
+                self._keeper.run(f"DROP TABLE IF EXISTS {quoted(kept)}")
 
 
 def _kept(keeper: Keeper, table: str, column: str) -> list[str]:
-    """Names of kept tables that are still there, oldest first."""
+    """Names of tables that an earlier step kept and that are still there, oldest first."""
     rows = keeper.run(
         "SELECT k.kept FROM vv_kept k JOIN sqlite_master m ON m.name = k.kept AND m.type = 'table' "
-        "WHERE k.table_name = ? AND k.column_name = ? ORDER BY k.rowid",
+        "WHERE k.table_name = ? AND k.column_name = ? AND k.step_id != ? ORDER BY k.rowid",
         table,
         column,
+        keeper.step_id,
     )
     return [row[0] for row in rows]
 
@@ -113,9 +154,17 @@ def _note(keeper: Keeper, kept: str, table: str, column: str) -> None:
     keeper.run("INSERT INTO vv_kept VALUES (?, ?, ?, ?)", kept, table, column, keeper.step_id)
 
 
+def _free_name(keeper: Keeper, what: str) -> str:
+    """A name that nothing has yet: one step may drop the same table twice."""
+    name = f"{KEPT}{keeper.step_id[:8]}_{what}"
+    while columns(keeper, name):
+        name += "_"
+    return name
+
+
 def keep_table(keeper: Keeper, table: str) -> None:
     """Rename a table out of the way, with all its rows: milliseconds, whatever its size."""
-    kept = f"vv_kept_{keeper.step_id[:8]}_{table}"
+    kept = _free_name(keeper, table)
     indexes = "SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = ? AND sql IS NOT NULL"
     for (index,) in keeper.run(indexes, table):
         keeper.run(f"DROP INDEX {quoted(index)}")  # its name must be free when the table comes back
@@ -128,23 +177,41 @@ def keep_table(keeper: Keeper, table: str) -> None:
 
 def keep_column(keeper: Keeper, table: str, column: str) -> None:
     """Copy a column's values, with the key of their row."""
-    kept = f"vv_kept_{keeper.step_id[:8]}_{table}__{column}"
+    kept = _free_name(keeper, f"{table}__{column}")
     keys = key_columns(keeper, table)
     names = ", ".join(f"{quoted(key) if key != 'rowid' else 'rowid'} AS {quoted('key_' + key)}" for key in keys)
     keeper.run(f"CREATE TABLE {quoted(kept)} AS SELECT {names}, {quoted(column)} AS value FROM {quoted(table)}")
     _note(keeper, kept, table, column)
 
 
-def restore_table(keeper: Keeper, table: str) -> None:
-    """Bring back the rows of a table that was kept, in the columns that both have."""
+def restore_table(keeper: Keeper, table: str) -> list[tuple[str, bool]]:
+    """Bring back the rows of a table that was kept, in the columns that both have.
+
+    An older one stays kept: what is newer holds what became of it.
+
+    Returns:
+        Where the rows came from, and whether all of them came back; nothing if none were kept.
+    """
     for kept in reversed(_kept(keeper, table, "")):
         common = [name for name in columns(keeper, kept) if name in columns(keeper, table)]
         names = ", ".join(map(quoted, common))
         keeper.run(f"INSERT OR IGNORE INTO {quoted(table)} ({names}) SELECT {names} FROM {quoted(kept)}")
-        missing = keeper.run(f"SELECT (SELECT count(*) FROM {quoted(kept)}) - (SELECT count(*) FROM {quoted(table)})")
-        if missing[0][0] <= 0:
-            keeper.run(f"DROP TABLE {quoted(kept)}")
-        return  # an older one stays kept: what is newer holds what became of it
+        back = keeper.run(f"SELECT changes() = (SELECT count(*) FROM {quoted(kept)})")
+        return [(kept, bool(back[0][0]))]
+    return []
+
+
+def dismiss_orphans(keeper: Keeper, table: str) -> bool:
+    """Take rows that came back, but whose parents were deleted meanwhile, out again: they stay kept.
+
+    Returns:
+        Whether there were any.
+    """
+    rows = keeper.run(f"PRAGMA foreign_key_check({quoted(table)})") if columns(keeper, table) else []
+    orphans = {row[1] for row in rows if row[1] is not None}
+    for rowid in orphans:
+        keeper.run(f"DELETE FROM {quoted(table)} WHERE rowid = ?", rowid)
+    return bool(orphans)
 
 
 def restore_column(keeper: Keeper, table: str, column: str) -> None:

@@ -16,9 +16,6 @@ from vvmigrate import schema
 from vvmigrate.engine import runtime
 from vvmigrate.engine.ledger import Ledger
 
-_CHANGING = frozenset({"CREATE", "ALTER", "DROP", "INSERT", "UPDATE", "DELETE", "REPLACE"})
-
-
 @dataclass(frozen=True)
 class Rehearsed:
     """What one revision's code asked for.
@@ -72,8 +69,7 @@ class Rehearsal:
         tables = self._tables()
         runtime.run(self._connection, step, stage)
         reads = any(_reads_rows(statement, tables) for statement in stage.statements)
-        changes = tuple(" ".join(statement.split()) for statement in stage.statements if _changes(statement))
-        return Rehearsed(tuple(stage.operations), changes, reads)
+        return Rehearsed(tuple(stage.operations), stage.changing(), reads)
 
     def _tables(self) -> list[str]:
         rows = self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
@@ -86,11 +82,6 @@ class Rehearsal:
     def __exit__(self, *exc: object) -> None:
         """Forget the copy."""
         self._connection.close()
-
-
-def _changes(statement: str) -> bool:
-    verb = statement.split(None, 1)[0].upper() if statement.split() else ""
-    return verb in _CHANGING and not any(name in statement for name in schema.TABLES)
 
 
 def _reads_rows(statement: str, tables: list[str]) -> bool:

@@ -6,7 +6,9 @@ when the version row has moved.
 
 from __future__ import annotations
 
+import re
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -19,8 +21,11 @@ from sqlalchemy.pool import StaticPool
 
 from vvmigrate import schema
 from vvmigrate.engine.guard import Guard
-from vvmigrate.engine.kept_rows import KeepingImpl
+from vvmigrate.engine.kept_rows import KEPT, KeepingImpl
 from vvmigrate.errors import StepError
+
+
+CHANGING = frozenset({"CREATE", "ALTER", "DROP", "INSERT", "UPDATE", "DELETE", "REPLACE"})
 
 
 class HostOperation(MigrateOperation):
@@ -50,13 +55,34 @@ class Stage:
         self.guard = Guard(connection)
         self._connection = connection
 
+    def changing(self) -> tuple[str, ...]:
+        """The statements by which the revision changed schema or rows, a line each."""
+        lines = (" ".join(statement.split()) for statement in self.statements)
+        ours = re.compile(r"\b(" + "|".join(schema.TABLES) + r")\b")
+        return tuple(line for line in lines if line.split(" ")[0].upper() in CHANGING and not ours.search(line))
+
     def unguarded(self) -> AbstractContextManager[None]:
         """Let the engine's own statements through."""
         return self.guard.off_duty()
 
-    def run(self, statement: str, *arguments: str) -> list[tuple[Any, ...]]:
+    def run(self, statement: str, *arguments: Any) -> list[tuple[Any, ...]]:
         """Run a statement of the engine's in the step's transaction."""
         return self._connection.execute(statement, arguments).fetchall()
+
+    def orphans(self) -> Counter[tuple[str, str]]:
+        """How many rows of a table miss their parent in another. What was kept is not in use, and does not count."""
+        rows = self.run("PRAGMA foreign_key_check")
+        return Counter((table, parent) for table, _, parent, _ in rows if not table.startswith(KEPT))
+
+    def check_orphans(self, before: Counter[tuple[str, str]]) -> None:
+        """Foreign keys are off while tables are rebuilt; the revision must leave no more orphans than it found.
+
+        Raises:
+            StepError: it does.
+        """
+        if more := self.orphans() - before:
+            pairs = ", ".join(f"{table} (of {parent})" for table, parent in sorted(more))
+            raise StepError(f"the revision leaves rows without their parent in {pairs}")
 
     def take(self, operation: HostOperation, connection: Connection) -> None:
         """A revision asked for a host operation.
@@ -127,11 +153,14 @@ def run(
     def guarded(**kw: Any) -> None:
         begun()
         stage.statements.clear()
+        orphans = stage.orphans() if step.is_upgrade else None  # nothing may stand in the way back
         with stage.guard.on_duty():
             code(**kw)
         if stage.expected is not None and len(stage.operations) != len(stage.expected):
             raise StepError("the revision asked for less than when it was rehearsed")
-        impl.return_columns()
+        impl.settle()
+        if orphans is not None:
+            stage.check_orphans(orphans)
 
     with _alembic_connection(raw, stage) as (connection, begin_eagerly):
 

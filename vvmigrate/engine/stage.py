@@ -99,7 +99,7 @@ def settle_images(host: Host, step_id: str) -> None:
             staged.move(state / f"undo/{step_id}")
         elif staged.stat() is not None:
             staged.remove_directory()
-        # Also where a run that was killed had moved them already: without it the journal's removal could outlive the move.
+        # Also where a run that was killed had moved them: else the journal's removal could outlive the move.
         for folder in ("undo", "staging"):
             if (state / folder).stat() is not None:
                 (state / folder).fsync()

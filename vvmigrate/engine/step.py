@@ -62,6 +62,7 @@ class Outcome:
     result: str = ""
     duration_s: float = 0.0
     changes: tuple[Effect, ...] = ()
+    statements: tuple[str, ...] = ()
     proposal: Proposal = field(default_factory=Proposal)
     kept: tuple[Kept, ...] = ()
     error: VvmigrateError | None = None
@@ -146,6 +147,7 @@ class _Step:
             if self.attempt.code is not None:
                 play = runtime.Stage(raw, self.step_id, operations)
                 runtime.run(raw, self.attempt.code, play, begun=self._check, applied=self._publish)
+                self.outcome.statements = play.changing()
             else:
                 raw.execute("BEGIN IMMEDIATE")
                 self._check()

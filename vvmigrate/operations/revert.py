@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from alembic.operations import Operations
 
+from vvmigrate.engine.host import ROOT
 from vvmigrate.engine.reverse import Reverser
-from vvmigrate.engine.state import Proposal
+from vvmigrate.engine.state import ATTRIBUTES, REMOVE_DIRECTORY, Change, Proposal
 from vvmigrate.operations.base import Operation, Situation
 
 
@@ -28,6 +29,12 @@ class Revert(Operation):
         reverser = Reverser(situation.host, situation.ledger, situation.mergers, situation.observer)
         effects = [effect for _, effect in situation.ledger.since_applied(situation.revision)]
         proposal = reverser.propose(effects)
-        areas = {"fallback": "assets", "models": "model"}
-        affects = {areas.get(change.target.name.split("/")[0], "directories") for change in proposal.changes}
-        return proposal + Proposal(affects=frozenset(affects))
+        return proposal + Proposal(affects=frozenset(filter(None, map(_affected, proposal.changes))))
+
+
+def _affected(change: Change) -> str:
+    """What has to be restarted when a change is taken back; empty for what nobody has open."""
+    if change.action in (REMOVE_DIRECTORY, ATTRIBUTES) and change.target.area == ROOT:
+        return "directories"
+    folder = change.target.name.split("/")[0]
+    return {"fallback": "assets", "models": "model", ".env": "env"}.get(folder, "")

@@ -1,0 +1,93 @@
+"""Tables and indexes that a database of an older system has already: taken over if they are what the revision makes.
+
+They are compared by what SQLite says of both, the one on the host and one made from the revision's words in memory.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+from vvmigrate.errors import StateError
+
+Run = Callable[..., list[tuple[Any, ...]]]
+"""Runs a statement with its arguments, and returns the rows."""
+
+_BEYOND_PRAGMAS = re.compile(r"\b(check|collate|generated|where|strict|without)\b", re.IGNORECASE)
+
+
+def quoted(name: str) -> str:
+    """An SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def statement_of(run: Run, kind: str, name: str) -> str:
+    """The statement that made a table or index; empty where there is none."""
+    rows = run("SELECT sql FROM sqlite_master WHERE type = ? AND name = ?", kind, name)
+    return str(rows[0][0] or "") if rows else ""
+
+
+def check_table(run: Run, name: str, wanted: str) -> None:
+    """See that the table that stands there is the one that a statement would make.
+
+    Raises:
+        StateError: it is another one.
+    """
+    found = statement_of(run, "table", name)
+    with closing(sqlite3.connect(":memory:")) as scratch:
+        scratch.execute(wanted)
+        if found and (_same_text(found, wanted) or _same(run, _runner(scratch), name, found, wanted)):
+            return
+    raise _differs("table", name, wanted, found)
+
+
+def check_index(run: Run, table: str, name: str, wanted: str) -> None:
+    """See that the index that stands there is the one that a statement would make.
+
+    Raises:
+        StateError: it is another one.
+    """
+    found = statement_of(run, "index", name)
+    if not found or not _same_text(found, wanted):
+        raise _differs("index", f"{name} on {table}", wanted, found)
+
+
+def _same(one: Run, other: Run, name: str, found: str, wanted: str) -> bool:
+    """Whether columns, keys and constraints agree; what pragmas do not tell must not be in the words of either."""
+    if _BEYOND_PRAGMAS.search(found + wanted):
+        return False
+    return _shape(one, name) == _shape(other, name)
+
+
+def _shape(run: Run, name: str) -> tuple[Any, ...]:
+    columns = run(f"PRAGMA table_xinfo({quoted(name)})")
+    parents = sorted(row[2:] for row in run(f"PRAGMA foreign_key_list({quoted(name)})"))
+    unique = sorted(
+        tuple(row[2] for row in run(f"PRAGMA index_info({quoted(index)})"))
+        for _, index, _, origin, _ in run(f"PRAGMA index_list({quoted(name)})")
+        if origin == "u"
+    )
+    return [(row[1], row[2].upper(), *row[3:]) for row in columns], parents, unique
+
+
+def _same_text(one: str, other: str) -> bool:
+    return _plain(one) == _plain(other)
+
+
+def _plain(sql: str) -> str:
+    return re.sub(r"\s+", "", sql.replace('"', "")).lower()
+
+
+def _runner(connection: sqlite3.Connection) -> Run:
+    return lambda statement, *arguments: connection.execute(statement, arguments).fetchall()
+
+
+def _differs(kind: str, name: str, wanted: str, found: str) -> StateError:
+    return StateError(
+        f"{kind} {name} is there already, and not as this revision makes it: expected "
+        f"{' '.join(wanted.split())}, found {' '.join(found.split()) or 'something else of this name'}",
+        hint="compare the two; for a host that bootstrap.py set up: vvmigrate adopt",
+    )
