@@ -16,6 +16,7 @@ from vvmigrate import schema
 from vvmigrate.engine import runtime
 from vvmigrate.engine.ledger import Ledger
 
+
 @dataclass(frozen=True)
 class Rehearsed:
     """What one revision's code asked for.

@@ -24,7 +24,6 @@ from vvmigrate.engine.guard import Guard
 from vvmigrate.engine.kept_rows import KEPT, KeepingImpl
 from vvmigrate.errors import StepError
 
-
 CHANGING = frozenset({"CREATE", "ALTER", "DROP", "INSERT", "UPDATE", "DELETE", "REPLACE"})
 
 
