@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import select
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,3 +69,23 @@ def says(result: Report | dict[str, Any], code: int, *words: str, hint: str = ""
     assert "Traceback" not in error["message"]
     assert "unforeseen" not in error["message"]
     assert hint in (error["hint"] or ""), error
+
+
+class Meeting:
+    """A place where a revision that runs in another process says that it has come, before it waits for ever.
+
+    `line` is what the revision says: nothing has to be guessed with a pause.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Make the FIFO and listen."""
+        path = folder / "meeting"
+        os.mkfifo(path)
+        self.line = f"with open({str(path)!r}, 'w') as meeting: meeting.write('here')"
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+
+    def wait(self) -> None:
+        """Return when the revision has come."""
+        ready, _, _ = select.select([self._descriptor], [], [], 60)
+        assert ready, "nobody came"
+        assert os.read(self._descriptor, 4) == b"here"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vvmigrate.commands.forecast import UP, Forecast, Workplace
 from vvmigrate.commands.opening import Call, variant_of
 from vvmigrate.commands.work import Run, carry_out
-from vvmigrate.engine.state import ADOPT
+from vvmigrate.engine.effects import Effect
+from vvmigrate.engine.state import ADOPT, Change, Target
 from vvmigrate.errors import HeldError, RefusedError, StateError
 from vvmigrate.operations import InstallModel, MergeEnv, Operation
 from vvmigrate.operations.env_file import missing_required
@@ -125,25 +126,30 @@ def _again(place: Workplace) -> list[Forecast]:
     """Steps that are done again although their revision is applied."""
     if place.ledger is None:
         return []
-    forecasts = [place.redo(item["revision"]) for item in degraded(place)]
-    named = {forecast.revision for forecast in forecasts}
+    retries = [item["revision"] for item in degraded(place)]
+    forecasts = [place.redo(revision) for revision in retries]
     told = place.settings.update_env or place.settings.values
     if told or (place.call.ask is not None and _env_is_applied(place) and _missing(place)):
-        forecasts += _latest(place, MergeEnv, named)
+        forecasts += _latest(place, MergeEnv, retries)
     if _variant_changed(place):
-        forecasts += _latest(place, InstallModel, named)
-    return [forecast for forecast in forecasts if forecast.error is not None or _acts(forecast)]
+        forecasts += _latest(place, InstallModel, retries)
+    recorded = place.ledger.recorded()
+    return [
+        forecast
+        for forecast in forecasts
+        if forecast.error is not None
+        or any(_tells_something(change, recorded) for change in forecast.proposal.changes)
+        or (forecast.revision in retries and not forecast.proposal.degraded)
+    ]
 
 
-def _acts(forecast: Forecast) -> bool:
-    return (
-        bool(forecast.proposal.degraded)
-        or any(c.action != ADOPT for c in forecast.proposal.changes)
-        or (not forecast.proposal.degraded and bool(forecast.proposal.changes))
-    )
+def _tells_something(change: Change, recorded: Mapping[Target, tuple[Effect, Any]]) -> bool:
+    """Whether a change would alter the host, or what is recorded of it."""
+    known = recorded.get(change.target)
+    return change.action != ADOPT or known is None or dict(change.note) != dict(known[0].note)
 
 
-def _latest(place: Workplace, kind: type[Operation], done: set[str]) -> list[Forecast]:
+def _latest(place: Workplace, kind: type[Operation], done: Sequence[str]) -> list[Forecast]:
     """The last applied revision that has an operation of this kind, as a step of that kind alone."""
     applied = [step["revision"] for step in place.ledger.applied()] if place.ledger is not None else []
     for revision in reversed(applied):

@@ -163,15 +163,24 @@ def _free_name(keeper: Keeper, what: str) -> str:
 
 
 def keep_table(keeper: Keeper, table: str) -> None:
-    """Rename a table out of the way, with all its rows: milliseconds, whatever its size."""
+    """Put a table out of the way, with all its rows.
+
+    A rename takes milliseconds, whatever the size. A table with foreign keys is copied instead: it would go on holding
+    its parents, and an orchestrator that enforces foreign keys could not delete them any more.
+    """
     kept = _free_name(keeper, table)
     indexes = "SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = ? AND sql IS NOT NULL"
     for (index,) in keeper.run(indexes, table):
         keeper.run(f"DROP INDEX {quoted(index)}")  # its name must be free when the table comes back
-    # With legacy_alter_table other tables' foreign keys go on naming the table that will come back.
-    keeper.run("PRAGMA legacy_alter_table=ON")
-    keeper.run(f"ALTER TABLE {quoted(table)} RENAME TO {quoted(kept)}")
-    keeper.run("PRAGMA legacy_alter_table=OFF")
+    if keeper.run(f"PRAGMA foreign_key_list({quoted(table)})"):
+        names = ", ".join(map(quoted, columns(keeper, table)))
+        keeper.run(f"CREATE TABLE {quoted(kept)} AS SELECT {names} FROM {quoted(table)}")
+        keeper.run(f"DROP TABLE {quoted(table)}")
+    else:
+        # With legacy_alter_table other tables' foreign keys go on naming the table that will come back.
+        keeper.run("PRAGMA legacy_alter_table=ON")
+        keeper.run(f"ALTER TABLE {quoted(table)} RENAME TO {quoted(kept)}")
+        keeper.run("PRAGMA legacy_alter_table=OFF")
     _note(keeper, kept, table, "")
 
 

@@ -22,7 +22,7 @@ from vvmigrate.engine.ledger import COMMITTED
 from vvmigrate.engine.session import RUN, Session, now
 from vvmigrate.engine.signals import put_off
 from vvmigrate.engine.state import ADOPT, Kept
-from vvmigrate.errors import StateError
+from vvmigrate.errors import RefusedError, StateError
 
 FINISH, UNDO, FORGET = "finish", "undo", "forget"
 
@@ -60,8 +60,21 @@ def recover(session: Session) -> list[str]:
         A sentence for each thing that was done or kept.
 
     Raises:
-        StateError: what is there does not fit together; nothing was touched.
+        StateError: what is there does not fit together; nothing was touched. Or the disk refused: the journal waits.
+        RefusedError: nothing waits, but the disk refuses to be written.
     """
+    try:
+        return _recover(session)
+    except OSError as problem:
+        kind = RefusedError if journals.pending(session.host.private) is None else StateError
+        where = problem.filename if isinstance(problem.filename, str) else session.host.private.path
+        raise kind(
+            f"what the last command left could not be settled: {where}: {problem.strerror or problem}",
+            hint="mend what stands in the way, then: vvmigrate recover",
+        ) from problem
+
+
+def _recover(session: Session) -> list[str]:
     state = session.host.private
     said: list[str] = []
     with put_off():
@@ -156,7 +169,7 @@ def fsync_all(host: Host, effects: Iterable[Effect]) -> None:
             slot = effect.slot_place(host)
             places[slot.parent.path] = slot.parent
     for place in places.values():
-        if place.stat() is not None:
+        if place.identity()[0] == "dir":
             place.fsync()
 
 

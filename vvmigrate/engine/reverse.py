@@ -5,6 +5,7 @@ Reads only records and before-images, never today's settings, manifest or releas
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -110,8 +111,10 @@ class Reverser:
         )
         if wanted is None:
             change = replace(change, action=st.REMOVE_FILE, after=ABSENT, merge="")
-        elif wanted == before and current == after:
-            change = replace(change, after=effect.before)
+        else:  # with its digest: an older effect of this revision's on the same file starts from there
+            like = effect.before if wanted == before and current == after else seen
+            digest = hashlib.sha256(wanted).hexdigest()
+            change = replace(change, after=replace(like, digest=digest, size_bytes=len(wanted)))
         return Proposal((replace(change, detail="back to what it was, key by key"),), kept, affects=frozenset({"env"}))
 
     def _image(self, effect: Effect) -> Place | None:

@@ -129,6 +129,19 @@ def _alembic_connection(raw: sqlite3.Connection, stage: Stage) -> Iterator[tuple
         yield connection, begin_eagerly
 
 
+def _call(code: Callable[..., None], kw: dict[str, Any]) -> None:
+    """Call a revision's function; it may fail, but not end the process.
+
+    Raises:
+        StepError: it tried to.
+        Exception: whatever it raises.
+    """
+    try:
+        code(**kw)
+    except SystemExit as error:
+        raise StepError(f"the revision wanted to end the process: SystemExit({error.code!r})") from error
+
+
 def run(
     raw: sqlite3.Connection,
     step: RevisionStep,
@@ -154,7 +167,7 @@ def run(
         stage.statements.clear()
         orphans = stage.orphans() if step.is_upgrade else None  # nothing may stand in the way back
         with stage.guard.on_duty():
-            code(**kw)
+            _call(code, kw)
         if stage.expected is not None and len(stage.operations) != len(stage.expected):
             raise StepError("the revision asked for less than when it was rehearsed")
         impl.settle()
@@ -185,8 +198,6 @@ def run(
         try:
             with Operations.context(context):
                 context.run_migrations()
-        except sqlite3.Error:
-            raise
         except Exception as error:
             if stage.guard.refused and "not authorized" in str(error):
                 raise StepError(f"the revision may not do this: {stage.guard.refused}") from error

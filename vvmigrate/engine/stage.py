@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 
-from vvmigrate.engine.effects import Effect
+from vvmigrate.engine.effects import TREE, Effect
 from vvmigrate.engine.host import Host
-from vvmigrate.engine.state import ADOPT, ATTRIBUTES, MAKE_DIRECTORY, Change
+from vvmigrate.engine.state import ADOPT, ATTRIBUTES, MAKE_DIRECTORY, PLACE_TREE, Change
 from vvmigrate.files import Owner, Place, Tree
 
 
@@ -65,7 +65,10 @@ def _stage_one(host: Host, step_id: str, number: int, change: Change, opened: di
     _fill(change, place)
     if change.merge:
         Place(place.tree, place.name + ".after").write(place.read())
-    return Effect(**{**vars(effect), "after": place.entry()})
+    note = effect.note
+    if change.action == PLACE_TREE:
+        note = {**note, TREE: place.entry(tree=True).digest}
+    return Effect(**{**vars(effect), "after": place.entry(), "note": note})
 
 
 def _folder(host: Host, store: str, step_id: str) -> Tree:

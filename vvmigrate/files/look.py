@@ -13,24 +13,29 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol, Self
 
 from vvmigrate.errors import RefusedError
 from vvmigrate.files.entry import ABSENT, Entry
-
-if TYPE_CHECKING:
-    from vvmigrate.files.place import Tree
 
 CHUNK_BYTES = 1 << 20
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 WALK = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
+class Held(Protocol):
+    """A directory that is held open; `Tree` is one."""
+
+    path: Path
+    descriptor: int
+
+
 @dataclass(frozen=True)
 class Look:
     """A relative name below a tree, and every way to look at what stands there."""
 
-    tree: Tree
+    tree: Held
     name: str
 
     @property

@@ -73,6 +73,8 @@ class Tree:
 class Place(Look):
     """A relative name below a tree, and every way to change what stands there."""
 
+    tree: Tree
+
     def subtree(self) -> Tree:
         """The directory here as a tree of its own: it stays the same one, whatever its name comes to mean."""
         with self.at() as (parent, name):

@@ -114,7 +114,8 @@ class MergeEnv(Operation):
         seen = situation.observer.entry(target)
         theirs = situation.observer.read(target) if seen.exists else None
         recorded = situation.recorded().get(target)
-        known = frozenset(recorded[0].note.get("keys", ())) if recorded else frozenset()
+        note_before = recorded[0].note if recorded else {}
+        known = frozenset(note_before.get("keys", ()))
         answers: dict[str, str] = situation.memory.setdefault("answers", {})
         merged = self._merge(theirs, template, situation, answers, known)
         if merged.missing_required and situation.ask is not None and not situation.memory.get("asked"):
@@ -129,7 +130,7 @@ class MergeEnv(Operation):
         document = Document.parse(merged.data, name=NAME)
         note = {
             "keys": sorted(known | {key.name for key in template.keys if document.get(key.name) is not None}),
-            "supplied": sorted({*situation.settings.values, *answers}),
+            "supplied": sorted({*note_before.get("supplied", ()), *situation.settings.values, *answers}),
             "renamed": dict(merged.renamed),
         }
         base = Proposal(warnings=merged.warnings, required_missing=merged.missing_required)

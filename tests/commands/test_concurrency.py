@@ -1,0 +1,272 @@
+"""Two at once: two upgrades, a reader beside a writer, people and programs that write all the while."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dotenv import dotenv_values
+
+from tests.conftest import HostFolder
+
+NOBODY = 65534
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+
+
+@contextmanager
+def upgrade_that_waits(host: HostFolder) -> Iterator[subprocess.Popen[str]]:
+    """A process that upgrades and stands inside its second step until something is written into a FIFO."""
+    gate, reached = host.home.parent / "gate", host.home.parent / "reached"
+    for fifo in (gate, reached):
+        fifo.unlink(missing_ok=True)
+        os.mkfifo(fifo)
+    host.revision(
+        "0002",
+        'op.make_directories(["slow"])\n'
+        'if op.get_bind().execute(sa.text("SELECT count(*) FROM vv_ledger")).scalar():  # not in the rehearsal\n'
+        f"    open({str(reached)!r}, 'w').close()\n"
+        f"    open({str(gate)!r}).read()",
+    )
+    process = subprocess.Popen(
+        host.command("upgrade", "head"), env=host.environment(), cwd=host.home, text=True, stdout=subprocess.PIPE
+    )
+    try:
+        reached.read_bytes()  # blocks until the revision's code is there
+        yield process
+    finally:
+        with suppress(OSError):  # nobody reads it any more where the process was killed
+            os.close(os.open(gate, os.O_WRONLY | os.O_NONBLOCK))
+        process.communicate(timeout=60)
+
+
+@pytest.fixture
+def public() -> Iterator[HostFolder]:
+    """A host in a folder that other users may enter, unlike pytest's own."""
+    folder = Path(tempfile.mkdtemp(prefix="vv-"))
+    folder.chmod(0o755)
+    repository = Path(__file__).resolve().parents[2]
+    home = folder / "home"
+    home.mkdir(mode=0o755)
+    for name in ("migrations", "fallback"):
+        shutil.copytree(repository / name, home / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("alembic.ini", "model_manifest.json", ".env.example"):
+        shutil.copy2(repository / name, home / name)
+    yield HostFolder(home, folder / "storage")
+    shutil.rmtree(folder)
+
+
+def as_nobody(host: HostFolder, *arguments: str) -> dict[str, Any]:
+    """Run with --json as a user who owns nothing here."""
+    environ = host.environment(HOME="/nonexistent", PYTHONDONTWRITEBYTECODE="1")
+    done = subprocess.run(
+        [sys.executable, "-m", "vvmigrate", "--home", str(host.home), "--json", *arguments],
+        cwd="/",
+        env=environ,
+        user=NOBODY,
+        group=NOBODY,
+        extra_groups=[],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout, done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def test_of_two_upgrades_one_works_and_the_other_names_it(bare: HostFolder) -> None:
+    """The second upgrade exits 5 at once and says which process of whom holds the lock, since when."""
+    with upgrade_that_waits(bare) as first:
+        second = bare.json("upgrade", "head")
+        assert second["exit_code"] == 5
+        assert second["error"]["type"] == "LockedError"
+        for word in (f"process {first.pid}", "upgrade", "since 20"):
+            assert word in second["error"]["message"]
+        assert bare.run("downgrade", "base").returncode == 5
+        assert bare.run("recover").returncode == 5
+    assert first.returncode == 0
+    assert bare.history() == [("0001", "up", "applied"), ("0002", "up", "applied")]
+
+
+def test_a_lock_timeout_waits_for_the_first(bare: HostFolder) -> None:
+    """With --lock-timeout the second upgrade waits, then finds nothing left to do."""
+    with upgrade_that_waits(bare) as first:
+        second = subprocess.Popen(
+            bare.command("--json", "--lock-timeout", "60", "upgrade", "head"),
+            env=bare.environment(),
+            cwd=bare.home,
+            text=True,
+            stdout=subprocess.PIPE,
+        )
+    document = json.loads(second.communicate(timeout=60)[0])
+    assert (first.returncode, document["exit_code"], document["steps"]) == (0, 0, [])
+
+
+def test_readers_work_while_a_step_is_under_way(bare: HostFolder) -> None:
+    """status, history, current and plan answer during an upgrade, with what is committed so far."""
+    with upgrade_that_waits(bare):
+        assert bare.json("status")["revision"] == "0001"
+        assert [entry["revision"] for entry in bare.json("history")["entries"]] == ["0001"]
+        assert bare.json("current")["revision"] == "0001"
+        assert [step["revision"] for step in bare.json("plan")["steps"]] == ["0002"]
+
+
+def test_readers_work_after_a_kill(bare: HostFolder) -> None:
+    """After kill -9 in the middle of a step, status says what waits and history answers; nothing is changed by them."""
+    with upgrade_that_waits(bare) as process:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    state = sorted(path.name for path in (bare.root / ".vvmigrate").iterdir())
+    status = bare.json("status")
+    assert (status["exit_code"], status["revision"]) == (3, "0001")
+    assert status["journal"] == str(bare.root / ".vvmigrate/journal")
+    assert len(bare.json("history")["entries"]) == 1
+    assert sorted(path.name for path in (bare.root / ".vvmigrate").iterdir()) == state
+    assert bare.run("recover").returncode == 0
+    assert bare.history()[-1] == ("0002", "up", "interrupted")
+
+
+def test_readers_work_on_a_host_that_has_nothing_yet(host: HostFolder) -> None:
+    """status on a fresh host lists what is pending, history is empty, and neither makes a file."""
+    before = sorted(host.home.rglob("*"))
+    status = host.json("status")
+    assert (status["exit_code"], len(status["pending"]), status["revision"]) == (3, 6, "")
+    assert host.json("history") == {**host.json("history"), "exit_code": 0, "entries": []}
+    assert host.json("plan")["exit_code"] == 3
+    assert host.json("current")["exit_code"] == 0
+    assert sorted(path for path in host.home.rglob("*") if "__pycache__" not in path.parts) == before
+    assert not host.root.exists()
+
+
+@root_only
+def test_readers_work_as_another_user(public: HostFolder) -> None:
+    """A user without any right may see status and history, on a fresh host as on one that is up."""
+    assert as_nobody(public, "history")["entries"] == []
+    assert as_nobody(public, "status")["exit_code"] == 3
+    public.up(values={"DVR_IP": "10.0.0.9"})
+    assert [entry["revision"] for entry in as_nobody(public, "history")["entries"]][0] == "0006"
+    status = as_nobody(public, "status")
+    assert (status["error"], status["revision"], status["pending"]) == (None, "0006", [])
+    assert as_nobody(public, "plan")["steps"] == []
+    secret = dotenv_values(public.home / ".env")["HMAC_SECRET_KEY"]
+    assert secret
+    assert secret not in json.dumps(status)
+
+
+@root_only
+def test_readers_work_as_another_user_during_a_step_and_after_a_kill(public: HostFolder) -> None:
+    """A step under way, or one that was killed, does not keep an unprivileged monitor from answering."""
+    for path in (public.home / "migrations/versions").glob("000[2-9]*"):
+        path.unlink()
+    with upgrade_that_waits(public) as process:
+        assert as_nobody(public, "status")["revision"] == "0001"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert len(as_nobody(public, "history")["entries"]) == 1
+    assert as_nobody(public, "status")["revision"] == "0001"
+
+
+@root_only
+def test_writing_as_another_user_is_refused(public: HostFolder) -> None:
+    """A user who may not write here is told so with the contract's code, and nothing changes."""
+    public.up()
+    before = public.tree()
+    for arguments in (("upgrade", "head"), ("downgrade", "-1"), ("recover",)):
+        document = as_nobody(public, *arguments)
+        assert document["exit_code"] in (4, 6), document
+        assert document["error"]["message"]
+    assert public.tree() == before
+
+
+SAVER = """
+import os, sys
+path, stop = sys.argv[1:]
+number, content = 0, None
+while not os.path.exists(stop):
+    try:
+        lines = open(path).read().splitlines()
+    except FileNotFoundError:
+        lines = []
+    mine = [line for line in lines if line.startswith("SAVED=")]
+    seen = int(mine[-1][6:]) if mine else 0
+    if seen < number:
+        print("lost", number, "found", seen); sys.exit(1)
+    number += 1
+    fresh = [line for line in lines if not line.startswith("SAVED=")] + [f"SAVED={number}"]
+    with open(path + ".tmp", "w") as file:
+        file.write("\\n".join(fresh) + "\\n")
+    os.rename(path + ".tmp", path)
+print(number)
+"""
+
+COUNTER = """
+import os, sqlite3, sys
+path, stop = sys.argv[1:]
+number = 0
+while not os.path.exists(stop):
+    connection = sqlite3.connect(path, timeout=5)
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        (seen,) = connection.execute("SELECT value FROM counter").fetchone()
+        if seen != number:
+            print("lost", number, "found", seen); sys.exit(1)
+        connection.execute("UPDATE counter SET value = value + 1")
+    connection.close()
+    number += 1
+print(number)
+"""
+
+
+@contextmanager
+def busy(script: str, path: Path, stop: Path) -> Iterator[list[str]]:
+    """A process that works on a file until the block ends; what it said is in the list afterwards."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(path), str(stop)],
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    said: list[str] = []
+    try:
+        yield said
+    finally:
+        stop.touch()
+        out, err = process.communicate(timeout=60)
+        said += [out.strip(), err.strip(), str(process.returncode)]
+
+
+def test_no_save_and_no_update_is_lost_meanwhile(host: HostFolder) -> None:
+    """During 200 upgrades and downgrades somebody saves .env, an orchestrator counts: neither loses one, nor waits long.
+
+    The orchestrator's busy timeout is 5 s: a longer wait would end it with an error.
+    """
+    for path in (host.home / "migrations/versions").glob("000[56]*"):
+        path.unlink()
+    host.up("0003")
+    host.sql("CREATE TABLE counter (value INTEGER)")
+    host.sql("INSERT INTO counter VALUES (0)")
+    host.environ["VV_DATABASE_TIMEOUT"] = "60"
+    stop = host.home.parent / "stop"
+    codes = []
+    with busy(SAVER, host.home / ".env", stop) as saver, busy(COUNTER, host.database, stop) as counter:
+        for number in range(200):
+            verb = ("upgrade", "0004") if number % 2 == 0 else ("downgrade", "0003")
+            codes.append(host.call(*verb, no_hold=True).exit_code)
+    assert (saver[1], saver[2]) == ("", "0"), saver
+    assert (counter[1], counter[2]) == ("", "0"), counter
+    assert dotenv_values(host.home / ".env")["SAVED"] == saver[0]
+    assert host.sql("SELECT value FROM counter") == [(int(counter[0]),)]
+    assert set(codes) <= {0, 1, 2}  # 1: somebody saved in between; the step was undone; 2: then there is nothing below
+    assert 0 in codes
+    assert host.call("history", verify=True).body["problems"] == []

@@ -1,0 +1,199 @@
+"""What must hold of a host after a strike and its recovery: files, tables, version, history and secrets agree."""
+
+import hashlib
+import json
+import os
+import sqlite3
+import stat
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from itertools import count, pairwise
+from pathlib import Path
+from typing import Any, Final
+
+from vvmigrate.engine.ledger import COMMITTED, Head, Ledger
+
+from .engine_host import DATABASE, IGNORE, State, host_folder, run, secrets_in, state_of
+from .scenario import Outcome
+from .shim import HarnessError
+from .trees import Snapshot, Snapshots
+
+STATE_FILES: Final = frozenset(
+    {"lock", "ledger_id", "key", "anchor", "reserve", "secrets", "sources", "staging", "undo", "downloads"}
+)
+#: A file that a crash left beside the one it was to replace; the next replacement begins by removing it.
+HALF_WRITTEN: Final = frozenset({"ledger_id.new", "key.new", "anchor.new", "secrets.new", "run.new", "journal.new"})
+#: What the run file and the secrets said when the struck command had just ended: between strike and recovery.
+SEEN: Final = ".seen"
+#: Every so manieth point is brought to the state after by running the command again.
+AGAIN_EVERY: Final = 5
+
+
+def note_what_is_there(root: Path) -> None:
+    """Between strike and recovery: write down what the check cannot see any more when the recovery is done."""
+    private = root / "storage/.vvmigrate"
+    run_file = private / "run"
+    step = json.loads(run_file.read_text("utf-8"))["step"] if run_file.exists() else None
+    seen = {"step_id": step["step_id"] if step else "", "secrets": secrets_in(root)}
+    (root / SEEN).write_text(json.dumps(seen), "utf-8")
+
+
+@dataclass
+class Check:
+    """Judges a host after strike and recovery: files, tables, version, history and state directory agree.
+
+    Attributes:
+        verb: `upgrade` or `downgrade`.
+        target: Its argument.
+        path: The versions that the command leads through, the one it starts at first; base is empty.
+        states: What the host is at the versions in the middle, for a command of several steps.
+        secret_is_made: Whether the command makes a secret that the state before has not.
+    """
+
+    verb: str
+    target: str
+    path: Sequence[str]
+    states: Mapping[str, State] = field(default_factory=dict)
+    again_every: int = AGAIN_EVERY
+    counts: Counter[str] = field(default_factory=Counter)
+    _known: dict[tuple[int, int], State] = field(default_factory=dict)
+    _number: "count[int]" = field(default_factory=count)
+
+    def __call__(self, outcome: Outcome) -> str:
+        """Return what is wrong, or nothing."""
+        if "unforeseen:" in outcome.output or "Traceback" in outcome.output:
+            return "an error that nobody foresaw"
+        version, why = self._sides(outcome)
+        found = why or state_directory(outcome.root) or self._secrets(outcome) or self._history(outcome, version)
+        if not found and next(self._number) % self.again_every == 0:
+            found = self._again(outcome)
+        self.counts[f"at {version or 'base'}"] += 1
+        return found
+
+    def _fresh(self) -> bool:
+        return not self.path[0] and self.verb == "upgrade"
+
+    def _state(self, snapshot: Snapshot, folder: Path, root: Path) -> State:
+        key = (id(snapshot), id(root))
+        if key not in self._known:
+            self._known[key] = state_of(snapshot, folder, root, fresh=self._fresh())
+        return self._known[key]
+
+    def _sides(self, outcome: Outcome) -> tuple[str, str]:
+        """The version that the host is at, and what is not as it is there."""
+        with opened(outcome.root) as (_, ledger):
+            version = ledger.version()
+        if version not in self.path:
+            return version, f"version row at {version or 'base'}, which is not on the way"
+        if version == self.path[0]:
+            expected = self._state(outcome.before_tree, outcome.before, outcome.root)
+        elif version == self.path[-1]:
+            expected = self._state(outcome.after_tree, outcome.after, outcome.root)
+        else:
+            expected = self.states[version]
+        now = state_of(outcome.now_tree, outcome.root, outcome.root, fresh=self._fresh())
+        if unlike := expected.unlike(now):
+            return version, f"at {version or 'base'}, but: {'; '.join(unlike[:4])}"
+        if outcome.run_exit == 0 and version != self.path[-1]:
+            return version, f"exit 0, but the host is at {version or 'base'}"
+        return version, ""
+
+    def _history(self, outcome: Outcome, version: str) -> str:
+        """History, version row and anchor agree; what was begun is in it; what happened is in it once, in order."""
+        with opened(outcome.root) as (private, ledger):
+            if problems := ledger.problems():
+                return f"history: {problems[0]}"
+            head, steps, kept = ledger.head(), ledger.rows("vv_step"), ledger.rows("vv_kept")
+            runs = {row["run_id"] for row in ledger.rows("vv_run")}
+        anchor = json.loads((private / "anchor").read_text("utf-8")) if (private / "anchor").exists() else vars(Head())
+        new = steps[self._rows_before(outcome) :]
+        done = [s for s in new if s["result"] in COMMITTED]
+        others = [s["result"] for s in new if s not in done]
+        committed = {s["step_id"] for s in steps if s["result"] in COMMITTED}
+        way = list(self.path[1 : self.path.index(version) + 1])
+        begun = _seen(outcome.root)["step_id"]
+        rules = {
+            f"the anchor says {anchor}, the chain ends at {head}": anchor == vars(head),
+            f"at {version or 'base'}, but the history has {[(s['revision'], s['result']) for s in done]}": way
+            == [s["version_after"] for s in done],
+            "the versions in the history do not follow each other": all(
+                one["version_after"] == two["version_before"] for one, two in pairwise(steps)
+            ),
+            f"results in the history: {others}": not others or others in (["failed"], ["interrupted"]),
+            "exit 1, but no failed attempt is in the history": outcome.run_exit != 1 or "failed" in others,
+            "a step's run is not in the history": all(s["run_id"] in runs for s in new),
+            "rows are kept for a step that did not happen": all(row["step_id"] in committed for row in kept),
+            "there are before-images of a step that did not happen": committed.issuperset(os.listdir(private / "undo")),
+            "an attempt was begun, and the history does not know it": not begun
+            or begun in {s["step_id"] for s in steps},
+        }
+        return next((text for text, holds in rules.items() if not holds), "")
+
+    def _rows_before(self, outcome: Outcome) -> int:
+        path = outcome.before / "storage" / DATABASE
+        if not path.exists():
+            return 0
+        with closing(sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)) as db:
+            return int(db.execute("SELECT count(*) FROM vv_step").fetchone()[0])
+
+    def _secrets(self, outcome: Outcome) -> str:
+        """A secret that was written once never gets another value."""
+        now = secrets_in(outcome.root)
+        for known in (secrets_in(outcome.before), _seen(outcome.root)["secrets"]):
+            if {k: now.get(k) for k in known} != known:
+                return "a generated secret was changed or lost"
+        return ""
+
+    def _again(self, outcome: Outcome) -> str:
+        """The same command once more reaches exactly the state after."""
+        host = host_folder(outcome.root)
+        known = secrets_in(outcome.root)
+        try:
+            run(host, self.verb, self.target)
+        except HarnessError as error:
+            return f"once more: {error}"
+        now = state_of(Snapshots(IGNORE).take(outcome.root), outcome.root, outcome.root, fresh=self._fresh())
+        after = self._state(outcome.after_tree, outcome.after, outcome.root)
+        if unlike := after.unlike(now):
+            return f"once more: {'; '.join(unlike[:4])}"
+        made = secrets_in(outcome.root)
+        if {k: made.get(k) for k in known} != known:
+            return "once more: a generated secret got another value"
+        return state_directory(outcome.root)
+
+
+def _seen(root: Path) -> dict[str, Any]:
+    path = root / SEEN
+    found: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {"step_id": "", "secrets": {}}
+    return found
+
+
+@contextmanager
+def opened(root: Path) -> Iterator[tuple[Path, Ledger]]:
+    """The state directory and the ledger of the host in a worker's root."""
+    private = root / "storage/.vvmigrate"
+    key = bytes.fromhex((private / "key").read_text("ascii"))
+    with closing(sqlite3.connect(f"file:{root / 'storage' / DATABASE}?mode=rw", uri=True)) as db:
+        yield private, Ledger(db, key)
+
+
+def state_directory(root: Path) -> str:
+    """Nothing waits, nothing is staged, nothing lies about, and nothing there is anybody else's to read."""
+    private = root / "storage/.vvmigrate"
+    names = set(os.listdir(private))
+    folders = (private, root / "home/.vvmigrate")
+    staged = [name for folder in folders for name in os.listdir(folder / "staging")]
+    readable = [p.name for folder in folders for p in folder.iterdir() if stat.S_IMODE(p.lstat().st_mode) & 0o077]
+    sources = [p for p in (private / "sources").iterdir() if p.suffix == ".py"]
+    damaged = [p.name for p in sources if hashlib.sha256(p.read_bytes()).hexdigest() != p.stem]
+    rules = {
+        "after the recovery there still is": names & {"journal", "run"},
+        "in the state directory lies": names - STATE_FILES - HALF_WRITTEN,
+        "in the state directory is missing": {"ledger_id", "key", "sources", "staging", "undo"} - names,
+        "left in staging": staged,
+        "others may read": readable,
+        "a damaged source": damaged,
+    }
+    return next((f"{text}: {', '.join(sorted(found))}" for text, found in rules.items() if found), "")
