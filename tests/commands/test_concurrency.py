@@ -20,32 +20,41 @@ from dotenv import dotenv_values
 from tests.conftest import HostFolder
 
 NOBODY = 65534
+READERS = ("status", "history", "plan", "current")
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 
 @contextmanager
 def upgrade_that_waits(host: HostFolder) -> Iterator[subprocess.Popen[str]]:
-    """A process that upgrades and stands inside its second step until something is written into a FIFO."""
-    gate, reached = host.home.parent / "gate", host.home.parent / "reached"
-    for fifo in (gate, reached):
-        fifo.unlink(missing_ok=True)
-        os.mkfifo(fifo)
+    """A process that upgrades and stands inside its second step until the block ends: pipes tell, nobody sleeps."""
+    here, reached = os.pipe()
+    gate, release = os.pipe()
     host.revision(
         "0002",
         'op.make_directories(["slow"])\n'
         'if op.get_bind().execute(sa.text("SELECT count(*) FROM vv_ledger")).scalar():  # not in the rehearsal\n'
-        f"    open({str(reached)!r}, 'w').close()\n"
-        f"    open({str(gate)!r}).read()",
+        f"    os.write({reached}, b'here')\n"
+        f"    os.read({gate}, 1)",
+        imports="import os",
     )
     process = subprocess.Popen(
-        host.command("upgrade", "head"), env=host.environment(), cwd=host.home, text=True, stdout=subprocess.PIPE
+        host.command("upgrade", "head"),
+        env=host.environment(),
+        cwd=host.home,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        pass_fds=(reached, gate),
     )
+    os.close(reached)
+    os.close(gate)
     try:
-        reached.read_bytes()  # blocks until the revision's code is there
+        if not os.read(here, 4):  # blocks until the revision's code is there, or the process is gone
+            pytest.fail(process.communicate(timeout=60)[0])
         yield process
     finally:
-        with suppress(OSError):  # nobody reads it any more where the process was killed
-            os.close(os.open(gate, os.O_WRONLY | os.O_NONBLOCK))
+        os.close(release)
+        os.close(here)
         process.communicate(timeout=60)
 
 
@@ -65,23 +74,23 @@ def public() -> Iterator[HostFolder]:
     shutil.rmtree(folder)
 
 
-def as_nobody(host: HostFolder, *arguments: str) -> dict[str, Any]:
-    """Run with --json as a user who owns nothing here."""
-    environ = host.environment(HOME="/nonexistent", PYTHONDONTWRITEBYTECODE="1")
-    done = subprocess.run(
-        [sys.executable, "-m", "vvmigrate", "--home", str(host.home), "--json", *arguments],
-        cwd="/",
-        env=environ,
-        user=NOBODY,
-        group=NOBODY,
-        extra_groups=[],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.stdout, done.stderr
-    document: dict[str, Any] = json.loads(done.stdout)
+def as_nobody(host: HostFolder, verb: str, *arguments: str) -> dict[str, Any]:
+    """Run a verb as a user who owns nothing here, in a fork: the interpreter may lie where nobody else may go."""
+    host.call(verb if verb in READERS else "status")  # whatever is imported late is imported now
+    here, there = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with suppress(BaseException):
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+            os.write(there, json.dumps(host.call(verb, *arguments).as_json()).encode())
+        os._exit(0)
+    os.close(there)
+    with open(here, "rb") as answer:
+        said = answer.read()
+    os.waitpid(child, 0)
+    document: dict[str, Any] = json.loads(said)
     return document
 
 
@@ -155,7 +164,7 @@ def test_readers_work_as_another_user(public: HostFolder) -> None:
     assert as_nobody(public, "history")["entries"] == []
     assert as_nobody(public, "status")["exit_code"] == 3
     public.up(values={"DVR_IP": "10.0.0.9"})
-    assert [entry["revision"] for entry in as_nobody(public, "history")["entries"]][0] == "0006"
+    assert as_nobody(public, "history")["entries"][0]["revision"] == "0006"
     status = as_nobody(public, "status")
     assert (status["error"], status["revision"], status["pending"]) == (None, "0006", [])
     assert as_nobody(public, "plan")["steps"] == []
@@ -190,10 +199,9 @@ def test_writing_as_another_user_is_refused(public: HostFolder) -> None:
 
 
 SAVER = """
-import os, sys
-path, stop = sys.argv[1:]
-number, content = 0, None
-while not os.path.exists(stop):
+import os, select, sys
+path, number = sys.argv[1], 0
+while not select.select([sys.stdin], [], [], 0.005)[0]:  # people pause; the end of input means stop
     try:
         lines = open(path).read().splitlines()
     except FileNotFoundError:
@@ -211,10 +219,9 @@ print(number)
 """
 
 COUNTER = """
-import os, sqlite3, sys
-path, stop = sys.argv[1:]
-number = 0
-while not os.path.exists(stop):
+import select, sqlite3, sys
+path, number = sys.argv[1], 0
+while not select.select([sys.stdin], [], [], 0.01)[0]:
     connection = sqlite3.connect(path, timeout=5)
     with connection:
         connection.execute("BEGIN IMMEDIATE")
@@ -229,11 +236,12 @@ print(number)
 
 
 @contextmanager
-def busy(script: str, path: Path, stop: Path) -> Iterator[list[str]]:
+def busy(script: str, path: Path) -> Iterator[list[str]]:
     """A process that works on a file until the block ends; what it said is in the list afterwards."""
     process = subprocess.Popen(
-        [sys.executable, "-c", script, str(path), str(stop)],
+        [sys.executable, "-c", script, str(path)],
         text=True,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
@@ -241,13 +249,12 @@ def busy(script: str, path: Path, stop: Path) -> Iterator[list[str]]:
     try:
         yield said
     finally:
-        stop.touch()
         out, err = process.communicate(timeout=60)
         said += [out.strip(), err.strip(), str(process.returncode)]
 
 
 def test_no_save_and_no_update_is_lost_meanwhile(host: HostFolder) -> None:
-    """During 200 upgrades and downgrades somebody saves .env, an orchestrator counts: neither loses one, nor waits long.
+    """In 200 upgrades and downgrades somebody saves .env, an orchestrator counts: neither loses one or waits.
 
     The orchestrator's busy timeout is 5 s: a longer wait would end it with an error.
     """
@@ -257,9 +264,8 @@ def test_no_save_and_no_update_is_lost_meanwhile(host: HostFolder) -> None:
     host.sql("CREATE TABLE counter (value INTEGER)")
     host.sql("INSERT INTO counter VALUES (0)")
     host.environ["VV_DATABASE_TIMEOUT"] = "60"
-    stop = host.home.parent / "stop"
     codes = []
-    with busy(SAVER, host.home / ".env", stop) as saver, busy(COUNTER, host.database, stop) as counter:
+    with busy(SAVER, host.home / ".env") as saver, busy(COUNTER, host.database) as counter:
         for number in range(200):
             verb = ("upgrade", "0004") if number % 2 == 0 else ("downgrade", "0003")
             codes.append(host.call(*verb, no_hold=True).exit_code)
@@ -267,6 +273,7 @@ def test_no_save_and_no_update_is_lost_meanwhile(host: HostFolder) -> None:
     assert (counter[1], counter[2]) == ("", "0"), counter
     assert dotenv_values(host.home / ".env")["SAVED"] == saver[0]
     assert host.sql("SELECT value FROM counter") == [(int(counter[0]),)]
-    assert set(codes) <= {0, 1, 2}  # 1: somebody saved in between; the step was undone; 2: then there is nothing below
-    assert 0 in codes
+    assert int(counter[0]) > 0
+    assert set(codes) <= {0, 1, 2}  # 1: somebody saved in between, the step was undone; 2: so there is nothing below
+    assert codes.count(0) > 100
     assert host.call("history", verify=True).body["problems"] == []

@@ -61,7 +61,7 @@ def test_each_step_killed_on_its_way_up_is_before_or_after(host: HostFolder, rev
 
 @pytest.mark.parametrize("revision", BASELINE)
 def test_each_step_killed_on_its_way_down_is_before_or_after(host: HostFolder, revision: str) -> None:
-    """Killed before COMMIT a downgrade's step leaves all as it was; after it, the revision is gone, the user's things not."""
+    """Killed before COMMIT a downgrade leaves all as it was; after it, the revision is gone, the user's things not."""
     host.up()
     live_a_little(host)
     if revision != "0006":

@@ -35,7 +35,10 @@ db = sqlite3.connect(sys.argv[1] + "/storage/{DATABASE}", timeout=5)
 print(db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0], flush=True)
 while True:
     time.sleep(0.01)
-    db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    try:
+        db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.Error:
+        sys.exit()  # the power went
 """
 
 

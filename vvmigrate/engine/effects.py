@@ -83,9 +83,10 @@ class Effect:
             raise StateError(f"the state directory of {self.store} is not there")
         return state / self.slot
 
-    def merge_place(self, host: Host) -> Place:
-        """Where a copy of AFTER is kept for taking a merged file back by key."""
-        return _aside(self.slot_place(host), ".after")
+    def merge_places(self, host: Host) -> tuple[Place, Place]:
+        """Where copies of BEFORE and AFTER are kept for taking a merged file back by key."""
+        slot = self.slot_place(host)
+        return _aside(slot, ".before"), _aside(slot, ".after")
 
     def is_after(self, place: Place) -> bool:
         """Whether AFTER stands at a place, as we made it: also with nothing added to a directory, nothing changed."""
@@ -273,7 +274,9 @@ def _undo_replacement(effect: Effect, host: Host, path: Place, mergers: Mapping[
 def _undo_merged(effect: Effect, host: Host, path: Place, mergers: Mapping[str, Merger]) -> list[Kept]:
     """Take our keys out of the file as it is now; the edited file stays the one that services read."""
     slot = effect.slot_place(host)
-    before = slot.read() if effect.before.exists else None
+    copies = effect.merge_places(host)
+    before = copies[0].read() if effect.before.exists else None
+    after = copies[1].read()
     fresh = _aside(slot, ".merged")
     kept = _after_a_killed_swap(path, fresh)
     for _ in range(ATTEMPTS):
@@ -284,7 +287,6 @@ def _undo_merged(effect: Effect, host: Host, path: Place, mergers: Mapping[str, 
             left = _beside(path, slot) if before is not None else Kept(path.path, f"is a {seen.kind} now")
             return [*kept, left] if seen.exists or before is not None else kept
         current = path.read()
-        after = effect.merge_place(host).read()
         wanted, _ = mergers[effect.merge](current, before, after, effect.note)
         if wanted == current or _swap_in(wanted, path, fresh, seen, current):
             older_save = before is not None and not _is(slot.entry(), effect.before)

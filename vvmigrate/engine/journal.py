@@ -8,17 +8,32 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+from vvmigrate.engine import state as st
 from vvmigrate.engine.effects import Effect
-from vvmigrate.engine.host import HOME, ROOT
+from vvmigrate.engine.host import HOME, ROOT, describe
 from vvmigrate.errors import StateError
 from vvmigrate.files import Place, Tree
 
 FORMAT = 1
 NAME = "journal"
+ACTIONS = frozenset(
+    {
+        st.ADOPT,
+        st.ATTRIBUTES,
+        st.MAKE_DIRECTORY,
+        st.PLACE_FILE,
+        st.PLACE_TREE,
+        st.REMOVE_DIRECTORY,
+        st.REMOVE_FILE,
+        st.SWITCH_LINK,
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -60,19 +75,26 @@ class Journal:
             if body.pop("format") != FORMAT:
                 raise _unreadable(path, "it has another format: a newer vvmigrate wrote it")
             body["effects"] = tuple(Effect.from_json(effect) for effect in body["effects"])
-            journal = cls(**body)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            journal = cls(**{**body, "step": {**body["step"]}})
+            for effect in journal.effects:
+                if why := _impossible(effect):
+                    raise _unreadable(path, why)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise _unreadable(path, f"its content is not a journal's: {error!r}") from error
-        for effect in journal.effects:
-            names = [effect.target.name, *([effect.slot] if effect.slot else [])]
-            known = effect.target.area in (HOME, ROOT) and effect.store.partition(":")[0] in (HOME, ROOT, "")
-            if not known or not all(_is_relative(name) for name in names):
-                raise _unreadable(path, f"it names a path that is not below its tree: {names!r}")
         return journal
 
     def seal(self, state: Tree) -> None:
         """Make the journal durable; from here on a crash is undone or finished."""
         (state / NAME).replace(self.to_bytes())
+
+
+def _impossible(effect: Effect) -> str:
+    """Why no journal of ours says this; empty if one might."""
+    area, _, mount = effect.store.partition(":")
+    names = [effect.target.name, *filter(None, (effect.slot, mount))]
+    if effect.target.area not in (HOME, ROOT) or area not in (HOME, ROOT, "") or not all(map(_is_relative, names)):
+        return f"it names a path that is not below its tree: {names!r}"
+    return "" if effect.action in ACTIONS else f"it has an unknown effect: {effect.action!r}"
 
 
 def _is_relative(name: str) -> bool:
@@ -98,11 +120,14 @@ def read(state: Tree, ledger_id: str) -> Journal | None:
     """The journal that waits, checked.
 
     Raises:
-        StateError: it is damaged, or belongs to another ledger.
+        StateError: it is damaged, belongs to another ledger, or others may have written it.
     """
     place = pending(state)
     if place is None:
         return None
+    info = place.stat()
+    if info is None or not stat.S_ISREG(info.st_mode) or info.st_mode & 0o077 or info.st_uid != os.geteuid():
+        raise _unreadable(place.path, f"expected a file of user {os.geteuid()} with mode 0600, found {describe(info)}")
     journal = Journal.from_bytes(place.read(), place.path)
     if journal.ledger_id != ledger_id:
         raise _unreadable(place.path, f"it belongs to ledger {journal.ledger_id}, this host's is {ledger_id}")

@@ -139,6 +139,8 @@ def settle(session: Session, journal: Journal, *, result: str, error: str) -> tu
         return "finished", []
     kept: list[Kept] = []
     if verdict == UNDO:
+        if strange := {effect.merge for effect in journal.effects if effect.merge} - session.mergers.keys():
+            raise StateError(f"nothing here can take back files of kind {', '.join(strange)}; nothing was touched")
         for effect in reversed(journal.effects):
             kept += fx.undo(effect, session.host, session.mergers)
         fsync_all(session.host, journal.effects)

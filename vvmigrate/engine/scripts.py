@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import ModuleType
@@ -95,7 +96,7 @@ def _module(source: Source) -> ModuleType:
     module.__file__ = source.path
     try:
         exec(compile(source.data, source.path, "exec"), vars(module))  # noqa: S102 - the bytes that were checked
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise RevisionError(
             f"{source.path}: does not import: {type(error).__name__}: {error}",
             hint="mend the revision; nothing was changed",
@@ -138,8 +139,10 @@ class Scripts(ScriptDirectory):
             RevisionError: two heads, or one that follows nothing.
         """
         try:
-            heads = self.revision_map.heads
-        except (AlembicRevisionError, CommandError, KeyError) as error:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", UserWarning)  # Alembic only warns of a revision that follows nothing
+                heads = self.revision_map.heads
+        except (AlembicRevisionError, CommandError, KeyError, UserWarning) as error:
             raise RevisionError(f"{self.dir}: the revisions do not form a line: {error}", path=str(self.dir)) from error
         if len(heads) > 1:
             raise RevisionError(
@@ -185,6 +188,8 @@ class Scripts(ScriptDirectory):
         return self._steps(self._downgrade_revs, target, current)
 
     def _steps(self, resolve: Any, target: str, current: str) -> list[RevisionStep]:
+        if not target:
+            raise UsageError("expected a revision, found an empty name", hint="vvmigrate heads")
         try:
             return list(resolve(target, current or None))
         except (CommandError, AlembicRevisionError) as error:

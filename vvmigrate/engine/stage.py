@@ -64,7 +64,10 @@ def _stage_one(host: Host, step_id: str, number: int, change: Change, opened: di
         return effect
     _fill(change, place)
     if change.merge:
-        Place(place.tree, place.name + ".after").write(place.read())
+        before, after = effect.merge_places(host)
+        after.write(place.read())
+        if change.before.exists:
+            before.write(host.read(change.target))
     note = effect.note
     if change.action == PLACE_TREE:
         note = {**note, TREE: place.entry(tree=True).digest}
