@@ -2,53 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from vvmigrate import __version__
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-GLOBALS: tuple[Callable[[Any], Any], ...] = (
-    click.option("--home", metavar="DIR", help="The release folder (default: VV_HOME, else the nearest alembic.ini)."),
-    click.option("--storage-root", metavar="DIR", help="The storage root (default: VIDEO_STORAGE_ROOT)."),
-    click.option("--json", "as_json", is_flag=True, default=None, help="One JSON document on standard output."),
-    click.option("-q", "--quiet", is_flag=True, default=None, help="Only errors."),
-    click.option("-v", "--verbose", is_flag=True, default=None, help="Also what was skipped, and every effect."),
-    click.option("--log-file", metavar="FILE", help="Default: logs/bootstrap.log in the home."),
-    click.option("--color", type=click.Choice(["auto", "always", "never"]), help="Default: auto; NO_COLOR is heeded."),
-    click.option("--non-interactive", is_flag=True, default=None, help="Never ask (default without a terminal)."),
-    click.option("--yes", is_flag=True, default=None, help="Answer yes to every question."),
-    click.option("--lock-timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait for another vvmigrate."),
-    click.option("--debug", is_flag=True, default=None, help="Tracebacks."),
-)
-
-
-def with_globals(command: Command) -> Command:
-    """Accept the global options here too."""
-    for option in reversed(GLOBALS):
-        command = option(command)
-    return command
-
-
-class Verbs(click.Group):
-    """A group that guesses what was meant."""
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """Find a verb, or say which one is like it."""
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1) if args else []
-            if not near:
-                raise
-            raise click.UsageError(f"{error.message} Did you mean {near[0]!r}?", ctx) from None
+from vvmigrate.options import Verb, Verbs, with_globals
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -81,7 +44,7 @@ def verb(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.Com
 
         body.__doc__ = function.__doc__
         body.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
-        return cli.command(name, help=function.__doc__, **settings)(with_globals(body))
+        return cli.command(name, cls=Verb, help=function.__doc__, **settings)(with_globals(body))
 
     return wrap
 
@@ -131,19 +94,43 @@ def _run(name: str, options: Mapping[str, Any], function: Callable[[Any], Any]) 
     sys.exit(report.exit_code)
 
 
+def _refuse(error: click.ClickException) -> None:
+    """Show a command line that could not be understood; as a document where one was asked for."""
+    from vvmigrate.errors import UsageError
+    from vvmigrate.report import Report
+
+    error.show()
+    if "--json" in sys.argv:
+        context = getattr(error, "ctx", None)
+        report = Report(context.info_name if context else "vvmigrate")
+        report.fail(UsageError(error.format_message(), hint="vvmigrate --help"))
+        _print(report, None, as_json=True)
+    sys.exit(error.exit_code)
+
+
 def _print(report: Any, screen: Any, *, as_json: bool) -> None:
     """Show a report; whoever stopped reading does not make the command fail."""
     try:
         if as_json:
             sys.stdout.write(json.dumps(report.as_json(), ensure_ascii=True) + "\n")
             sys.stdout.flush()
-            if report.error is not None:
+            if report.error is not None and screen is not None:
                 screen.show(type(report)(report.command, error=report.error))
         else:
             screen.show(report)
             sys.stdout.flush()
-    except (BrokenPipeError, ValueError):
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the interpreter's last flush has somewhere to go
+
+
+def _open_streams() -> None:
+    """Put `/dev/null` where a standard stream is closed, so that no file that is opened later takes its number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115 - as long as the process
 
 
 def _values(pairs: tuple[str, ...]) -> dict[str, str]:
@@ -184,7 +171,10 @@ def _ask(name: str, description: str, hidden: bool, problem: Callable[[str], str
     """Ask on the terminal until the answer is good; an empty one leaves the key as it is."""
     click.echo(f"\n{description}", err=True)
     while True:
-        answer = str(click.prompt(name, default="", show_default=False, hide_input=hidden, err=True)).strip()
+        try:
+            answer = str(click.prompt(name, default="", show_default=False, hide_input=hidden, err=True)).strip()
+        except click.Abort:  # the end of input is no answer
+            return None
         if not answer:
             return None
         why = problem(answer)
@@ -201,10 +191,8 @@ def _confirm(options: Mapping[str, Any], *, asks: bool) -> Callable[[str], bool]
 
 # ---- the verbs -------------------------------------------------------------------------------------------------------
 
-NEGATIVE = {"ignore_unknown_options": True}  # `downgrade -1` is a revision, not an option
 
-
-@verb("upgrade", context_settings=NEGATIVE)
+@verb("upgrade")
 @click.argument("revision", default="head")
 @click.option(
     "--skip-existing", is_flag=True, default=None, help="Leave alone what exists already, even if it differs."
@@ -224,13 +212,12 @@ def upgrade(call: Any, revision: str, only_plan: bool, **_: Any) -> Any:  # noqa
     vvmigrate upgrade head --set DVR_IP=192.168.1.20
     vvmigrate upgrade +1 --plan
     """
-    from vvmigrate.commands import inspect
     from vvmigrate.commands.upgrade import upgrade as command
 
-    return inspect.plan(call, revision) if only_plan else command(call, revision)
+    return _plan(call, revision) if only_plan else command(call, revision)
 
 
-@verb("downgrade", context_settings=NEGATIVE)
+@verb("downgrade")
 @click.argument("revision")
 @click.option("--no-hold", is_flag=True, default=None, help="Let it come back with the next upgrade.")
 @click.option("--reason", metavar="TEXT", help="Why, for the history of holds.")
@@ -242,10 +229,9 @@ def downgrade(call: Any, revision: str, only_plan: bool, **_: Any) -> Any:  # no
     vvmigrate downgrade -1
     vvmigrate downgrade 0003 --plan
     """
-    from vvmigrate.commands import inspect
     from vvmigrate.commands.downgrade import downgrade as command
 
-    return inspect.plan(call, revision, down=True) if only_plan else command(call, revision)
+    return _plan(call, revision, down=True) if only_plan else command(call, revision)
 
 
 @verb("recover")
@@ -256,14 +242,20 @@ def recover(call: Any) -> Any:
     return command(call)
 
 
-@verb("plan", context_settings=NEGATIVE)
+@verb("plan")
 @click.argument("revision", default="head")
 @click.option("--skip-existing", is_flag=True, default=None, help="As upgrade's.")
 def plan(call: Any, revision: str, **_: Any) -> Any:
     """Show what upgrade would do. Exit 3 if anything is pending."""
+    return _plan(call, revision)
+
+
+def _plan(call: Any, revision: str, *, down: bool = False) -> Any:
+    from dataclasses import replace
+
     from vvmigrate.commands import inspect
 
-    return inspect.plan(call, revision)
+    return inspect.plan(replace(call, command="plan"), revision, down=down)
 
 
 @verb("history")
@@ -297,7 +289,7 @@ def heads(call: Any) -> Any:
     return inspect.heads(call)
 
 
-@verb("show", context_settings=NEGATIVE)
+@verb("show")
 @click.argument("revision")
 def show(call: Any, revision: str) -> Any:
     """Show one revision."""
@@ -327,7 +319,11 @@ def stamp(_call: Any) -> Any:
 
 def main() -> None:
     """Entry point."""
-    cli(prog_name="vvmigrate")
+    _open_streams()
+    try:
+        cli.main(prog_name="vvmigrate", standalone_mode=False)
+    except click.ClickException as error:
+        _refuse(error)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from vvmigrate.files import Owner
 DEFAULT_ROOT = "/opt/vv-video-ai-system/storage"
 DEFAULT_VARIANT = "full"
 SECTION = "vvmigrate"
+LONGEST_WAIT_S = 86400.0
 
 
 @dataclass(frozen=True)
@@ -175,9 +176,12 @@ def _octal(text: str) -> int:
 
 def _seconds(text: str) -> float:
     try:
-        return max(0.0, float(text))
+        seconds = float(text)
     except ValueError:
-        raise UsageError(f"VV_DATABASE_TIMEOUT: expected seconds, found {text!r}") from None
+        seconds = -1.0
+    if not 0 <= seconds <= LONGEST_WAIT_S:
+        raise UsageError(f"VV_DATABASE_TIMEOUT: expected seconds from 0 to {LONGEST_WAIT_S:.0f}, found {text!r}")
+    return seconds
 
 
 def _proxies(environ: Mapping[str, str]) -> dict[str, str]:

@@ -45,6 +45,21 @@ def printable(text: object) -> str:
     return shown.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+class _Console(Console):
+    """A console that nobody has to listen to: a broken pipe or a full disk behind it does not stop the work."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print, or fall silent for good."""
+        try:
+            super().print(*objects, **options)
+        except OSError:
+            self.quiet = True
+
+    def on_broken_pipe(self) -> None:
+        """Whoever listened has gone."""
+        self.quiet = True
+
+
 class Screen:
     """Where people see what happens, and what came of it.
 
@@ -63,8 +78,8 @@ class Screen:
         options: dict[str, Any] = {"highlight": False}
         if forced is not None:
             options |= {"force_terminal": forced, "no_color": not forced}
-        self.out = Console(stderr=to_stderr, **options)
-        self.err = Console(stderr=True, **options)
+        self.out = _Console(stderr=to_stderr, **options)
+        self.err = _Console(stderr=True, **options)
         self.quiet, self.verbose = quiet, verbose
         self._warned: set[str] = set()
         self._progress: Any = None
@@ -173,7 +188,7 @@ class Screen:
         self._end_progress()
         handler: Callable[[Mapping[str, Any]], None] | None = getattr(self, f"_show_{report.command}", None)
         if handler is not None and report.body and not self.quiet:
-            handler(report.body)
+            handler({**report.body, "error": report.error})
         if report.error is not None:
             self._show_error(report.error)
 
@@ -183,9 +198,9 @@ class Screen:
             self._say(f"  {escape(printable(error.hint))}", error=True)
 
     def _show_upgrade(self, body: Mapping[str, Any]) -> None:
-        if not body["steps"]:
+        if not body["steps"] and body["error"] is None:
             self._say(f"nothing to do: at {body['to'] or 'base'}")
-        elif body["from"] != body["to"]:
+        if body["from"] != body["to"]:
             self._say(f"from {body['from'] or 'base'} to {body['to'] or 'base'}")
         if body["affects"]:
             self._say(f"changed: {', '.join(body['affects'])}; restart what uses them")
@@ -210,7 +225,7 @@ class Screen:
             self._say(escape(printable(text)))
 
     def _show_plan(self, body: Mapping[str, Any]) -> None:
-        if not body["steps"]:
+        if not body["steps"] and body["error"] is None:
             self._say(f"nothing to do: at {body['from'] or 'base'}")
         for step in body["steps"]:
             self._say(f"[bold]{escape(step['revision'])}[/] {escape(step['title'])}")

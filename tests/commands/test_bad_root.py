@@ -57,7 +57,7 @@ def test_a_relative_root_is_resolved_once_and_stored_absolute(bare: HostFolder, 
 
 ODD = [
     pytest.param("with blanks", id="blanks"),
-    pytest.param("it's \"quoted\" `so` $HOME", id="quotes"),
+    pytest.param('it\'s "quoted" `so` $HOME', id="quotes"),
     pytest.param("two\nlines", id="newline"),
     pytest.param("ação-録画", id="unicode"),
     pytest.param(os.fsdecode(b"latin-\xe9\xff"), id="not-utf-8"),
@@ -293,9 +293,7 @@ def test_naming_another_root_than_the_bound_one_is_refused_and_readers_warn(
     else:
         (bare.home / ".env").write_text(f"VIDEO_STORAGE_ROOT={other}\n")
     with nothing_changes(bare):
-        says(
-            bare.call("upgrade", **options), 6, repr(str(bare.root)), repr(str(other)), hint="adopt --storage-root"
-        )
+        says(bare.call("upgrade", **options), 6, repr(str(bare.root)), repr(str(other)), hint="adopt --storage-root")
         told: list[tuple[str, dict[str, Any]]] = []
         report = bare.call("status", told=told, **options)
     assert report.exit_code == 3

@@ -149,7 +149,13 @@ def test_a_traceback_is_only_shown_with_debug(bare: HostFolder) -> None:
 
 # ---- secrets ---------------------------------------------------------------------------------------------------------
 
-CANARIES = ("canary-in-env-file", "canary-on-the-command-line", "canary-from-a-file", "canary-from-stdin", "canary-edited")
+CANARIES = (
+    "canary-in-env-file",
+    "canary-on-the-command-line",
+    "canary-from-a-file",
+    "canary-from-stdin",
+    "canary-edited",
+)
 
 
 def _everything_kept(host: HostFolder) -> bytes:
@@ -162,7 +168,9 @@ def _everything_kept(host: HostFolder) -> bytes:
     with sqlite3.connect(host.database) as connection:
         found += [line.encode() for line in connection.iterdump()]
     found.append((host.home / "logs/bootstrap.log").read_bytes())
-    found.append((host.root / ".vvmigrate/journal").read_bytes() if (host.root / ".vvmigrate/journal").exists() else b"")
+    found.append(
+        (host.root / ".vvmigrate/journal").read_bytes() if (host.root / ".vvmigrate/journal").exists() else b""
+    )
     return b"\n".join(found)
 
 
@@ -171,11 +179,21 @@ def test_no_secret_value_is_shown_logged_or_stored(host: HostFolder, tmp_path: P
     (host.home / ".env").write_text(
         f"SLACK_WEBHOOK_URL=https://hooks.example/{CANARIES[0]}\nMINE={CANARIES[0]}\nexport TELEGRAM_BOT_TOKEN=old\n"
     )
+    (host.home / ".env").chmod(0o600)
     (tmp_path / "secret").write_text(CANARIES[2] + "\n")
     shown = []
     calls: list[tuple[tuple[str, ...], str | None]] = [
         (("plan",), None),
-        (("upgrade", "-v", "--set", f"TELEGRAM_BOT_TOKEN={CANARIES[1]}", f"--set=TELEGRAM_CHAT_ID=@{tmp_path}/secret"), None),
+        (
+            (
+                "upgrade",
+                "-v",
+                "--set",
+                f"TELEGRAM_BOT_TOKEN={CANARIES[1]}",
+                f"--set=TELEGRAM_CHAT_ID=@{tmp_path}/secret",
+            ),
+            None,
+        ),
         (("upgrade", "--set", "TELEGRAM_CHAT_ID=-"), CANARIES[3] + "\n"),
         (("upgrade", "--update-env", f"--set=GRAFANA_PASSWORD={CANARIES[1]}"), None),
         (("history", "-v"), None),
@@ -202,7 +220,9 @@ def test_no_secret_value_is_shown_logged_or_stored(host: HostFolder, tmp_path: P
 def test_a_failing_revisions_sql_parameters_are_not_told(bare: HostFolder) -> None:
     """An error of SQLAlchemy's carries the statement's parameters: they may be secret, and stay out of every record."""
     bare.up()
-    bare.revision("0002", "op.get_bind().execute(sa.text('INSERT INTO no_table VALUES (:v)'), {'v': 'canary-parameter'})")
+    bare.revision(
+        "0002", "op.get_bind().execute(sa.text('INSERT INTO no_table VALUES (:v)'), {'v': 'canary-parameter'})"
+    )
     done = bare.run("--json", "upgrade")
     assert done.returncode == 1
     assert "no_table" in done.stdout

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 from dotenv import dotenv_values
 
 from tests.conftest import HostFolder
+from vvmigrate.errors import ConflictError
 
 NOBODY = 65534
 READERS = ("status", "history", "plan", "current")
@@ -60,8 +62,9 @@ def upgrade_that_waits(host: HostFolder) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.fixture
 def public() -> Iterator[HostFolder]:
-    """A host in a folder that other users may enter, unlike pytest's own."""
-    folder = Path(tempfile.mkdtemp(prefix="vv-"))
+    """A host in a folder that other users may enter, unlike pytest's own; in memory, where there is such a place."""
+    memory = "/dev/shm"
+    folder = Path(tempfile.mkdtemp(prefix="vv-", dir=memory if os.access(memory, os.W_OK) else None))
     folder.chmod(0o755)
     repository = Path(__file__).resolve().parents[2]
     home = folder / "home"
@@ -200,18 +203,20 @@ def test_writing_as_another_user_is_refused(public: HostFolder) -> None:
 
 SAVER = """
 import os, select, sys
-path, number = sys.argv[1], 0
-while not select.select([sys.stdin], [], [], 0.005)[0]:  # people pause; the end of input means stop
+path, number, stale = sys.argv[1], 0, 0
+while not select.select([sys.stdin], [], [], 0.005 if number % 20 else 0.3)[0]:  # the end of input means stop
     try:
         lines = open(path).read().splitlines()
     except FileNotFoundError:
         lines = []
     mine = [line for line in lines if line.startswith("SAVED=")]
-    seen = int(mine[-1][6:]) if mine else 0
-    if seen < number:
-        print("lost", number, "found", seen); sys.exit(1)
-    number += 1
-    fresh = [line for line in lines if not line.startswith("SAVED=")] + [f"SAVED={number}"]
+    if number and mine != [f"SAVED={number}"]:  # an exchange that is being given back shows for a moment
+        stale += 1
+        if stale > 100:
+            print("lost", number, "found", mine); sys.exit(1)
+        continue
+    number, stale = number + 1, 0
+    fresh = [line for line in lines if line not in mine] + [f"SAVED={number}"]
     with open(path + ".tmp", "w") as file:
         file.write("\\n".join(fresh) + "\\n")
     os.rename(path + ".tmp", path)
@@ -253,27 +258,30 @@ def busy(script: str, path: Path) -> Iterator[list[str]]:
         said += [out.strip(), err.strip(), str(process.returncode)]
 
 
-def test_no_save_and_no_update_is_lost_meanwhile(host: HostFolder) -> None:
+def test_no_save_and_no_update_is_lost_meanwhile(public: HostFolder) -> None:
     """In 200 upgrades and downgrades somebody saves .env, an orchestrator counts: neither loses one or waits.
 
     The orchestrator's busy timeout is 5 s: a longer wait would end it with an error.
     """
-    for path in (host.home / "migrations/versions").glob("000[56]*"):
+    for path in (public.home / "migrations/versions").glob("000[56]*"):
         path.unlink()
-    host.up("0003")
-    host.sql("CREATE TABLE counter (value INTEGER)")
-    host.sql("INSERT INTO counter VALUES (0)")
-    host.environ["VV_DATABASE_TIMEOUT"] = "60"
-    codes = []
-    with busy(SAVER, host.home / ".env") as saver, busy(COUNTER, host.database) as counter:
-        for number in range(200):
-            verb = ("upgrade", "0004") if number % 2 == 0 else ("downgrade", "0003")
-            codes.append(host.call(*verb, no_hold=True).exit_code)
+    public.up("0003")
+    public.sql("CREATE TABLE counter (value INTEGER)")
+    public.sql("INSERT INTO counter VALUES (0)")
+    public.environ["VV_DATABASE_TIMEOUT"] = "60"
+    results: Counter[str] = Counter()
+    with busy(SAVER, public.home / ".env") as saver, busy(COUNTER, public.database) as counter:
+        for _ in range(200):
+            verb = ("downgrade", "0003") if public.version() == "0004" else ("upgrade", "0004")
+            report = public.call(*verb, no_hold=True)
+            assert report.error is None or type(report.error) is ConflictError, report.error
+            results.update(step["result"] for step in report.body["steps"])
     assert (saver[1], saver[2]) == ("", "0"), saver
     assert (counter[1], counter[2]) == ("", "0"), counter
-    assert dotenv_values(host.home / ".env")["SAVED"] == saver[0]
-    assert host.sql("SELECT value FROM counter") == [(int(counter[0]),)]
+    assert dotenv_values(public.home / ".env")["SAVED"] == saver[0]
+    assert public.sql("SELECT value FROM counter") == [(int(counter[0]),)]
     assert int(counter[0]) > 0
-    assert set(codes) <= {0, 1, 2}  # 1: somebody saved in between, the step was undone; 2: so there is nothing below
-    assert codes.count(0) > 100
-    assert host.call("history", verify=True).body["problems"] == []
+    assert results.total() == 200
+    assert results["applied"] - results["reverted"] in (0, 1)
+    assert results["applied"] > 0
+    assert public.call("history", verify=True).body["problems"] == []

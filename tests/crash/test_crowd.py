@@ -124,10 +124,7 @@ class Crowd:
         code = dying.MISSED
         with suppress(BaseException):
             options = {"lock_timeout": PATIENT} if number % 2 else {}
-            if stop_first:
-                code = self._run_stopping(host, options)
-            else:
-                code = host.call("upgrade", **options).exit_code
+            code = self._run_stopping(host, options) if stop_first else host.call("upgrade", **options).exit_code
         os._exit(code)
 
     def _run_stopping(self, host: HostFolder, options: dict[str, Any]) -> int:

@@ -241,10 +241,11 @@ def test_yesterdays_database_does_not_settle_todays_journal(host: HostFolder, tm
 
 def test_a_locked_database_makes_the_recovery_wait_or_refuse(crashed: HostFolder) -> None:
     """While the orchestrator holds it the journal waits: exit 6, nothing touched."""
+    crashed.environ["VV_DATABASE_TIMEOUT"] = "0.1"
     with closing(sqlite3.connect(crashed.database, isolation_level=None)) as orchestrator:
         orchestrator.execute("BEGIN EXCLUSIVE")
         with nothing_changes(crashed):
-            report = crashed.call("recover", database_timeout=0.1)
+            report = crashed.call("recover")
     says(report, 6, "locked")
     comes_right(crashed)
 

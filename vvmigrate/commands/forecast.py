@@ -8,11 +8,12 @@ from typing import Any
 
 from alembic.runtime.migration import RevisionStep
 
-from vvmigrate.commands.opening import Call, root_of, variant_of
+from vvmigrate.commands.opening import Call, root_of, variant_of, what_runs
 from vvmigrate.engine import vault
 from vvmigrate.engine.host import HOME, ROOT
 from vvmigrate.engine.ledger import Ledger
 from vvmigrate.engine.rehearsal import Rehearsal, Rehearsed
+from vvmigrate.engine.roots import check_trust
 from vvmigrate.engine.scripts import Scripts, Source, read_package
 from vvmigrate.engine.session import Session
 from vvmigrate.engine.state import Observer, Overlay, Proposal
@@ -158,13 +159,17 @@ class Workplace:
 def open_workplace(call: Call, settings: Settings, session: Session) -> Workplace:
     """Load the revisions: the release's, and the recorded sources of what the host has applied.
 
+    To load them is to run them: for a look, too, root takes them only from where nobody else could have written.
+
     Raises:
+        RefusedError: others than root may have written them, and the caller is root.
         RevisionError: the release's revisions cannot be used.
         StateError: the host is at a revision that nobody knows.
     """
     tree = session.host.tree(HOME)
     if tree is None:
         raise RefusedError(f"{settings.home}: does not exist")
+    check_trust(settings.home, what_runs(settings.home))
     package = read_package(tree / "")
     recorded: dict[str, Source] = {}
     state = session.host.state(ROOT)

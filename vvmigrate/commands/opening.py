@@ -28,6 +28,10 @@ Listener = Callable[..., None]
 FROM_ENV_FILE = ("VIDEO_STORAGE_ROOT", "VV_MODEL_VARIANT")
 
 
+FIRST_RELEASE = "2025"
+"""No host runs this tool at an earlier time."""
+
+
 def silent(_event: str, **_facts: Any) -> None:
     """Tell nobody."""
 
@@ -80,16 +84,28 @@ class Call:
             VvmigrateError: see `session.open_writer`, `roots.check_trust`.
         """
         settings = self.settings()
-        check_trust(settings.home, _what_runs(settings.home))
+        check_trust(settings.home, what_runs(settings.home))
         run = sessions.who_runs(self.command, self.arguments)
         try:
             session = sessions.open_writer(_opening(settings), run, mergers)
         except OSError as error:
             where = os.fsdecode(error.filename or settings.home)
             raise RefusedError(f"{where}: the host cannot be opened: {error.strerror}", path=where) from error
-        for text in (*settings.warnings, *session.warnings):
+        for text in (*settings.warnings, *session.warnings, *_clock_warnings(session)):
             self.listener("warning", text=text)
         return settings, session
+
+
+def _clock_warnings(session: Session) -> list[str]:
+    """What is odd about this host's clock; the history's order does not depend on it."""
+    now = session.run["started_at"]
+    if now < FIRST_RELEASE:
+        return [f"the clock says {now}: it has no date yet; times in the history will be wrong, its order will not"]
+    row = session.ledger.connection.execute("SELECT max(finished_at) FROM vv_step").fetchone()
+    last = str(row[0] or "")
+    if now < last:
+        return [f"the clock says {now}, but the last step ended at {last}: it went back; the history keeps its order"]
+    return []
 
 
 def _opening(settings: Settings) -> Opening:
@@ -115,7 +131,8 @@ def root_of(session: Session) -> str:
     return session.host.path(Target(ROOT, "")).rstrip("/")
 
 
-def _what_runs(home: Path) -> list[Path]:
+def what_runs(home: Path) -> list[Path]:
+    """What is read and run from a release, so that root must be able to trust it."""
     versions = home / "migrations/versions"
     found = [home / "alembic.ini", home / "migrations", versions, home / "migrations/env.py"]
     found += sorted(versions.glob("*.py"))
@@ -153,4 +170,4 @@ def _look_at_home(home: Path) -> tuple[bindings.Binding | None, dict[str, str]]:
     return bound, values
 
 
-__all__ = ["HOME", "ROOT", "Call", "Listener", "root_of", "silent", "variant_of"]
+__all__ = ["HOME", "ROOT", "Call", "Listener", "root_of", "silent", "variant_of", "what_runs"]

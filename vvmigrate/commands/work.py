@@ -18,7 +18,7 @@ from vvmigrate.engine.session import DATABASE
 from vvmigrate.engine.signals import Ended, put_off
 from vvmigrate.engine.state import ADOPT, Overlay, Proposal, Target
 from vvmigrate.engine.step import Attempt, Outcome
-from vvmigrate.errors import RefusedError, VvmigrateError
+from vvmigrate.errors import RefusedError, StepError, VvmigrateError
 from vvmigrate.log import Log, opened
 from vvmigrate.operations import MERGERS
 from vvmigrate.report import SIGNALLED, Report, error_as_json, listed
@@ -53,7 +53,7 @@ class Run:
                 not raise here.
         """
         for forecast in forecasts:
-            if forecast.error is not None and forecast.error.exit_code == RefusedError.exit_code:
+            if forecast.error is not None and forecast.error.exit_code > StepError.exit_code:
                 raise forecast.error
         changes = [change for forecast in forecasts for change in forecast.proposal.changes]
         preflight.check(self.place.session, changes)

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from urllib.parse import quote
 
 from vvmigrate import schema
+from vvmigrate.engine import roots
 from vvmigrate.errors import RefusedError, StateError, VvmigrateError
 from vvmigrate.files import Owner, Place, Tree
 
@@ -120,6 +121,45 @@ def create(state: Tree, place: Place, ledger_id: str, owner: Owner | None) -> No
     place.parent.fsync()
     staged.remove_tree()
     (state / "staging").fsync()
+
+
+def is_missing(place: Place, *, known: bool) -> bool:
+    """Whether there is no database: nothing there, or a file of zero bytes.
+
+    Args:
+        known: this host has had one.
+
+    Raises:
+        StateError: there is none, although the host has had one.
+    """
+    info = place.stat()
+    if info is not None and (info.st_size or place.identity()[0] != "file"):
+        return False
+    if known:
+        raise StateError(
+            f"{place.path}: the database is {'missing' if info is None else 'empty'}, although this host had one",
+            hint="put it back; or, if it is lost: vvmigrate adopt --reconcile",
+            path=place.path,
+        )
+    return True
+
+
+def network_warning(connection: sqlite3.Connection, place: Place) -> str:
+    """What is to be said of a database on a network file system; empty where it is on none.
+
+    Raises:
+        RefusedError: it is in WAL mode, which needs memory that all who have it open share.
+    """
+    kind = roots.file_system(place.parent)
+    if kind not in roots.NETWORK:
+        return ""
+    if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+        raise RefusedError(
+            f"{place.path}: a database in WAL mode does not work on a network file system ({kind})",
+            hint=f"when no program has it open: sqlite3 {place.path} 'PRAGMA journal_mode=DELETE'",
+            path=place.path,
+        )
+    return f"{place.parent.path} is on a network file system ({kind}): no promise about power loss there"
 
 
 def install_tables(connection: sqlite3.Connection, ledger_id: str) -> None:

@@ -11,7 +11,6 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from vvmigrate.engine import effects as fx
 from vvmigrate.engine import journal as journals
 from vvmigrate.engine import stage, vault
 from vvmigrate.engine.database import translate
@@ -22,6 +21,7 @@ from vvmigrate.engine.ledger import COMMITTED
 from vvmigrate.engine.session import RUN, Session, now
 from vvmigrate.engine.signals import put_off
 from vvmigrate.engine.state import ADOPT, Kept
+from vvmigrate.engine.undo import undo
 from vvmigrate.errors import RefusedError, StateError
 
 FINISH, UNDO, FORGET = "finish", "undo", "forget"
@@ -142,7 +142,7 @@ def settle(session: Session, journal: Journal, *, result: str, error: str) -> tu
         if strange := {effect.merge for effect in journal.effects if effect.merge} - session.mergers.keys():
             raise StateError(f"nothing here can take back files of kind {', '.join(strange)}; nothing was touched")
         for effect in reversed(journal.effects):
-            kept += fx.undo(effect, session.host, session.mergers)
+            kept += undo(effect, session.host, session.mergers)
         fsync_all(session.host, journal.effects)
         notes = {"kept": [vars(item) for item in kept]}
         record(session, {**journal.step, "result": result, "error": error, "notes": json.dumps(notes)})

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 
 from vvmigrate.engine.effects import TREE, Effect
 from vvmigrate.engine.host import Host
-from vvmigrate.engine.state import ADOPT, ATTRIBUTES, MAKE_DIRECTORY, PLACE_TREE, Change
-from vvmigrate.files import Owner, Place, Tree
+from vvmigrate.engine.state import ADOPT, ATTRIBUTES, MAKE_DIRECTORY, PLACE_TREE, Change, Target
+from vvmigrate.files import Entry, Owner, Place, Tree
 
 
 def _given(owner: Owner) -> Owner | None:
@@ -30,10 +31,13 @@ def stage(host: Host, step_id: str, changes: Iterable[Change]) -> tuple[Effect, 
         OSError: the disk refused.
         VvmigrateError: whatever a change's `fill` raises.
     """
-    effects = []
+    effects: list[Effect] = []
     opened: dict[str, Tree] = {}
+    left: dict[Target, Entry] = {}
     for number, change in enumerate(changes):
-        effects.append(_stage_one(host, step_id, number, change, opened))
+        first = replace(change, before=left.get(change.target, change.before))  # what this very step will have left
+        effects.append(_stage_one(host, step_id, number, first, opened))
+        left[change.target] = effects[-1].after
     for state in opened.values():
         (state / f"staging/{step_id}").fsync()
         (state / "staging").fsync()

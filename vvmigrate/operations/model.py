@@ -238,8 +238,11 @@ class _Installation:
         if entry is not None and current.get("models", {}).get(self.operation.name) == entry:
             return Proposal((Change(st.ADOPT, target, seen, seen, detail="says so already"),))
 
+        entries: dict[str, Any] = self.situation.memory.setdefault("models", {})  # of other models in this step too
+
         def fill(slot: Place) -> None:
-            models = {**current.get("models", {}), self.operation.name: self._stored_entry() or self._described()}
+            entries[self.operation.name] = self._stored_entry() or self._described()
+            models = {**current.get("models", {}), **entries}
             slot.write(_as_json({"schema": 1, "models": models}), FILE_MODE, self._given())
 
         change = Change(st.PLACE_FILE, target, seen, self._entry("file"), fill=fill, detail="names the current model")

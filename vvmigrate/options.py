@@ -1,0 +1,63 @@
+"""What the command line accepts everywhere, and how it reads what it is given; nothing here runs anything."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+_BACK = re.compile(r"-\d+")
+
+GLOBALS: tuple[Callable[[Any], Any], ...] = (
+    click.option("--home", metavar="DIR", help="The release folder (default: VV_HOME, else the nearest alembic.ini)."),
+    click.option("--storage-root", metavar="DIR", help="The storage root (default: VIDEO_STORAGE_ROOT)."),
+    click.option("--json", "as_json", is_flag=True, default=None, help="One JSON document on standard output."),
+    click.option("-q", "--quiet", is_flag=True, default=None, help="Only errors."),
+    click.option("-v", "--verbose", is_flag=True, default=None, help="Also what was skipped, and every effect."),
+    click.option("--log-file", metavar="FILE", help="Default: logs/bootstrap.log in the home."),
+    click.option("--color", type=click.Choice(["auto", "always", "never"]), help="Default: auto; NO_COLOR is heeded."),
+    click.option("--non-interactive", is_flag=True, default=None, help="Never ask (default without a terminal)."),
+    click.option("--yes", is_flag=True, default=None, help="Answer yes to every question."),
+    click.option("--lock-timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait for another vvmigrate."),
+    click.option("--debug", is_flag=True, default=None, help="Tracebacks."),
+)
+
+
+def with_globals(command: Command) -> Command:
+    """Accept the global options here too."""
+    for option in reversed(GLOBALS):
+        command = option(command)
+    return command
+
+
+class Verbs(click.Group):
+    """A group that guesses what was meant."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Find a verb, or say which one is like it."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1) if args else []
+            if not near:
+                raise
+            raise click.UsageError(f"{error.message} Did you mean {near[0]!r}?", ctx) from None
+
+
+class Verb(click.Command):
+    """A command among whose arguments may be a step back, `-1`, which is no option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put steps back behind `--`; everything else that begins with a dash must be a known option."""
+        options = [parameter for parameter in self.params if isinstance(parameter, click.Option)]
+        takes_value = {name for option in options if not option.is_flag for name in option.opts}
+        before = ["", *args]
+        backwards = [n for n, word in enumerate(args) if _BACK.fullmatch(word) and before[n] not in takes_value]
+        if backwards and "--" not in args:
+            rest = [word for n, word in enumerate(args) if n not in backwards]
+            args = [*rest, "--", *(args[n] for n in backwards)]
+        return super().parse_args(ctx, args)
