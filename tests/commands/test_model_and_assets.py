@@ -142,3 +142,21 @@ def test_a_modified_asset_is_kept_when_its_step_is_taken_back(host: HostFolder) 
     steps = {step["revision"]: step for step in host.down("base").body["steps"]}
     assert (host.root / "fallback/placeholder.png").read_bytes() == b"our own logo"
     assert str(host.root / "fallback/placeholder.png") in {item["path"] for item in steps["0003"]["kept"]}
+
+
+def test_two_models_of_one_revision_stand_side_by_side(host: HostFolder) -> None:
+    """The information file names both, and going back takes both out again."""
+    manifest = json.loads((host.home / "model_manifest.json").read_text())
+    manifest["models"]["second"] = manifest["models"]["bitnet_summarizer"]
+    manifest["models"]["third"] = manifest["models"]["bitnet_summarizer"]
+    (host.home / "model_manifest.json").write_text(json.dumps(manifest))
+    host.revision("0007", 'op.install_model("second", "1.0.0")\nop.install_model("third", "1.0.0")')
+    host.up("0006")
+    before = host.tree()["storage/models/.current_model_info.json"]
+    host.up()
+    models = json.loads((host.root / "models/.current_model_info.json").read_text())["models"]
+    assert sorted(models) == ["bitnet_summarizer", "second", "third"]
+    assert all((host.root / "models" / entry["path"]).is_file() for entry in models.values())
+    host.down("-1")
+    assert host.tree()["storage/models/.current_model_info.json"] == before
+    assert not (host.root / "models/second").exists()

@@ -1,10 +1,14 @@
 """What the crash tests share: the compiled shim, and the long tests that only ``--full`` runs."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from .scenario import Report
 from .shim import build_shim, why_no_shim
+from .tally import Tally
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -20,6 +24,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("full") and here in item.path.parents:
             item.add_marker(pytest.mark.skip(reason="long: runs with --full"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
+    """Count what the full set proves; a full run writes it down."""
+    counted, judge = Tally(), Report.assert_clean
+
+    def assert_clean(report: Report) -> None:
+        counted.note(os.environ.get("PYTEST_CURRENT_TEST", ""), report)
+        judge(report)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Report, "assert_clean", assert_clean)
+        yield counted
+    if request.config.getoption("--full", default=False) and counted.counts:
+        counted.write()
 
 
 @pytest.fixture(scope="session")
