@@ -155,7 +155,7 @@ def changes(name: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("name", [name for name in FILES if part(name) != "files"])
 def test_only_the_files_package_changes_the_file_system(name: str) -> None:
-    """ "Can this break the host half-way?" is answered by one folder."""
+    """Whether something can break the host half-way is answered by one folder."""
     found = {what for what in changes(name) if (name, what) not in EXCEPTIONS}
     assert not found, f"{name}: {sorted(found)}: use vvmigrate.files"
 

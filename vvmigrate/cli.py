@@ -90,6 +90,7 @@ def _run(name: str, options: Mapping[str, Any], function: Callable[[Any], Any]) 
         report.fail(
             VvmigrateError(f"unforeseen: {type(error).__name__}: {error}", hint="again with --debug, for a report")
         )
+    signals.stand_down()
     _print(report, screen, as_json=as_json)
     sys.exit(report.exit_code)
 

@@ -38,15 +38,16 @@ def opened(path: Path | None, run_id: str) -> Iterator[tuple[Log, str | None]]:
     Yields:
         The log, and why it could not be opened, if it could not.
     """
-    with ExitStack() as stack:
-        file, why = None, None
-        try:
-            if path is not None:
-                file = stack.enter_context(_place(path, stack).append())
-        except OSError as error:
-            why = f"{path}: no log is written: {error.strerror}"
+    stack, file, why = ExitStack(), None, None
+    try:
+        if path is not None:
+            file = stack.enter_context(_place(path, stack).append())
+    except OSError as error:
+        why = f"{path}: no log is written: {error.strerror}"
+    try:
         yield Log(file, run_id), why
-        with suppress(OSError):
+    finally:
+        with suppress(OSError):  # nor may its end hide how the command ended
             stack.close()
 
 

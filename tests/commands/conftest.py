@@ -28,7 +28,7 @@ def root_only() -> None:
 
 @pytest.fixture
 def mount(root_only: None) -> Iterator[Mount]:
-    """`mount(folder, size="8m")` puts an empty file system there; `mount(folder, bind=other, options="ro")` binds one."""
+    """`mount(folder, size="8m")` puts an empty file system there; `bind=other` another folder."""
     mounted: list[Path] = []
 
     def tool(*words: str) -> None:

@@ -18,36 +18,49 @@ from tests.conftest import HostFolder
 MAKES = "op.make_directories(['made_by_mistake'])"
 
 
-def _file(name: str, text: str | bytes) -> Callable[[HostFolder], Path]:
-    def write(host: HostFolder) -> Path:
-        path = host.home / "migrations/versions" / name
-        path.write_bytes(text.encode() if isinstance(text, str) else text)
-        return path
-
-    return write
-
-
 GOOD = "from alembic import op\nrevision = '0002'\ndown_revision = '0001'\ndef upgrade(): pass\ndef downgrade(): pass\n"
 
+
+def _file(name: str, text: str | bytes) -> Callable[[HostFolder], object]:
+    """Add a file to the release's revisions."""
+    data = text.encode() if isinstance(text, str) else text
+    return lambda host: (host.home / "migrations/versions" / name).write_bytes(data)
+
+
+def _good_but(old: str, new: str, name: str = "0002_x.py") -> Callable[[HostFolder], object]:
+    """Add a revision in which one thing is not as it should be."""
+    assert old in GOOD
+    return _file(name, GOOD.replace(old, new, 1))
+
+
+def _numbered(revision: str, follows: str | None) -> Callable[[HostFolder], object]:
+    text = GOOD.replace("'0001'", repr(follows)).replace("'0002'", repr(revision))
+    return _file(f"{revision}_again.py", text)
+
+
 UNUSABLE: list[Any] = [
-    pytest.param(_file("0002_x.py", "import no_such_module\n" + GOOD), ["does not import", "no_such_module"], id="import"),
-    pytest.param(_file("0002_x.py", GOOD + "raise ValueError('at import')"), ["does not import", "at import"], id="raise"),
-    pytest.param(_file("0002_x.py", GOOD + "import sys; sys.exit(0)"), ["does not import", "SystemExit"], id="exit"),
+    pytest.param(_file("0002_x.py", "import no_such\n" + GOOD), ["does not import", "no_such"], id="import"),
+    pytest.param(_file("0002_x.py", GOOD + "raise ValueError('top')"), ["does not import", "top"], id="raise"),
+    pytest.param(_file("0002_x.py", GOOD + "raise SystemExit(0)"), ["does not import", "SystemExit"], id="exit"),
     pytest.param(_file("0002_x.py", GOOD + "def f(:\n"), ["is not Python", "line 6"], id="syntax"),
     pytest.param(_file("0002_x.py", b"\xff\xfe" + GOOD.encode()), ["is not Python"], id="bytes"),
     pytest.param(_file("0002_x.py", GOOD + "x = '\0'"), ["is not Python"], id="nul"),
     pytest.param(_file("0002_x.py", ""), ["expected a line like revision"], id="empty"),
-    pytest.param(_file("0002_x.py", GOOD.replace("def downgrade(): pass\n", "")), ["has no downgrade()"], id="no-way-back"),
-    pytest.param(_file("0002_x.py", GOOD.replace("def upgrade(): pass\n", "")), ["has no upgrade()"], id="no-way-there"),
-    pytest.param(_file("0002_x.py", GOOD.replace("revision = '0002'\n", "", 1)), ["expected a line like"], id="no-id"),
-    pytest.param(_file("0002_x.py", GOOD.replace("down_revision = '0001'\n", "")), ["which revision it follows"], id="no-down"),
-    pytest.param(_file("0001_again.py", GOOD.replace("'0002'", "'0001'")), ["two revisions", "versions/0001_again.py"], id="same-number"),
-    pytest.param(_file("0009_x.py", GOOD.replace("'0001'", "'0008'").replace("'0002'", "'0009'")), ["form a line", "0008"], id="follows-nothing"),
-    pytest.param(_file("0009_x.py", GOOD.replace("'0001'", "'0009'").replace("'0002'", "'0009'")), ["form a line"], id="follows-itself"),
-    pytest.param(_file("0009_x.py", GOOD.replace("'0001'", "None").replace("'0002'", "'0009'")), ["found 2", "0001"], id="two-bases"),
-    pytest.param(_file("0002_x.py", GOOD.replace("upgrade(): pass", "upgrade(): op.make_directories(['../x'])")), ["'../x'"], id="leaves-its-tree"),
-    pytest.param(lambda host: (host.home / "migrations/versions/0002_x.py").mkdir(), ["cannot be read"], id="directory"),
-]  # fmt: skip
+    pytest.param(_good_but("def downgrade(): pass", ""), ["has no downgrade()"], id="no-way-back"),
+    pytest.param(_good_but("def upgrade(): pass", ""), ["has no upgrade()"], id="no-way-there"),
+    pytest.param(_good_but("revision = '0002'", ""), ["expected a line like revision"], id="no-id"),
+    pytest.param(_good_but("down_revision = '0001'", ""), ["which revision it follows"], id="no-down-revision"),
+    pytest.param(_numbered("0001", None), ["two revisions", "versions/0001_again.py"], id="same-number"),
+    pytest.param(_numbered("0009", "0008"), ["form a line", "0008"], id="follows-nothing"),
+    pytest.param(_numbered("0009", "0009"), ["form a line"], id="follows-itself"),
+    pytest.param(_numbered("0009", None), ["found 2", "0001"], id="two-bases"),
+    pytest.param(
+        *(_good_but("upgrade(): pass", "upgrade(): op.make_directories(['../x'])"), ["'../x'"]), id="leaves-its-tree"
+    ),
+    pytest.param(
+        lambda host: (host.home / "migrations/versions/0002_x.py").mkdir(), ["cannot be read"], id="directory"
+    ),
+]
 
 
 @pytest.mark.parametrize("fresh", [True, False], ids=["fresh", "known"])
@@ -231,7 +244,7 @@ def test_a_unique_prefix_names_a_revision(bare: HostFolder) -> None:
     assert bare.version() == "0001"
 
 
-# ---- a host ahead of its package --------------------------------------------------------------------------------------
+# ---- a host ahead of its package -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

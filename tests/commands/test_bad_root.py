@@ -153,7 +153,12 @@ UNSAFE = [
 @pytest.mark.parametrize("how", ["option", "environment"])
 @pytest.mark.parametrize(("where", "words"), UNSAFE)
 def test_an_unsafe_root_is_refused_and_not_remembered(
-    bare: HostFolder, tmp_path: Path, where: Callable[[HostFolder, Path], Path], words: list[str], how: str
+    bare: HostFolder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    where: Callable[[HostFolder, Path], Path],
+    words: list[str],
+    how: str,
 ) -> None:
     """A root that cannot be one is exit 6; the same command with the right root then simply works."""
     (tmp_path / "me").mkdir()
@@ -163,20 +168,14 @@ def test_an_unsafe_root_is_refused_and_not_remembered(
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)
     good, bare.root = bare.root, where(bare, tmp_path)
-    os.environ, kept = {**os.environ, "HOME": str(tmp_path / "me")}, os.environ  # type: ignore[assignment]
-    try:
-        before = everything(tmp_path / "me", tmp_path / "file", tmp_path / "open", bare.home / "migrations")
-        if how == "option":
-            options = {"storage_root": str(bare.root)}
-            bare.environ["VIDEO_STORAGE_ROOT"] = ""
-            says(bare.call("upgrade", **options), 6, *words)
-            del bare.environ["VIDEO_STORAGE_ROOT"]
-        else:
-            says(bare.call("upgrade"), 6, *words)
-        assert everything(tmp_path / "me", tmp_path / "file", tmp_path / "open", bare.home / "migrations") == before
-    finally:
-        os.environ = kept
-    bare.root = good
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    tops = (tmp_path / "me", tmp_path / "file", tmp_path / "open", bare.home / "migrations")
+    before = everything(*tops)
+    options = {"storage_root": str(bare.root)} if how == "option" else {}
+    bare.environ["VIDEO_STORAGE_ROOT"] = "" if how == "option" else str(bare.root)
+    says(bare.call("upgrade", **options), 6, *words)
+    assert everything(*tops) == before
+    bare.root, bare.environ = good, {}
     bare.up()
 
 

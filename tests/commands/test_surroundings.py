@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from tests.commands.proof import Meeting, nothing_changes, nothing_of_the_users_
 from tests.conftest import HostFolder
 from vvmigrate.engine import session as sessions
 
+EMPTY = ("VV_APP_USER", "VV_APP_GROUP", "VV_DIR_MODE", "VV_DATABASE_TIMEOUT", "VV_HOME", "VV_MODEL_MIRROR", "HOME")
 MAKES = "op.make_directories(['made_by_mistake'])"
 
 
@@ -34,20 +34,7 @@ MAKES = "op.make_directories(['made_by_mistake'])"
         pytest.param({"TMPDIR": "/nonexistent"}, id="no-TMPDIR"),
         pytest.param({"PYTHONWARNINGS": "error"}, id="warnings-are-errors"),
         pytest.param(
-            {
-                name: ""
-                for name in (
-                    "VV_APP_USER",
-                    "VV_APP_GROUP",
-                    "VV_DIR_MODE",
-                    "VV_DATABASE_TIMEOUT",
-                    "VV_HOME",
-                    "HOME",
-                    "VV_MODEL_MIRROR",
-                    "HTTP_PROXY",
-                    "NO_COLOR",
-                )
-            },  # fmt: skip
+            dict.fromkeys(EMPTY, ""),
             id="empty-is-unset",
         ),
     ],

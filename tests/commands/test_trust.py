@@ -10,7 +10,6 @@ import py_compile
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -194,7 +193,7 @@ def test_a_state_directory_that_others_could_have_written_is_not_believed(
 
 
 def test_a_forged_source_is_not_run(bare: HostFolder, tmp_path: Path) -> None:
-    """The recorded source of an applied revision is run only while it has the digest that the history proves: exit 7."""
+    """The recorded source of an applied revision is run only with the digest that the history proves: exit 7."""
     bare.revision("0002", "op.make_directories(['d'])")
     bare.up()
     (bare.home / "migrations/versions/0002_test.py").unlink()
@@ -256,8 +255,10 @@ def test_looking_at_a_forged_history_does_not_fail_and_runs_nothing(
 
 @pytest.mark.parametrize(
     "where",
-    ["input", "models", "fallback", "fallback/placeholder.png", "models/bitnet_summarizer", "models/.store"]
-    + ["models/.current_model_info.json", "orchestrator_data"],
+    [
+        *("input", "models", "fallback", "fallback/placeholder.png", "models/bitnet_summarizer", "models/.store"),
+        *("models/.current_model_info.json", "orchestrator_data"),
+    ],
 )
 @pytest.mark.parametrize("to", ["directory", "file", "nowhere"])
 def test_a_planted_link_is_not_followed(host: HostFolder, canary: Path, where: str, to: str) -> None:

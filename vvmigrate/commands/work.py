@@ -216,14 +216,15 @@ def running(call: Call) -> Iterator[Run]:
 
 def _close(run: Run, log: Log) -> None:
     """End the run; a failure to do so is the run's failure."""
-    try:
-        run.end()
-    except VvmigrateError as error:
-        run.report.fail(error)
-    except OSError as error:
-        run.report.fail(RefusedError(f"the run's end could not be recorded: {error}", hint="vvmigrate recover"), 4)
-    fill_report(run)
-    log.write("run_ended", exit_code=run.report.exit_code, error=error_as_json(run.report.error))
+    with put_off():
+        try:
+            run.end()
+        except VvmigrateError as error:
+            run.report.fail(error)
+        except OSError as error:
+            run.report.fail(RefusedError(f"the run's end could not be recorded: {error}", hint="vvmigrate recover"), 4)
+        fill_report(run)
+        log.write("run_ended", exit_code=run.report.exit_code, error=error_as_json(run.report.error))
 
 
 def fill_report(run: Run) -> None:

@@ -91,6 +91,8 @@ def translate(error: sqlite3.Error, path: str) -> VvmigrateError:
         )
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH):
         return RefusedError(f"{path}: the database cannot be written: {error}", path=path)
+    if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+        return RefusedError(f"{path}: the disk refuses: {error}", hint=f"df -h {path}; dmesg", path=path)
     return StateError(f"{path}: the database cannot be read: {error}", hint="vvmigrate status", path=path)
 
 

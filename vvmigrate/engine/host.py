@@ -45,7 +45,6 @@ def state_tree(tree: Tree, name: str = "", *, make: bool) -> Tree | None:
         with suppress(FileExistsError):
             place.make_directory(0o700)
         place.parent.fsync()
-        _probe_exchange(place)
         info = place.stat()
     private = info is not None and stat.S_ISDIR(info.st_mode) and stat.S_IMODE(info.st_mode) == 0o700
     if not private or info is None or info.st_uid != os.geteuid():
@@ -60,7 +59,7 @@ def state_tree(tree: Tree, name: str = "", *, make: bool) -> Tree | None:
     return place.subtree()
 
 
-def _probe_exchange(state: Place) -> None:
+def probe_exchange(state: Tree) -> None:
     """Two names must be able to swap in one step: without it a save could be lost while its file is replaced.
 
     Raises:
@@ -76,9 +75,10 @@ def _probe_exchange(state: Place) -> None:
         if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
             raise
         raise RefusedError(
-            f"{state.parent.path}: its file system cannot swap two names in one step (renameat2, RENAME_EXCHANGE)",
+            f"{os.path.dirname(state.path)}: its file system cannot swap two names in one step "
+            "(renameat2, RENAME_EXCHANGE)",
             hint="use ext4, xfs, btrfs, f2fs or tmpfs",
-            path=state.parent.path,
+            path=os.path.dirname(state.path),
         ) from error
     finally:
         for place in (one, other):

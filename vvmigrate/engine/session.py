@@ -19,7 +19,7 @@ from vvmigrate import __version__
 from vvmigrate.engine import binding as bindings
 from vvmigrate.engine import database, lock, roots, vault
 from vvmigrate.engine.effects import Merger
-from vvmigrate.engine.host import HOME, ROOT, Host, state_tree
+from vvmigrate.engine.host import HOME, ROOT, Host, probe_exchange, state_tree
 from vvmigrate.engine.ledger import Head, Ledger
 from vvmigrate.engine.state import Target
 from vvmigrate.errors import RefusedError, StateError
@@ -195,6 +195,8 @@ def _open_home(path: Path) -> Tree:
 
 
 def _make_folders(state: Tree) -> None:
+    if (state / "staging").stat() is None:  # new, or a crash came before the probe had passed
+        probe_exchange(state)
     for name in ("staging", "undo"):
         if (state / name).stat() is None:
             (state / name).make_directory(0o700)
@@ -240,7 +242,8 @@ def _open_database(session: Session, bound: bindings.Binding) -> None:
     first = not bound.complete and vault.anchor(state) == Head()
     info = place.stat()
     if first and (info is None or (place.identity()[0] == "file" and info.st_size == 0)):
-        database.create(state, place, bound.ledger_id, opening.owner)
+        with database.translated(place):
+            database.create(state, place, bound.ledger_id, opening.owner)
     elif info is None or info.st_size == 0:
         raise StateError(
             f"{place.path}: the database is {'missing' if info is None else 'empty'}, although this host had one",

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from vvmigrate.engine.effects import TREE, Effect
-from vvmigrate.engine.host import Host
+from vvmigrate.engine.host import Host, probe_exchange
 from vvmigrate.engine.state import ADOPT, ATTRIBUTES, MAKE_DIRECTORY, PLACE_TREE, Change, Target
 from vvmigrate.files import Entry, Owner, Place, Tree
 
@@ -82,6 +82,8 @@ def _folder(host: Host, store: str, step_id: str) -> Tree:
     state = host.state(store)
     if state is None:
         raise FileNotFoundError(f"no state directory for {store}")
+    if (state / "staging").stat() is None:
+        probe_exchange(state)
     for name in ("staging", "undo"):
         with suppress(FileExistsError):
             (state / name).make_directory(0o700)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
+import traceback
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -217,6 +218,7 @@ class _Step:
     def _fail(self, error: BaseException) -> None:
         """Undo, then record; the step id in the database decides whether there is anything to undo."""
         with put_off():
+            traceback.clear_frames(error.__traceback__)  # cursors in them would keep the old connection's locks
             problem = self._explained(error)
             self.outcome.result = "interrupted" if isinstance(error, Ended) else "failed"
             try:

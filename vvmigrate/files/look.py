@@ -58,16 +58,16 @@ class Look:
         parts = self.name.split("/") if self.name else ["."]
         if any(part in ("", "..") for part in parts) or "\0" in self.name:
             raise RefusedError(f"not a name below {self.tree.path}: {self.name!r}", path=self.name)
-        here = self.tree.descriptor
+        top = here = self.tree.descriptor  # by the end the tree may be closed, and its number somebody else's
         try:
             for part in parts[:-1]:
                 below = os.open(part, WALK, dir_fd=here)
-                if here != self.tree.descriptor:
+                if here != top:
                     os.close(here)
                 here = below
             yield here, parts[-1]
         finally:
-            if here != self.tree.descriptor:
+            if here != top:
                 os.close(here)
 
     # ---- looking -------------------------------------------------------------------------------------------------
