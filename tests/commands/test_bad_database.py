@@ -39,6 +39,10 @@ def _link(host: HostFolder) -> None:
     host.database.symlink_to(away)
 
 
+def _missing(host: HostFolder) -> None:
+    host.database.unlink()
+
+
 def _truncated(host: HostFolder) -> None:
     os.truncate(host.database, host.database.stat().st_size // 2)
 
@@ -64,7 +68,7 @@ TRIGGER = "CREATE TRIGGER planted AFTER INSERT ON vv_step BEGIN DELETE FROM vv_s
 VIEW = "CREATE VIEW planted AS SELECT * FROM vv_step"
 
 KNOWN: list[Any] = [
-    pytest.param(lambda host: host.database.unlink(), 4, ["missing"], "adopt --reconcile", id="missing"),
+    pytest.param(_missing, 4, ["missing"], "adopt --reconcile", id="missing"),
     pytest.param(_empty, 4, ["empty", "had one"], "adopt --reconcile", id="zero-bytes"),
     pytest.param(_directory, 4, ["expected a SQLite database", "found dir"], "", id="directory"),
     pytest.param(_fifo, 4, ["expected a SQLite database", "found other"], "", id="fifo"),
@@ -111,7 +115,7 @@ def test_a_database_that_is_not_the_one_we_left_is_not_touched(
 
 
 @pytest.mark.parametrize("verb", ["status", "plan", "history", "current"])
-@pytest.mark.parametrize("spoil", [_directory, _text, _truncated, _link, _fifo])
+@pytest.mark.parametrize("spoil", [_missing, _empty, _directory, _text, _truncated, _link, _fifo])
 def test_looking_at_a_damaged_database_says_so_and_changes_nothing(bare: HostFolder, spoil: Spoil, verb: str) -> None:
     """Read-only commands judge a damaged database as the others do: exit 4."""
     bare.up()

@@ -243,7 +243,7 @@ def test_a_disk_without_inodes_is_refused_with_the_figures(host: HostFolder, mou
 # ---- the mount that is gone, the root that moved ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("verb", ["upgrade", "downgrade", "recover"])
+@pytest.mark.parametrize("verb", ["upgrade", "downgrade", "recover", "status", "plan", "history"])
 def test_nothing_is_built_on_an_empty_mount_point(bare: HostFolder, mount: Mount, verb: str) -> None:
     """The disk is not mounted: the folder below it is not mistaken for a storage root."""
     bare.up()

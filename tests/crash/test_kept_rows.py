@@ -118,9 +118,11 @@ def orchestrator(host: HostFolder) -> Iterator[Orchestrator]:
     """An orchestrator that works in this block, and whose rows are all there afterwards, each once."""
     worker = Orchestrator(host)
     worker.works(20)
-    yield worker
-    worker.works(20)
-    expected = worker.end()
+    try:
+        yield worker
+        worker.works(20)
+    finally:
+        expected = worker.end()
     found = {row[0]: (row[1], row[2]) for row in host.sql("SELECT id, word, score FROM clips")}
     assert len(host.sql("SELECT id FROM clips")) == len(expected)
     differ = {key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key)}

@@ -233,6 +233,9 @@ def restore_column(keeper: Keeper, table: str, column: str) -> None:
         match = " AND ".join(
             f"k.{quoted('key_' + key)} = {quoted(table)}.{quoted(key) if key != 'rowid' else 'rowid'}" for key in keys
         )
+        # Without an index each row would look through all kept ones, while the orchestrator waits for its database.
+        held_keys = ", ".join(quoted("key_" + key) for key in keys)
+        keeper.run(f"CREATE INDEX {KEPT}index ON {quoted(kept)} ({held_keys})")
         keeper.run(
             f"UPDATE {quoted(table)} SET {quoted(column)} = (SELECT k.value FROM {quoted(kept)} k WHERE {match}) "
             f"WHERE EXISTS (SELECT 1 FROM {quoted(kept)} k WHERE {match})"

@@ -1,0 +1,257 @@
+"""Root works in a tree of somebody who swaps its directories and files for links, and puts odd things in the way."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import signal
+import stat
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import HostFolder
+
+from . import dying
+from .people import EVERYTHING, GENERATION, MANAGED, place_of
+from .power import new_folder
+from .trees import Snapshots
+
+NOBODY = 65534
+SECRET = b"root's own, and nobody else's"
+#: What is swapped for a link of the same name into the canary tree: directories, and files in them.
+VICTIMS = ("fallback", "models", "input", "raw", "fallback/placeholder.png", "models/.current_model_info.json")
+CONTROL = "fallback/control.txt"
+TRIES = 200_000
+AT_FDCWD, EXCHANGE = -100, 2
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it is root who must not be led astray")
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """In memory: what is tried here is no power loss."""
+    folder = new_folder("swapper")
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def seconds(pytestconfig: pytest.Config) -> float:
+    """How long a race lasts."""
+    return 5.0 if pytestconfig.getoption("--full") else 1.0
+
+
+@pytest.fixture
+def theirs(bare: HostFolder) -> HostFolder:
+    """A host at its first revision whose storage root belongs to an unprivileged user."""
+    bare.environ |= {"VV_APP_USER": "nobody", "VV_APP_GROUP": _group()}
+    bare.up()
+    bare.revision("0002", EVERYTHING)
+    (bare.root / CONTROL).write_bytes(b"")
+    for path in (bare.root, bare.root / CONTROL):
+        os.chown(path, NOBODY, NOBODY)
+    return bare
+
+
+def _group() -> str:
+    import grp
+
+    return grp.getgrgid(NOBODY).gr_name
+
+
+@pytest.fixture
+def canary(bare: HostFolder, tmp_path: Path) -> Path:
+    """A tree of root's, with everything that a link may lead to."""
+    top = tmp_path / "canary"
+    for name in (*VICTIMS, "fallback/loop_silencioso.mp4", CONTROL, GENERATION + "/README.txt"):
+        if name in ("fallback", "models", "input", "raw"):
+            (top / name).mkdir(parents=True)
+            continue
+        (top / name).parent.mkdir(parents=True, exist_ok=True)
+        (top / name).write_bytes(SECRET)
+        (top / name).chmod(0o640)
+    return top
+
+
+# ---- the race --------------------------------------------------------------------------------------------------------
+
+
+def _swap(root: Path, canary: Path) -> None:
+    """Exchange each victim with a link to its canary, and back, as fast as it goes, as an unprivileged user."""
+    os.setgroups([])
+    os.setgid(NOBODY)
+    os.setuid(NOBODY)
+    renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    pairs = []
+    for name in VICTIMS:
+        link = root / ("swap." + name.replace("/", "."))
+        link.symlink_to(canary / name)
+        pairs.append((os.fsencode(root / name), os.fsencode(link)))
+    stopping: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: stopping.append(number))
+    while not stopping:
+        for path, link in pairs:
+            if renameat2(AT_FDCWD, path, AT_FDCWD, link, EXCHANGE) == 0:
+                renameat2(AT_FDCWD, path, AT_FDCWD, link, EXCHANGE)
+    for path, link in pairs:  # whatever is left where the link was is somebody's file: it goes home
+        if not os.path.islink(link) and os.path.islink(path):
+            renameat2(AT_FDCWD, path, AT_FDCWD, link, EXCHANGE)
+
+
+@contextmanager
+def swapper(root: Path, canary: Path) -> Iterator[None]:
+    """In this block somebody swaps; whoever goes by path must be seen to escape, or nothing was proved."""
+    child = os.fork()
+    if child == 0:
+        with suppress(BaseException):
+            _swap(root, canary)
+        os._exit(0)
+    try:
+        naive_control_escapes(root, canary)
+        yield
+    finally:
+        os.kill(child, signal.SIGTERM)
+        os.waitpid(child, 0)
+
+
+def naive_control_escapes(root: Path, canary: Path) -> None:
+    """Plain open and chown by path, in the same race, hit the canary; then it is as it was again."""
+    bait = canary / CONTROL
+    for number in range(TRIES):
+        with suppress(OSError):
+            (root / CONTROL).write_bytes(b"escaped")
+            os.chown(root / CONTROL, NOBODY, NOBODY)
+        if bait.read_bytes() != SECRET and bait.stat().st_uid == NOBODY:
+            print(f"the naive control escaped after {number + 1} tries")
+            bait.write_bytes(SECRET)
+            os.chown(bait, 0, 0)
+            return
+    pytest.fail(f"void: not even a naive program escaped in {TRIES} tries")
+
+
+def until(seconds: float, work: Callable[[], int]) -> Counter[int]:
+    """Do some work again and again for a while, five times at least; how often it ended with which exit code."""
+    codes: Counter[int] = Counter()
+    end = time.monotonic() + seconds
+    while sum(codes.values()) < 5 or time.monotonic() < end:
+        codes[work()] += 1
+    return codes
+
+
+@pytest.mark.parametrize("what", ["upgrade", "downgrade", "recovery"])
+def test_root_is_not_led_out_of_the_tree(theirs: HostFolder, canary: Path, what: str, seconds: float) -> None:
+    """Whatever the command comes to, the canary keeps content, mode and owner; with the race over all comes right."""
+    host = theirs
+    before = Snapshots().take(canary)
+
+    def work() -> int:
+        if what == "recovery":
+            dying.in_a_fork(lambda: _die_in(host))
+            return host.call("recover").exit_code
+        if what == "downgrade":
+            host.call("upgrade", release_hold=True)
+            return host.call("downgrade", "0001").exit_code
+        code = host.call("upgrade", release_hold=True).exit_code
+        host.call("downgrade", "0001")
+        return code
+
+    with swapper(host.root, canary):
+        codes = until(seconds, work)
+    print(f"{what}: {dict(codes)}")
+    assert Snapshots().take(canary) == before
+    assert set(codes) <= {0, 1, 4, 6}
+    for left in host.root.glob("swap.*"):
+        shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+    for name in VICTIMS:
+        if (host.root / name).is_symlink():
+            (host.root / name).unlink()
+    dying.settled(host)
+    host.up(release_hold=True)
+    assert Snapshots().take(canary) == before
+
+
+def _die_in(host: HostFolder) -> None:
+    with dying.at(dying.WRITTEN, dying.die):
+        host.call("upgrade", release_hold=True)
+
+
+# ---- odd things in the way -------------------------------------------------------------------------------------------
+
+
+def _hard_link(path: Path, canary: Path) -> None:
+    os.link(canary, path)
+
+
+def _fifo(path: Path, _canary: Path) -> None:
+    os.mkfifo(path)
+    os.chown(path, NOBODY, NOBODY)
+
+
+def _device(path: Path, _canary: Path) -> None:
+    os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 7))
+
+
+def _foreign(path: Path, _canary: Path) -> None:
+    path.write_bytes(b"{}")
+    os.chown(path, 4242, 4242)
+    path.chmod(0o600)
+
+
+ODD = {"hard link": _hard_link, "fifo": _fifo, "device": _device, "foreign owner": _foreign}
+IN_THE_WAY = [name for name in MANAGED if name not in (GENERATION, GENERATION + ".json")]
+
+
+def facts(path: Path) -> tuple[int, int, int, int]:
+    """Kind and mode, owner, and which file it is."""
+    info = path.lstat()
+    return info.st_mode, info.st_uid, info.st_gid, info.st_ino
+
+
+def in_time(host: HostFolder, *command: str) -> int:
+    """Run a command in a fork that an alarm ends if it hangs; its exit code."""
+
+    def work() -> None:
+        signal.alarm(30)
+        os._exit(host.call(*command).exit_code)
+
+    code = dying.in_a_fork(work)
+    assert code not in (-signal.SIGALRM, dying.MISSED)
+    return code
+
+
+@pytest.mark.parametrize("when", ["before", "crash"])
+@pytest.mark.parametrize("name", IN_THE_WAY)
+@pytest.mark.parametrize("odd", ODD)
+def test_odd_things_in_the_way_are_refused_or_kept(
+    theirs: HostFolder, tmp_path: Path, odd: str, name: str, when: str
+) -> None:
+    """Refused, or set aside and back after the downgrade; never written through, never waited for."""
+    host, path, secret = theirs, place_of(theirs, name), tmp_path / "secret"
+    secret.write_bytes(SECRET)
+    secret.chmod(0o640)
+    before = facts(secret)
+    if when == "crash":
+        dying.crash(host, dying.WRITTEN, "upgrade")
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    ODD[odd](path, secret)
+    mine = facts(path)
+    if when == "crash":
+        assert in_time(host, "recover") == 0
+        assert facts(path) == mine
+    code = in_time(host, "upgrade")
+    assert code in (0, 1, 6)
+    if code:
+        assert facts(path) == mine
+    else:
+        assert in_time(host, "downgrade", "0001") == 0
+        assert facts(path)[:3] == mine[:3]
+    assert facts(secret) == before
+    assert secret.read_bytes() == SECRET
+    dying.settled(host)
