@@ -241,8 +241,10 @@ class Ledger:
             if not hmac.compare_digest(row["hash"], self._hash(table, row)):
                 found.append(f"{where}: was changed after it was written")
             if table == "vv_step":
-                texts = [effect["effect"] for effect in self.rows("vv_effect", "step_id = ?", (row["step_id"],))]
-                if not hmac.compare_digest(row["effects_digest"], self.mac(canonical(texts))):
+                effects = self.rows("vv_effect", "step_id = ?", (row["step_id"],))
+                texts = [effect["effect"] for effect in effects]
+                moved = [effect["n"] for effect in effects] != list(range(len(effects)))
+                if moved or not hmac.compare_digest(row["effects_digest"], self.mac(canonical(texts))):
                     found.append(f"{where}: the effects recorded for it were changed")
             previous = Head(row["seq"], row["hash"])
         return found

@@ -19,7 +19,7 @@ from vvmigrate import __version__
 from vvmigrate.engine import binding as bindings
 from vvmigrate.engine import database, lock, roots, vault
 from vvmigrate.engine.effects import Merger
-from vvmigrate.engine.host import HOME, ROOT, Host, probe_exchange, state_tree
+from vvmigrate.engine.host import HOME, ROOT, STATE, Host, probe_exchange, state_tree
 from vvmigrate.engine.ledger import Head, Ledger
 from vvmigrate.engine.state import Target
 from vvmigrate.errors import RefusedError, StateError
@@ -117,11 +117,15 @@ class Session:
         """Where the database is."""
         return self.host.place(DATABASE).path
 
-    def reconnect(self) -> None:
-        """Open the database anew: after a failing COMMIT the old connection must not be used."""
+    def disconnect(self) -> None:
+        """Close the database; once is enough."""
         if self.connection is not None:
             self.connection.close()
             self.connection = None
+
+    def reconnect(self) -> None:
+        """Open the database anew: after a failing COMMIT the old connection must not be used."""
+        self.disconnect()
         self.connection = database.connect(
             self.host.place(DATABASE), timeout_s=self.opening.database_timeout_s, writing=True
         )
@@ -136,9 +140,7 @@ class Session:
 
     def __exit__(self, *exc: object) -> None:
         """Close database, descriptors and locks."""
-        if self.connection is not None:
-            self.connection.close()
-            self.connection = None
+        self.disconnect()
         self._stack.close()
 
 
@@ -161,6 +163,8 @@ def open_writer(opening: Opening, run: dict[str, Any], mergers: Mapping[str, Mer
         stack.callback(home_state.close)
         stack.enter_context(lock.acquire(home_state, _signature(run), opening.lock_timeout_s))
         bound = bindings.read(home_state)
+        if bound is not None and opening.requested_root is not None and not _was_begun(bound):
+            bound = None  # a first day that ended before anything was made there binds nobody
         if why := bindings.check_request(bound, opening.requested_root):
             raise RefusedError(why, hint="to move it on purpose: vvmigrate adopt --storage-root DIR")
         root = Path(bound.storage_root) if bound else (opening.requested_root or opening.default_root)
@@ -175,6 +179,7 @@ def open_writer(opening: Opening, run: dict[str, Any], mergers: Mapping[str, Mer
             _make_folders(state)
         vault.prepare(host.private, bound.ledger_id)
         session = Session(host, opening, run, bound.ledger_id, None, None, bound, mergers)
+        stack.callback(session.disconnect)
         _open_database(session, bound)
         session.bound = bindings.settled(bound, opening.variant)
         if session.bound != bound:
@@ -219,11 +224,35 @@ def _first_binding(home_state: Tree, root: Path, opening: Opening) -> bindings.B
     return bound
 
 
+def _was_begun(bound: bindings.Binding) -> bool:
+    """Whether anything of ours may lie in the bound root: it was made, or it was given this home's ledger id."""
+    if bound.complete:
+        return True
+    try:
+        with Host.open(Path("/"), Path(bound.storage_root), writing=False) as look:
+            return vault.ledger_id(look.state(ROOT)) == bound.ledger_id
+    except RefusedError:
+        return False
+
+
 def _open_host(home: Path, root: Path, bound: bindings.Binding) -> Host:
     if bound.complete:
         with Host.open(home, root, writing=False) as look:  # nothing is built on an empty mount point
-            bindings.check_same_ledger(bound, vault.ledger_id(look.state(ROOT)))
+            _check_known(look, bound)
     return Host.open(home, root, writing=True)
+
+
+def _check_known(host: Host, bound: bindings.Binding) -> None:
+    """A storage root that was made must still be there, with a state directory that is ours and this home's.
+
+    Raises:
+        RefusedError: it is not mounted, or another home's.
+        StateError: its state directory is not to be trusted.
+    """
+    tree, state = host.tree(ROOT), host.state(ROOT)
+    if tree is not None and state is None and (tree / STATE).stat() is not None:
+        state_tree(tree, make=True)  # it exists: this only says what is wrong with it
+    bindings.check_same_ledger(bound, vault.ledger_id(state))
 
 
 def _lock_root(host: Host, run: Mapping[str, Any], timeout_s: float) -> BinaryIO:
@@ -238,24 +267,22 @@ def _open_database(session: Session, bound: bindings.Binding) -> None:
     if folder.stat() is None:
         folder.make_directory(opening.directory_mode, opening.owner)
         folder.parent.fsync()
-    _check_file_system(session)
     first = not bound.complete and vault.anchor(state) == Head()
-    info = place.stat()
-    if first and (info is None or (place.identity()[0] == "file" and info.st_size == 0)):
+    if database.is_missing(place, known=not first):
         with database.translated(place):
             database.create(state, place, bound.ledger_id, opening.owner)
-    elif info is None or info.st_size == 0:
-        raise StateError(
-            f"{place.path}: the database is {'missing' if info is None else 'empty'}, although this host had one",
-            hint="put it back; or, if it is lost: vvmigrate adopt --reconcile",
-            path=place.path,
-        )
     session.reconnect()
     ledger = session.ledger
     with database.translated(place):
+        if warning := database.network_warning(ledger.connection, place):
+            session.warnings.append(warning)
         if not ledger.installed():
             if not first:
-                raise StateError(f"{place.path}: holds no ledger, although this host has one", path=place.path)
+                raise StateError(
+                    f"{place.path}: holds no ledger, although this host has one",
+                    hint="put the right database back; or: vvmigrate adopt --reconcile",
+                    path=place.path,
+                )
             database.install_tables(ledger.connection, bound.ledger_id)
         if (found := ledger.ledger_id()) != bound.ledger_id:
             raise StateError(
@@ -267,16 +294,6 @@ def _open_database(session: Session, bound: bindings.Binding) -> None:
         session.key = vault.check_key(state, ledger)
         vault.check_anchor(state, session.ledger, place.path)
         session.ledger.check()
-
-
-def _check_file_system(session: Session) -> None:
-    folder = session.host.place(DATABASE).parent
-    kind = roots.file_system(folder)
-    if kind not in roots.NETWORK:
-        return
-    if (folder / (os.path.basename(database.NAME) + "-wal")).stat() is not None:
-        raise RefusedError(f"{folder.path}: a database in WAL mode does not work on a network file system ({kind})")
-    session.warnings.append(f"{folder.path} is on a network file system ({kind}): no promise about power loss there")
 
 
 def open_reader(opening: Opening, run: dict[str, Any]) -> Session:
@@ -298,8 +315,10 @@ def open_reader(opening: Opening, run: dict[str, Any]) -> Session:
         session = Session(host, opening, run, bound.ledger_id if bound else "", None, vault.key(state), bound)
         if why := bindings.check_request(bound, opening.requested_root):
             session.warnings.append(why)
-        if host.tree(ROOT) is not None and (info := host.place(DATABASE).stat()) is not None and info.st_size:
-            place = host.place(DATABASE)
+        known = bound is not None and bound.complete
+        if bound is not None and known:
+            _check_known(host, bound)
+        if host.tree(ROOT) is not None and not database.is_missing(place := host.place(DATABASE), known=known):
             session.connection = database.connect(place, timeout_s=opening.database_timeout_s, writing=False)
             stack.callback(session.connection.close)
             with database.translated(place):

@@ -66,6 +66,10 @@ class Look:
                     os.close(here)
                 here = below
             yield here, parts[-1]
+        except OSError as error:
+            if error.filename in parts:
+                error.filename = self.path  # the kernel was given a name relative to a descriptor
+            raise
         finally:
             if here != top:
                 os.close(here)
