@@ -254,7 +254,7 @@ RELEASES = [
 
 @settings(max_examples=300, deadline=None)
 @given(FILES, st.sampled_from(RELEASES), st.sampled_from([None, *RELEASES, b"GONE=\nMINE=\n"]), st.booleans())
-def test_nothing_of_the_users_changes_up_and_back(data: bytes, release: bytes, base: bytes | None, fill: bool) -> None:  # noqa: FBT001
+def test_nothing_of_the_users_changes_up_and_back(data: bytes, release: bytes, base: bytes | None, fill: bool) -> None:
     """For any file: values stay as python-dotenv reads them, a second merge does nothing, and the way back is exact."""
     target = template(release)
     merged = merge(data, target, base=base, fill={"SECRET": "f" * 64} if fill else {})

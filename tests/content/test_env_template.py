@@ -53,8 +53,8 @@ def test_sensitive_and_required_by_key_and_by_header(
     header: str,
     comment: str,
     name: str,
-    sensitive: bool,  # noqa: FBT001
-    required: bool,  # noqa: FBT001
+    sensitive: bool,
+    required: bool,
 ) -> None:
     """The key's own word outranks the header's; without any a key is sensitive and not required."""
     found = parse(f"{header}\n# ---\n\n{comment}\n{name}=\n").keys[0]

@@ -35,6 +35,7 @@ class Model:
         assets: by revision.
         rows: ids in each revision's table.
         scores: by revision, the values in its column, by row.
+        standing: directories that are there: made, and not empty when they were to be taken back.
     """
 
     kinds: dict[int, str] = field(default_factory=lambda: {1: "directories"})
@@ -47,6 +48,7 @@ class Model:
     assets: dict[int, Asset] = field(default_factory=dict)
     rows: dict[int, set[int]] = field(default_factory=dict)
     scores: dict[int, dict[int, int]] = field(default_factory=dict)
+    standing: set[str] = field(default_factory=set)
 
     @property
     def head(self) -> int:
@@ -70,7 +72,9 @@ class Model:
 
     def _apply(self, revision: int) -> None:
         kind = self.kinds[revision]
-        if kind == "asset":
+        if kind == "directories":
+            self.standing |= self.made_by(revision)
+        elif kind == "asset":
             asset = self.assets[revision]
             asset.under, asset.now = asset.now, asset.release
         elif kind == "env":
@@ -78,18 +82,26 @@ class Model:
 
     def _take_back(self, revision: int) -> None:
         kind = self.kinds[revision]
-        if kind == "asset":
+        if kind == "directories":
+            self.standing -= {name for name in self.made_by(revision) if not self._holds_something(name)}
+        elif kind == "asset":
             asset = self.assets[revision]
             if asset.now in (asset.release, None):
                 asset.now = asset.under
         elif kind == "env":
             self.keys = {key: by for key, by in self.keys.items() if by != revision}
 
+    @staticmethod
+    def made_by(revision: int) -> set[str]:
+        """The directories that a revision makes, as far as they are looked at."""
+        return {f"made_{revision}"} if revision > 1 else {"input", "fallback"}
+
+    def _holds_something(self, name: str) -> bool:
+        if name == "fallback" and any(asset.now is not None for asset in self.assets.values()):
+            return True
+        return any(file.startswith(f"{name}/") for file in self.files)
+
     def directories(self) -> dict[str, bool]:
-        """Which directories must be there: those of applied revisions, and those that hold something of the user's."""
-        names = {f"made_{number}": number for number, kind in self.kinds.items() if kind == "directories"}
-        names |= {"input": 1, "fallback": 1}
-        del names["made_1"]
-        held = {name.partition("/")[0] for name in self.files}
-        held |= {"fallback"} if any(asset.now is not None for asset in self.assets.values()) else set()
-        return {name: number <= self.version or name in held for name, number in names.items()}
+        """Whether each directory must be there."""
+        makers = [number for number, kind in self.kinds.items() if kind == "directories"]
+        return {name: name in self.standing for number in makers for name in self.made_by(number)}

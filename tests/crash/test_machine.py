@@ -129,6 +129,7 @@ class Machine(RuleBasedStateMachine):
                 name = f"{folder}/{self.fresh('theirs')}"
                 self.model.files[name] = self.fresh("content ").encode()
                 (self.host.root / name).write_bytes(self.model.files[name])
+                self.model.standing.add(folder)
 
     def _save(self, key: str) -> None:
         """Save `.env` as an editor does, with one value of the user's."""
@@ -147,6 +148,7 @@ class Machine(RuleBasedStateMachine):
             fresh = path.with_name("painter's.tmp")
             fresh.write_bytes(asset.now)
             fresh.replace(path)
+            self.model.standing.add("fallback")
         elif what == "delete" and path.exists() and not pending:
             path.unlink()
             asset.now = None
