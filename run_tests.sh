@@ -2,6 +2,7 @@
 # Runs the tests; installs what they need into .venv first. ./run_tests.sh --full adds what takes hours;
 # ./run_tests.sh PATH -k WORD and the like run a part.
 set -euo pipefail
+export PATH="$PATH:/usr/sbin:/sbin"
 cd "$(dirname "$0")"
 
 need() { command -v "$1" >/dev/null 2>&1; }

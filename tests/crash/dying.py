@@ -15,7 +15,7 @@ from functools import wraps
 from typing import Any
 
 from tests.conftest import HostFolder
-from vvmigrate.engine import effects, recovery, stage
+from vvmigrate.engine import recovery, stage, step
 from vvmigrate.engine.journal import Journal
 from vvmigrate.engine.ledger import Ledger
 from vvmigrate.files.look import Look
@@ -61,7 +61,7 @@ PROTOCOL = (STAGED, SEALED, PUBLISHED, WRITTEN, COMMITTED, ANCHORED, MOVED)
 
 def applying(name: str, *, after: bool) -> Moment:
     """Right before or after the rename that makes one path's change visible."""
-    return Moment(effects, "apply", after=after, target=name)
+    return Moment(step, "publish", after=after, target=name)
 
 
 def die() -> None:

@@ -123,7 +123,7 @@ class Crowd:
             return pid
         code = dying.MISSED
         with suppress(BaseException):
-            options = {"lock_timeout": PATIENT} if number % 2 else {}
+            options: dict[str, Any] = {"lock_timeout": PATIENT} if number % 2 else {}
             code = self._run_stopping(host, options) if stop_first else host.call("upgrade", **options).exit_code
         os._exit(code)
 

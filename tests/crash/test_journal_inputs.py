@@ -1,4 +1,4 @@
-"""Recovery of a step that had been committed, and of one whose database may not be written: what is not met elsewhere."""
+"""Recovery of a step that had been committed, and of one whose database may not be written: met nowhere else."""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ FORK = multiprocessing.get_context("fork")
 ROWS = 10_000
 SEED = 20250103
 BUSY_S = 10.0
+ROUNDS_A_SECOND = 200
 BOUND_S = 30.0
 #: By key: what an orchestrator has written, and its score; None where a row has none.
 Table = dict[int, tuple[str, int | None]]
@@ -74,7 +75,7 @@ class Orchestrator:
         table: Table = {n: (f"w{n}", 7 * n) for n in range(1, ROWS + 1)}
         choose, number = random.Random(SEED), ROWS
         with closing(sqlite3.connect(database, timeout=BUSY_S, isolation_level=None)) as connection:
-            while not self._stop.is_set():
+            while not self._stop.wait(1 / ROUNDS_A_SECOND):
                 number += 1
                 connection.execute("INSERT INTO clips (id, word) VALUES (?, ?)", (number, f"new {number}"))
                 table[number] = (f"new {number}", None)
