@@ -226,13 +226,6 @@ def _foreign(path: Path, _canary: Path) -> None:
     path.chmod(0o600)
 
 
-#: Given back as what they were they would have to be moved, not copied: engine/reverse.py copies all but directories.
-NOT_BACK_YET = [
-    (odd, name, when)
-    for odd in ("fifo", "device")
-    for name in ("fallback/placeholder.png", "models/.current_model_info.json")
-    for when in ("before", "crash")
-]
 ODD = {"hard link": _hard_link, "fifo": _fifo, "device": _device, "foreign owner": _foreign}
 IN_THE_WAY = [name for name in MANAGED if name not in (GENERATION, GENERATION + ".json")]
 
@@ -260,8 +253,6 @@ def combinations() -> list[Any]:
     found = []
     for number, case in enumerate(product(ODD, IN_THE_WAY, ("before", "crash"))):
         marks = [] if number // 2 % 2 == number % 2 else [pytest.mark.full]
-        if case in NOT_BACK_YET:
-            marks.append(pytest.mark.xfail(strict=True, reason="the downgrade fails"))
         found.append(pytest.param(*case, id="-".join(case).replace(" ", "-"), marks=marks))
     return found
 

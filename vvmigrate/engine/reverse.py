@@ -88,7 +88,7 @@ class Reverser:
         before = image.entry()
         action = st.SWITCH_LINK if before.kind == "link" else st.PLACE_TREE if before.kind == "dir" else st.PLACE_FILE
         change = Change(action, effect.target, seen, before, detail="as it was before", size_bytes=before.size_bytes)
-        if before.kind == "dir":
+        if before.kind not in ("file", "link"):  # cannot be copied, or is too large to be: it moves back itself
             return Proposal((replace(change, source=effect.slot),))
         return Proposal((replace(change, fill=image.copy_to),))
 
