@@ -184,7 +184,6 @@ def test_root_is_not_led_out_of_the_tree(theirs: HostFolder, canary: Path, what:
     assert Snapshots().take(canary) == before
 
 
-@pytest.mark.xfail(strict=True, reason="SQLite opens database and journal by path: whoever owns the root can swap it")
 def test_root_writes_to_no_other_database(theirs: HostFolder, canary: Path, seconds: float) -> None:
     """The folder of the database is swapped for one of root's with a copy in it: neither is it opened nor added to."""
     host, other = theirs, canary / "orchestrator_data"

@@ -10,7 +10,7 @@ import os
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from urllib.parse import quote
 
 from vvmigrate import schema
@@ -42,6 +42,9 @@ def connect(place: Place, *, timeout_s: float, writing: bool) -> sqlite3.Connect
     uri = "file:" + quote(os.fsencode(place.path)) + "?mode=rw"
     connection = sqlite3.connect(uri, uri=True, timeout=timeout_s, isolation_level=None, check_same_thread=False)
     try:
+        # By path SQLite may have been led to another file; before its first statement nothing was read or written.
+        if not _is_open(place) or before != place.identity():
+            raise StateError(f"{place.path}: replaced while it was being opened", path=place.path)  # noqa: TRY301 - closed below
         with translated(place):
             _configure(connection, place, writing=writing)
         if before != place.identity():
@@ -50,6 +53,17 @@ def connect(place: Place, *, timeout_s: float, writing: bool) -> sqlite3.Connect
         connection.close()
         raise
     return connection
+
+
+def _is_open(place: Place) -> bool:
+    """Whether this process has the very file at a place open (proc(5), fd): SQLite resolves paths by itself."""
+    wanted = place.stat()
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # the listing's own descriptor
+            seen = os.stat(f"/proc/self/fd/{name}")
+            if wanted is not None and (seen.st_dev, seen.st_ino) == (wanted.st_dev, wanted.st_ino):
+                return True
+    return False
 
 
 def _configure(connection: sqlite3.Connection, place: Place, *, writing: bool) -> None:
