@@ -37,6 +37,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="takes minutes: only with --full"))
 
 
+@pytest.fixture(autouse=True)
+def processes_are_measured_where_it_pays(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measuring a process costs half as much again as running it: two files exercise all that only processes run."""
+    if request.path.name not in ("test_command_line.py", "test_alembic.py"):
+        for name in ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"):
+            monkeypatch.delenv(name, raising=False)
+
+
 @dataclass
 class HostFolder:
     """A release folder and a storage root in a folder of their own.
@@ -187,18 +195,23 @@ class HostFolder:
         return str(rows[0][0]) if rows else ""
 
 
-@pytest.fixture
-def host(tmp_path: Path) -> HostFolder:
-    """A fresh host: a copy of the release, no storage root yet."""
-    home = tmp_path / "home"
-    home.mkdir()
+def copy_release(folder: Path, *without: str) -> HostFolder:
+    """A fresh host in a folder: a copy of the release but for some names, no storage root yet."""
+    home = folder / "home"
+    home.mkdir(mode=0o755)
     for name in RELEASE:
         source = REPOSITORY / name
         if source.is_dir():
-            shutil.copytree(source, home / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, home / name, ignore=shutil.ignore_patterns("__pycache__", *without))
         else:
             shutil.copy2(source, home / name)
-    return HostFolder(home, tmp_path / "storage")
+    return HostFolder(home, folder / "storage")
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> HostFolder:
+    """A fresh host: a copy of the release, no storage root yet."""
+    return copy_release(tmp_path)
 
 
 @pytest.fixture

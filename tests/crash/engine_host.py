@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tests.conftest import RELEASE, REPOSITORY, HostFolder
+from tests.conftest import HostFolder, copy_release
 
 from .killpoints import Harness
 from .scenario import Outcome, Scenario
@@ -43,15 +42,7 @@ def host_folder(root: Path) -> HostFolder:
 
 def new_host(root: Path) -> HostFolder:
     """Put the release into a worker's root; no storage root yet."""
-    home = root / "home"
-    home.mkdir(mode=0o755)
-    for name in RELEASE:
-        source = REPOSITORY / name
-        if source.is_dir():
-            shutil.copytree(source, home / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy2(source, home / name)
-    return host_folder(root)
+    return copy_release(root)
 
 
 def bring(root: Path, *commands: Sequence[str]) -> HostFolder:

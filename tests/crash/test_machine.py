@@ -21,7 +21,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.conftest import RELEASE, REPOSITORY, HostFolder
+from tests.conftest import HostFolder, copy_release
 from vvmigrate.engine.ledger import COMMITTED
 
 from . import dying
@@ -255,15 +255,7 @@ class Machine(RuleBasedStateMachine):
 
 def new_release(folder: Path) -> HostFolder:
     """A release of one revision, and no host yet."""
-    home = folder / "home"
-    home.mkdir()
-    for name in RELEASE:
-        source = REPOSITORY / name
-        if source.is_dir():
-            shutil.copytree(source, home / name, ignore=shutil.ignore_patterns("__pycache__", "000[2-9]*", "models"))
-        else:
-            shutil.copy2(source, home / name)
-    return HostFolder(home, folder / "storage")
+    return copy_release(folder, "000[2-9]*", "models")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from dotenv import dotenv_values
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import RELEASE, REPOSITORY, HostFolder
+from tests.conftest import HostFolder, copy_release
 
 FOLDERS = ("input", "raw", "fallback", "models", "loglines", "orchestrator_data", "models/.store", "mine")
 FEW = settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
@@ -47,15 +47,7 @@ moves = st.lists(st.sampled_from(["up", "down", "base", "0004", "update", "set"]
 def fresh_host() -> Iterator[HostFolder]:
     folder = Path(tempfile.mkdtemp(prefix="vv-"))
     try:
-        home = folder / "home"
-        home.mkdir()
-        for name in RELEASE:
-            source = REPOSITORY / name
-            if source.is_dir():
-                shutil.copytree(source, home / name, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copy2(source, home / name)
-        yield HostFolder(home, folder / "storage")
+        yield copy_release(folder)
     finally:
         shutil.rmtree(folder)
 
