@@ -198,6 +198,28 @@ def test_root_writes_to_no_other_database(theirs: HostFolder, canary: Path, seco
     assert Snapshots(raw=True).take(canary) == before
 
 
+def test_sqlites_journal_is_made_in_no_other_folder(theirs: HostFolder, canary: Path) -> None:
+    """The folder is swapped when the right database is open already: nothing comes to be where the link leads."""
+    host, folder, away = theirs, theirs.root / "orchestrator_data", theirs.root / "away"
+    (canary / "orchestrator_data").mkdir()
+    before = Snapshots(raw=True).take(canary)
+
+    def swap() -> None:
+        folder.rename(away)
+        folder.symlink_to(canary / "orchestrator_data")
+
+    def work() -> None:
+        with dying.at(dying.SEALED, swap), dying.at(dying.WRITTEN, dying.die):
+            host.call("upgrade")
+
+    dying.in_a_fork(work)
+    assert folder.is_symlink()
+    folder.unlink()
+    away.rename(folder)
+    dying.settled(host)
+    assert Snapshots(raw=True).take(canary) == before
+
+
 def _die_in(host: HostFolder) -> None:
     with dying.at(dying.WRITTEN, dying.die):
         host.call("upgrade", release_hold=True)

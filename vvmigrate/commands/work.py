@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -207,7 +208,11 @@ def running(call: Call) -> Iterator[Run]:
         try:
             yield run
         except VvmigrateError as error:
-            run.report.fail(error)
+            run.report.fail(error, 1 if run.committed and error.exit_code == RefusedError.exit_code else None)
+        except OSError as error:
+            where = os.fsdecode(error.filename or paths_of(place)[ROOT])
+            refused = RefusedError(f"{where}: {error.strerror or error}", path=where)
+            run.report.fail(refused, 1 if run.committed else None)
         except Ended as ended:
             run.report.exit_code = SIGNALLED + ended.number
         finally:

@@ -142,6 +142,8 @@ class Overlay:
     def predict(self, change: Change) -> None:
         """Take a proposed change as having happened."""
         self._entries[change.target] = change.after
+        if change.action in (ADOPT, ATTRIBUTES):
+            return  # what an earlier change is going to write there stays as it is
         self._contents.pop(change.target, None)
         if change.content is not None:
             self._contents[change.target] = change.content
