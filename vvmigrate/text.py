@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from itertools import groupby
@@ -340,8 +339,3 @@ class Screen:
             )
         if body["required_missing"]:
             self._say(f"[yellow]no value in .env for:[/] {', '.join(body['required_missing'])}")
-
-
-def warn_plainly(text: str) -> None:
-    """A warning where no screen is there yet."""
-    sys.stderr.write(f"warning: {printable(text)}\n")

@@ -59,7 +59,21 @@ def state_tree(tree: Tree, name: str = "", *, make: bool) -> Tree | None:
     return place.subtree()
 
 
-def probe_exchange(state: Tree) -> None:
+def make_folders(state: Tree) -> None:
+    """Make what every state directory holds, durably, where it is missing.
+
+    Raises:
+        RefusedError: see `_probe_exchange`.
+    """
+    if (state / "staging").stat() is None:  # new, or a crash came before the probe had passed
+        _probe_exchange(state)
+    for name in ("staging", "undo"):
+        if (state / name).stat() is None:
+            (state / name).make_directory(0o700)
+            state.fsync()
+
+
+def _probe_exchange(state: Tree) -> None:
     """Two names must be able to swap in one step: without it a save could be lost while its file is replaced.
 
     Raises:

@@ -19,7 +19,7 @@ from vvmigrate import __version__
 from vvmigrate.engine import binding as bindings
 from vvmigrate.engine import database, lock, roots, vault
 from vvmigrate.engine.effects import Merger
-from vvmigrate.engine.host import HOME, ROOT, STATE, Host, probe_exchange, state_tree
+from vvmigrate.engine.host import HOME, ROOT, STATE, Host, make_folders, state_tree
 from vvmigrate.engine.ledger import Head, Ledger
 from vvmigrate.engine.state import Target
 from vvmigrate.errors import RefusedError, StateError
@@ -176,7 +176,7 @@ def open_writer(opening: Opening, run: dict[str, Any], mergers: Mapping[str, Mer
         host = stack.enter_context(_open_host(opening.home, root, bound))
         stack.enter_context(_lock_root(host, run, opening.lock_timeout_s))
         for _, state in host.states():
-            _make_folders(state)
+            make_folders(state)
         vault.prepare(host.private, bound.ledger_id)
         session = Session(host, opening, run, bound.ledger_id, None, None, bound, mergers)
         stack.callback(session.disconnect)
@@ -197,15 +197,6 @@ def _open_home(path: Path) -> Tree:
         return Tree.open(path)
     except OSError as error:
         raise RefusedError(f"home {path}: cannot be opened: {error.strerror}", path=str(path)) from error
-
-
-def _make_folders(state: Tree) -> None:
-    if (state / "staging").stat() is None:  # new, or a crash came before the probe had passed
-        probe_exchange(state)
-    for name in ("staging", "undo"):
-        if (state / name).stat() is None:
-            (state / name).make_directory(0o700)
-            state.fsync()
 
 
 def _first_binding(home_state: Tree, root: Path, opening: Opening) -> bindings.Binding:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import replace
 
 from vvmigrate.engine.effects import TREE, Effect
-from vvmigrate.engine.host import Host, probe_exchange
+from vvmigrate.engine.host import Host, make_folders
 from vvmigrate.engine.state import ADOPT, ATTRIBUTES, MAKE_DIRECTORY, PLACE_TREE, Change, Target
 from vvmigrate.files import Entry, Owner, Place, Tree
 
@@ -82,11 +81,7 @@ def _folder(host: Host, store: str, step_id: str) -> Tree:
     state = host.state(store)
     if state is None:
         raise FileNotFoundError(f"no state directory for {store}")
-    if (state / "staging").stat() is None:
-        probe_exchange(state)
-    for name in ("staging", "undo"):
-        with suppress(FileExistsError):
-            (state / name).make_directory(0o700)
+    make_folders(state)
     (state / f"staging/{step_id}").make_directory(0o700)
     return state
 

@@ -23,7 +23,7 @@ from vvmigrate.engine.journal import Journal
 from vvmigrate.engine.publish import publish
 from vvmigrate.engine.session import Session, now
 from vvmigrate.engine.signals import Ended, put_off
-from vvmigrate.engine.state import Change, Kept, Proposal
+from vvmigrate.engine.state import Kept, Proposal
 from vvmigrate.errors import RefusedError, StateError, StepError, VvmigrateError
 
 Proposer = Callable[[], tuple[Proposal, tuple[runtime.HostOperation, ...]]]
@@ -293,6 +293,3 @@ def recorded_digest(session: Session, attempt: Attempt | None = None, effects: l
     entries = {target: effect.after for target, effect in found.items() if effect.after.exists}
     keys = {target: tuple(effect.note["keys"]) for target, effect in found.items() if "keys" in effect.note}
     return state.digest(ledger.version(), entries, keys, app)
-
-
-__all__ = ["Attempt", "Change", "Outcome", "perform", "recorded_digest"]
