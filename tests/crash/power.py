@@ -109,10 +109,15 @@ def new_folder(kind: str) -> Path:
     return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{kind}.{os.getpid()}.", dir=scratch))
 
 
+def _is_stale(folder: Path) -> bool:
+    with contextlib.suppress(FileNotFoundError):  # another process tidies up at the same time
+        return folder.lstat().st_uid == os.geteuid() and not Path("/proc", folder.name.split(".")[1]).exists()
+    return False
+
+
 def sweep(scratch: Path) -> Sequence[Path]:
     """Remove what processes left that were killed before they could; returns what was removed."""
-    names = [(p, p.name.split(".")) for p in scratch.glob(f"{PREFIX}*.*.*") if p.lstat().st_uid == os.geteuid()]
-    stale = [p for p, parts in names if not Path("/proc", parts[1]).exists()]
+    stale = [folder for folder in scratch.glob(f"{PREFIX}*.*.*") if _is_stale(folder)]
     for folder in stale:
         if (image := folder / "image").exists():
             _unmount(folder / "mnt")

@@ -198,10 +198,13 @@ def test_root_writes_to_no_other_database(theirs: HostFolder, canary: Path, seco
     assert Snapshots(raw=True).take(canary) == before
 
 
-def test_sqlites_journal_is_made_in_no_other_folder(theirs: HostFolder, canary: Path) -> None:
+@pytest.mark.parametrize("instant", ["before SQLite looks", "after SQLite looked"])
+def test_sqlites_journal_is_made_in_no_other_folder(theirs: HostFolder, canary: Path, instant: str) -> None:
     """The folder is swapped when the right database is open already: nothing comes to be where the link leads."""
     host, folder, away = theirs, theirs.root / "orchestrator_data", theirs.root / "away"
     (canary / "orchestrator_data").mkdir()
+    if instant == "after SQLite looked":  # it finds the same file under the same path, as if it had looked a moment ago
+        os.link(host.database, canary / "orchestrator_data" / host.database.name)
     before = Snapshots(raw=True).take(canary)
 
     def swap() -> None:
@@ -214,10 +217,14 @@ def test_sqlites_journal_is_made_in_no_other_folder(theirs: HostFolder, canary: 
 
     dying.in_a_fork(work)
     assert folder.is_symlink()
+    assert sorted(os.listdir(canary / "orchestrator_data")) == sorted(
+        Path(name).name for name in before if name.startswith("orchestrator_data/")
+    )
     folder.unlink()
     away.rename(folder)
     dying.settled(host)
-    assert Snapshots(raw=True).take(canary) == before
+    if instant == "before SQLite looks":
+        assert Snapshots(raw=True).take(canary) == before
 
 
 def _die_in(host: HostFolder) -> None:

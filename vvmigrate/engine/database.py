@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from urllib.parse import quote
 
 from vvmigrate import schema
-from vvmigrate.engine import roots
+from vvmigrate.engine import lowered, roots
 from vvmigrate.errors import RefusedError, StateError, VvmigrateError
 from vvmigrate.files import Owner, Place, Tree
 
@@ -40,7 +40,18 @@ def connect(place: Place, *, timeout_s: float, writing: bool) -> sqlite3.Connect
     if before[0] != "file":
         raise StateError(f"{place.path}: expected a SQLite database, found {before[0]}", path=place.path)
     uri = "file:" + quote(os.fsencode(place.path)) + "?mode=rw"
-    connection = sqlite3.connect(uri, uri=True, timeout=timeout_s, isolation_level=None, check_same_thread=False)
+    info = place.stat()
+    if info is None:
+        raise StateError(f"{place.path}: vanished while it was being opened", path=place.path)
+    with translated(place):
+        connection = sqlite3.connect(
+            uri,
+            uri=True,
+            timeout=timeout_s,
+            isolation_level=None,
+            check_same_thread=False,
+            factory=lowered.connection_class(info, place.tree.path),
+        )
     try:
         # By path SQLite may have been led to another file; before its first statement nothing was read or written.
         if not _is_open(place) or before != place.identity():
