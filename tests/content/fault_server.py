@@ -27,25 +27,33 @@ class Request:
     @property
     def start(self) -> int:
         """The first byte of its Range, 0 without one."""
-        found = re.fullmatch(r"bytes=(\d+)-", self.headers.get("range", ""))
+        found = re.fullmatch(r"bytes=(\d+)-\d*", self.headers.get("range", ""))
         return int(found[1]) if found else 0
+
+    @property
+    def last(self) -> int | None:
+        """The last byte of its Range, if it names one."""
+        found = re.fullmatch(r"bytes=\d+-(\d+)", self.headers.get("range", ""))
+        return int(found[1]) if found else None
 
 
 class Reply:
     """The server's side of one connection."""
 
-    def __init__(self, connection: socket.socket) -> None:
-        """Wrap an accepted connection."""
+    def __init__(self, connection: socket.socket, count: Callable[[int], None]) -> None:
+        """Wrap an accepted connection; `count` is told the bytes of each piece of a body."""
         self._connection = connection
+        self._count = count
 
     def head(self, status: str, headers: Mapping[str, object]) -> None:
         """Send a status line and headers."""
         lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in headers.items()), "Connection: close"]
-        self.send("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        self._connection.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
 
     def send(self, data: bytes) -> None:
         """Send bytes as they are."""
         self._connection.sendall(data)
+        self._count(len(data))
 
     def wait_for_client(self) -> None:
         """Do nothing until the client hangs up."""
@@ -62,11 +70,12 @@ Act: TypeAlias = Callable[[Reply, Request], None]
 
 
 class FaultServer:
-    """Plays acts; `requests` holds what was asked, in order."""
+    """Plays acts; `requests` holds what was asked, in order, and `sent_bytes` counts what left in bodies."""
 
     def __init__(self, context: ssl.SSLContext | None) -> None:
         """Listen on a free port."""
         self.requests: list[Request] = []
+        self.sent_bytes = 0
         self.acts: dict[str, list[Act]] = {}
         self._context = context
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -107,7 +116,10 @@ class FaultServer:
                 request = Request(target, {name.lower(): value.strip() for name, value in pairs})
                 self.requests.append(request)
                 acts = self.acts[target.partition("?")[0]]
-                (acts.pop(0) if len(acts) > 1 else acts[0])(Reply(connection), request)
+                (acts.pop(0) if len(acts) > 1 else acts[0])(Reply(connection, self._sent), request)
+
+    def _sent(self, size_bytes: int) -> None:
+        self.sent_bytes += size_bytes
 
 
 @contextmanager
@@ -134,10 +146,12 @@ def good(
         if start and start >= len(data):
             reply.head("416 Range Not Satisfiable", {"Content-Range": f"bytes */{len(data)}", "Content-Length": 0})
             return
-        span = {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"} if start else {}
-        status = "206 Partial Content" if start else "200 OK"
-        reply.head(status, {"Content-Length": len(data) - start, "ETag": etag, **span})
-        reply.send(data[start:until])
+        partial = ranges and unchanged and (start > 0 or request.last is not None)
+        end = len(data) if request.last is None or not partial else min(request.last + 1, len(data))
+        span = {"Content-Range": f"bytes {start}-{end - 1}/{len(data)}"} if partial else {}
+        status = "206 Partial Content" if partial else "200 OK"
+        reply.head(status, {"Content-Length": end - start, "ETag": etag, **span})
+        reply.send(data[start : end if until is None else min(until, end)])
         if reset:
             reply.reset()
 

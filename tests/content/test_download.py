@@ -14,8 +14,9 @@ import pytest
 
 from tests.content import fault_server as server_side
 from tests.content.delivery_desk import DATA, OTHER, SIZE, Desk, artefact
-from tests.content.fault_server import FaultServer, body, chunked, good, stalled, status, truncated
+from tests.content.fault_server import Act, FaultServer, body, chunked, good, stalled, status, truncated
 from vvmigrate.content.delivery.download import Progress, discard
+from vvmigrate.content.manifest import Artefact
 from vvmigrate.errors import ChecksumError, RefusedError, VvmigrateError
 
 OFFSETS = (0, 1, 999, 262_143, 262_144, 524_289, SIZE - 1)
@@ -180,14 +181,54 @@ def test_a_bad_part_is_found_and_fetched_again(desk: Desk, server: FaultServer, 
     assert [request.start for request in server.requests] == [0, at // step * step]
 
 
-def test_a_bad_part_on_the_disk_is_found(desk: Desk, server: FaultServer) -> None:
-    """The replay stops before the first bad chunk, and the download goes on there."""
-    parts = tuple(hashlib.sha256(DATA[i : i + 1000]).hexdigest() for i in range(0, SIZE, 1000))
-    desk.left_over(DATA[:4500] + b"?" + DATA[4501:9000])
-    url = server.url("/model", good(DATA))
-    desk.fetch(replace(artefact(url), chunk_sha256=parts, chunk_bytes=1000))
+def in_parts(url: str, step: int) -> Artefact:
+    """The promised bytes, with the SHA-256 of each part."""
+    parts = tuple(hashlib.sha256(DATA[i : i + step]).hexdigest() for i in range(0, SIZE, step))
+    return replace(artefact(url), chunk_sha256=parts, chunk_bytes=step)
+
+
+@pytest.mark.parametrize("bad", [[0], [4500], [SIZE - 1], [1, 250_000, 250_999, 599_999]], ids=str)
+@pytest.mark.parametrize("threaded", [False, True])
+def test_only_bad_parts_on_the_disk_are_fetched_again(
+    desk: Desk, server: FaultServer, bad: list[int], threaded: bool
+) -> None:
+    """A whole file with flipped bits costs the parts that they lie in, and nothing more."""
+    spoiled = bytearray(DATA)
+    for at in bad:
+        spoiled[at] ^= 1
+    desk.left_over(bytes(spoiled))
+    desk.fetch(in_parts(server.url("/model", good(DATA)), 1000), threaded=threaded)
     assert desk.held() == DATA
-    assert server.requests[0].start == 4000
+    wanted = [(at // 1000 * 1000, min(at // 1000 * 1000 + 999, SIZE - 1)) for at in dict.fromkeys(bad)]
+    assert [(request.start, request.last) for request in server.requests] == list(dict.fromkeys(wanted))
+
+
+def test_a_bad_part_before_the_point_of_resumption_is_mended_too(desk: Desk, server: FaultServer) -> None:
+    """What follows it is kept, and the download goes on where it stopped."""
+    desk.left_over(DATA[:4500] + bytes([DATA[4500] ^ 1]) + DATA[4501:9500])
+    desk.fetch(in_parts(server.url("/model", good(DATA)), 1000))
+    assert desk.held() == DATA
+    assert [(request.start, request.last) for request in server.requests] == [(4000, 4999), (9500, None)]
+
+
+@pytest.mark.parametrize("act", [good(DATA, ranges=False), good(OTHER)], ids=["no ranges", "other bytes"])
+def test_a_source_that_cannot_mend_is_left(desk: Desk, server: FaultServer, act: Act) -> None:
+    """The next one mends; what a source gave in vain is never kept."""
+    desk.left_over(DATA[:4500] + bytes([DATA[4500] ^ 1]) + DATA[4501:])
+    what = in_parts(server.url("/bad", act), 1000)
+    desk.fetch(replace(what, urls=(*what.urls, server.url("/good", good(DATA)))))
+    assert desk.held() == DATA
+    assert [(request.target, request.start, request.last) for request in server.requests] == [
+        ("/bad", 4000, 4999),
+        ("/good", 4000, 4999),
+    ]
+
+
+def test_a_part_that_nobody_can_mend_comes_with_the_rest(desk: Desk, server: FaultServer) -> None:
+    """A server without ranges gives the whole again, and the bytes are right in the end."""
+    desk.left_over(DATA[:4500] + bytes([DATA[4500] ^ 1]) + DATA[4501:])
+    desk.fetch(in_parts(server.url("/model", good(DATA, ranges=False)), 1000))
+    assert desk.held() == DATA
 
 
 # ---- files, mirrors --------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
@@ -10,8 +11,8 @@ import pytest
 
 from tests.content import fault_server as server_side
 from tests.content.delivery_desk import DATA, OTHER, SIZE, Desk, artefact
-from tests.content.fault_server import FaultServer, body, chunked, good, status
-from vvmigrate.content.delivery.download import discard
+from tests.content.fault_server import FaultServer, Reply, Request, body, chunked, good, status
+from vvmigrate.content.delivery.download import Pace, discard
 from vvmigrate.errors import ChecksumError, DeliveryError
 
 HTML = "text/html; charset=utf-8"
@@ -134,6 +135,21 @@ def test_a_server_that_never_answers_is_given_up(desk: Desk, server: FaultServer
     with pytest.raises(DeliveryError, match="nothing came in time"):
         desk.fetch(artefact(server.url("/model", server_side.silent)))
     assert len(server.requests) == 2
+
+
+def test_headers_that_never_end_are_given_up(desk: Desk, server: FaultServer) -> None:
+    """However patient the socket is with each byte, an answer has a limit of its own; the next source is asked."""
+    over = threading.Event()
+
+    def act(reply: Reply, _: Request) -> None:
+        reply.send(b"HTTP/1.1 200 OK\r\nX-Slow: a")
+        over.wait()
+
+    desk.pace = Pace(stall_s=3600, answer_s=0.2)
+    what = artefact(server.url("/slow", act))
+    desk.fetch(replace(what, urls=(*what.urls, server.url("/good", good(DATA)))))
+    over.set()
+    assert desk.held() == DATA
 
 
 def test_a_trickle_is_given_up(desk: Desk, server: FaultServer) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from vvmigrate.engine.effects import TREE, Effect
@@ -63,17 +63,20 @@ def _stage_one(host: Host, step_id: str, number: int, change: Change, opened: di
     if store not in opened:
         opened[store] = _folder(host, store, step_id)
     place = opened[store] / slot
-    if not change.after.exists or change.source:
+    if change.source:
         return effect
-    _fill(change, place)
+    if change.after.exists:
+        digests = _fill(change, place)
     if change.merge:
         before, after = effect.merge_places(host)
-        after.write(place.read())
+        after.write(place.read() if change.after.exists else b"")
         if change.before.exists:
             before.write(host.read(change.target))
+    if not change.after.exists:
+        return effect
     note = effect.note
     if change.action == PLACE_TREE:
-        note = {**note, TREE: place.entry(tree=True).digest}
+        note = {**note, TREE: place.entry(tree=True, known=digests).digest}
     return Effect(**{**vars(effect), "after": place.entry(), "note": note})
 
 
@@ -86,16 +89,17 @@ def _folder(host: Host, store: str, step_id: str) -> Tree:
     return state
 
 
-def _fill(change: Change, place: Place) -> None:
+def _fill(change: Change, place: Place) -> Mapping[str, str] | None:
     after = change.after
     if change.fill is not None:
-        change.fill(place)
-    elif change.action == MAKE_DIRECTORY:
+        return change.fill(place)
+    if change.action == MAKE_DIRECTORY:
         place.make_directory(after.mode, _given(after.owner))
     elif after.kind == "link":
         place.make_link(after.target, _given(after.owner))
     else:
         place.write(change.content or b"", after.mode, _given(after.owner))
+    return None
 
 
 def settle_images(host: Host, step_id: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from vvmigrate.errors import StepError
 from vvmigrate.files import Entry, Owner, Place
 
 ADOPT = "adopt"
@@ -35,6 +36,10 @@ class Target:
         return self.name
 
 
+class WithoutError(StepError):
+    """An AFTER cannot be had, and the step may happen without it: it is proposed again, and is then degraded."""
+
+
 @dataclass(frozen=True)
 class Change:
     """One visible change that is wanted: the step stages it, then it is an effect.
@@ -44,7 +49,9 @@ class Change:
         before: what stands there now (or is predicted to).
         after: what is to stand there; the digest is empty where it is known only after staging.
         content: AFTER's bytes, where they are few and known.
-        fill: puts AFTER, durable, at the place it is given, where `content` does not say it.
+        fill: puts AFTER, durable, at the place it is given, where `content` does not say it; returns the SHA-256 of
+            the files in a tree that it has computed on the way, by name, so that nobody computes them again. Raises
+            `WithoutError` where AFTER cannot be had and its operation, asked again, will no longer propose it.
         detail: for people: why, or what exactly.
         merge: name of the merger that takes the file back key by key; empty for whole files.
         secret: contents hold secrets: the ledger keeps a keyed digest only.
@@ -53,6 +60,7 @@ class Change:
         note: plain values that the way back needs; no secrets.
         diff: unified diff for people, secrets masked.
         size_bytes: what staging it will take on disk.
+        inodes: how many files and directories below it staging will make.
     """
 
     action: str
@@ -60,7 +68,7 @@ class Change:
     before: Entry
     after: Entry
     content: bytes | None = None
-    fill: Callable[[Place], None] | None = None
+    fill: Callable[[Place], Mapping[str, str] | None] | None = None
     detail: str = ""
     merge: str = ""
     secret: bool = False
@@ -69,15 +77,21 @@ class Change:
     note: Mapping[str, Any] = field(default_factory=dict)
     diff: str = ""
     size_bytes: int = 0
+    inodes: int = 0
 
 
 @dataclass(frozen=True)
 class Download:
-    """An artefact that a step must fetch."""
+    """An artefact that a step must fetch.
+
+    Attributes:
+        room_bytes: what the received bytes will take on disk, beside what is staged from them.
+    """
 
     url: str
     size_bytes: int
     sha256: str
+    room_bytes: int = 0
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -96,18 +96,19 @@ class Look:
         kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "link"}
         return kinds.get(stat.S_IFMT(info.st_mode), "other"), info.st_ino
 
-    def entry(self, *, tree: bool = False) -> Entry:
+    def entry(self, *, tree: bool = False, known: Mapping[str, str] | None = None) -> Entry:
         """Look at what stands here, with its content's digest.
 
         Args:
             tree: of a directory, also digest everything below it.
+            known: SHA-256 in hex of files below it, by their names from here on: they are not read again.
 
         Raises:
             OSError: it may not be read.
         """
         seen = self.glance()
         if seen.kind == "dir" and tree:
-            return replace(seen, digest=self._tree_digest())
+            return replace(seen, digest=self._tree_digest(known or {}, ""))
         return replace(seen, **self._content()) if seen.kind == "file" else seen
 
     def glance(self) -> Entry:
@@ -130,10 +131,14 @@ class Look:
                 size += len(chunk)
         return {"digest": digest.hexdigest(), "size_bytes": size}
 
-    def _tree_digest(self) -> str:
+    def _tree_digest(self, known: Mapping[str, str], above: str) -> str:
         digest = hashlib.sha256()
         for name in self.names():
-            inner = (self / name).entry(tree=True)
+            inner, sha256 = (self / name).glance(), known.get(above + name)
+            if inner.kind == "dir":
+                inner = replace(inner, digest=(self / name)._tree_digest(known, f"{above}{name}/"))  # noqa: SLF001
+            elif inner.kind == "file":
+                inner = replace(inner, digest=sha256) if sha256 else (self / name).entry()
             line = f"{name!r} {inner.kind} {inner.mode:o} {inner.digest} {inner.target!r}\n"
             digest.update(line.encode("utf-8", "surrogateescape"))
         return digest.hexdigest()

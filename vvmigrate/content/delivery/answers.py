@@ -142,6 +142,20 @@ def judge(answer: Answer, *, offset: int, size_bytes: int) -> int:
     return start
 
 
+def judge_part(answer: Answer, *, first: int, last: int, size_bytes: int) -> None:
+    """See that the body of this answer is exactly the bytes from `first` to `last`.
+
+    Raises:
+        AttemptError: it is not.
+    """
+    _refuse_encodings(answer)
+    found = _RANGE.fullmatch(answer.headers.get("content-range", "").strip())
+    if answer.status != _PART or not found or tuple(map(int, found.groups())) != (first, last, size_bytes):
+        raise AttemptError(f"does not give bytes {first} to {last} alone (HTTP {answer.status})", final=True)
+    if answer.length not in (None, last - first + 1):
+        raise AttemptError(f"announces {answer.length} bytes instead of {last - first + 1}", final=True)
+
+
 def _beyond(answer: Answer, size_bytes: int) -> int:
     found = _UNSATISFIED.fullmatch(answer.headers.get("content-range", "").strip())
     if found and int(found[1]) != size_bytes:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from vvmigrate.content.delivery import tar, zip_file
 from vvmigrate.content.delivery.decompress import ByteStream, gunzip, unzstd
 from vvmigrate.content.delivery.disk import naming_full_disk
+from vvmigrate.content.delivery.lanes import ahead
 from vvmigrate.content.delivery.received import BLOCK_BYTES, Progress
 from vvmigrate.content.delivery.unpacker import DIRECTORY_MODE, FILE_MODE, Unpacker
 from vvmigrate.errors import RefusedError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 # A member's headers, padding and pax records; and the zeros that fill the last record.
 _OVERHEAD_BYTES, _END_BYTES = 4096, 1 << 20
+_PLAIN_DEPTH = 4  # pieces of at most 1 MiB each
 # link(2): other file system, too many names, no such names here, protected_hardlinks.
 _NO_LINK = (errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 
@@ -34,7 +36,9 @@ def extract(
     target: Place,
     owner: Owner | None = None,
     progress: Callable[[Progress], None] = _silent,
-) -> None:
+    *,
+    threaded: bool = False,
+) -> Mapping[str, str]:
     """Make the directory that an artefact is installed as.
 
     Directories get the mode 0755 and files 0644, whatever the archive says. When this returns, everything below
@@ -47,6 +51,10 @@ def extract(
         target: where nothing stands yet, in a directory that only we may write.
         owner: of everything; None leaves it the caller's.
         progress: called with the bytes of `source` that were read.
+        threaded: whether to read, to decompress and to write in threads of their own.
+
+    Returns:
+        SHA-256 in hex of each file, by its name relative to `target`.
 
     Raises:
         ArchiveError: the archive holds something that is refused, or is damaged.
@@ -55,43 +63,58 @@ def extract(
     """
     with naming_full_disk(target, lambda: f"while {artefact.filename} was unpacked"):
         if artefact.format == "file":
-            _place_raw(artefact, source, target, owner)
+            digests = _place_raw(artefact, source, target, owner)
         elif artefact.format == "zip":
-            _unpack_zip(artefact, source, target, owner, progress)
+            digests = _unpack_zip(artefact, source, target, owner, progress, threaded=threaded)
         else:
-            unpack_tar(artefact, _chunks(source, artefact.size_bytes, progress), target, owner)
+            chunks = _chunks(source, artefact.size_bytes, progress)
+            digests = unpack_tar(artefact, ahead(chunks) if threaded else chunks, target, owner, threaded=threaded)
     progress(Progress("extract", artefact.size_bytes, artefact.size_bytes))
+    return digests
 
 
-def unpack_tar(artefact: Artefact, chunks: Iterable[bytes], target: Place, owner: Owner | None) -> None:
-    """Unpack a compressed tar archive from chunks, which may still be coming in."""
+def unpack_tar(
+    artefact: Artefact, chunks: Iterable[bytes], target: Place, owner: Owner | None, *, threaded: bool
+) -> Mapping[str, str]:
+    """Unpack a compressed tar archive from chunks, which may still be coming in; see `extract`."""
     unpacker = Unpacker(artefact, target, owner)
     limits = artefact.limits
     allowed = min(limits.max_bytes, limits.max_ratio * artefact.size_bytes)
     plain = gunzip(chunks) if artefact.format == "tar.gz" else unzstd(chunks)
-    for member in tar.members(ByteStream(plain, allowed + limits.max_files * _OVERHEAD_BYTES + _END_BYTES)):
+    stream = ByteStream(
+        ahead(plain, _PLAIN_DEPTH) if threaded else plain, allowed + limits.max_files * _OVERHEAD_BYTES + _END_BYTES
+    )
+    for member in tar.members(stream):
         if member.is_directory:
             unpacker.directory(member.name, member.mode)
         else:
             unpacker.file(member.name, member.mode, member.size_bytes, member.data)
-    unpacker.finish()
+    return unpacker.finish()
 
 
 def _unpack_zip(
-    artefact: Artefact, source: Place, target: Place, owner: Owner | None, progress: Callable[[Progress], None]
-) -> None:
+    artefact: Artefact,
+    source: Place,
+    target: Place,
+    owner: Owner | None,
+    progress: Callable[[Progress], None],
+    *,
+    threaded: bool,
+) -> Mapping[str, str]:
     unpacker = Unpacker(artefact, target, owner)
     with source.reader() as file:
         for member in zip_file.members(file, artefact.limits.max_files):
             if member.is_directory:
                 unpacker.directory(member.name, member.mode)
             else:
-                unpacker.file(member.name, member.mode, member.size_bytes, zip_file.content(file, member))
+                content = zip_file.content(file, member)
+                data = ahead(content, _PLAIN_DEPTH) if threaded and member.size_bytes > BLOCK_BYTES else content
+                unpacker.file(member.name, member.mode, member.size_bytes, data)
             progress(Progress("extract", member.end, artefact.size_bytes))
-    unpacker.finish()
+    return unpacker.finish()
 
 
-def _place_raw(artefact: Artefact, source: Place, target: Place, owner: Owner | None) -> None:
+def _place_raw(artefact: Artefact, source: Place, target: Place, owner: Owner | None) -> Mapping[str, str]:
     """Give the received bytes a second name, which costs no time and no space; copy them where that is impossible."""
     target.make_directory(DIRECTORY_MODE, owner)
     place = target / artefact.filename
@@ -104,6 +127,7 @@ def _place_raw(artefact: Artefact, source: Place, target: Place, owner: Owner | 
         with place.create(FILE_MODE, owner) as file:
             file.writelines(_chunks(source, artefact.size_bytes, _silent))
     target.fsync()
+    return {artefact.filename: artefact.sha256}
 
 
 def _set_attributes(source: Place, owner: Owner | None) -> None:

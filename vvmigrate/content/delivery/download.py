@@ -13,7 +13,7 @@ from vvmigrate.content.delivery.answers import AttemptError, suspicion
 from vvmigrate.content.delivery.http import HttpSettings, Web
 from vvmigrate.content.delivery.origins import Origin, Stream, find_origins
 from vvmigrate.content.delivery.pace import Pace, Rate
-from vvmigrate.content.delivery.received import BLOCK_BYTES, Progress, Received, meta_of
+from vvmigrate.content.delivery.received import BLOCK_BYTES, Progress, Received, Tap, meta_of
 from vvmigrate.errors import ChecksumError, DeliveryError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ __all__ = ["HttpSettings", "Pace", "Progress", "discard", "fetch"]
 
 _NOTHING = HttpSettings()
 _PATIENT = Pace()
+_MENDED_PARTS = 64  # beyond that the rest is fetched in one piece, from the first bad part on
 _RESTARTS = 3  # as often the count of what is "further" begins again at zero; more would be a server's game
 
 
@@ -40,6 +41,9 @@ def fetch(
     settings: HttpSettings = _NOTHING,
     pace: Pace = _PATIENT,
     progress: Callable[[Progress], None] = _silent,
+    keep: bool = True,
+    threaded: bool = False,
+    tap: Tap | None = None,
 ) -> str:
     """Bring an artefact's bytes, whole and verified, into the partial file.
 
@@ -53,6 +57,9 @@ def fetch(
         settings: proxies, certificates, tokens.
         pace: patience, clock, and the deadline.
         progress: called for each block.
+        keep: whether there is a partial file at all; without one the bytes go to the tap alone.
+        threaded: whether to write and to hash in threads of their own.
+        tap: gets the bytes while they come.
 
     Returns:
         The source as it may be stored, without query or user part; empty if the bytes were there and nobody knows.
@@ -63,10 +70,28 @@ def fetch(
         RefusedError: a URL or the certificate bundle cannot be used.
     """
     origins = find_origins(artefact, release, mirror, Web(settings, pace))
-    with Received.open(artefact, partial, progress) as received:
+    with Received.open(artefact, partial, progress, keep=keep, threaded=threaded, tap=tap) as received:
+        if received.bad_parts:
+            _mend(artefact, received, origins, pace)
         if not received.complete:
             _Delivery(artefact, received, origins, pace).run()
         return received.source
+
+
+def _mend(artefact: Artefact, received: Received, origins: list[Origin], pace: Pace) -> None:
+    """Fetch only those parts again whose SHA-256 is wrong; what cannot be had so comes with the rest."""
+    step, bad = artefact.chunk_bytes or 0, list(received.bad_parts)
+    for origin in origins if len(bad) <= _MENDED_PARTS else []:
+        try:
+            while bad:
+                first = bad[0] * step
+                last = min(first + step, artefact.size_bytes) - 1
+                with origin.part(first, last, artefact.size_bytes) as stream:
+                    received.mend(bad[0], _blocks(stream, last + 1, Rate(pace)))
+                del bad[0]
+        except AttemptError:
+            continue  # why is said by the attempt that follows
+    received.replay(survey=False)
 
 
 def discard(partial: Place) -> None:

@@ -12,6 +12,7 @@ import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from http.client import HTTPException, IncompleteRead, RemoteDisconnected
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urldefrag, urljoin, urlsplit, urlunsplit
 
 from vvmigrate.content.delivery.answers import REDIRECTS, Answer, AttemptError
+from vvmigrate.content.delivery.lanes import within
 from vvmigrate.errors import RefusedError
 
 if TYPE_CHECKING:
@@ -162,13 +164,17 @@ class Web:
             token = self._settings.token_for(here) if _origin(here) == _origin(first) else None
             credential = {"Authorization": f"Bearer {token}"} if token else {}
             request = requests.Request("GET", url, headers={**headers, **credential}).prepare()
-            return HTTPAdapter(pool_connections=1, pool_maxsize=1).send(
+            send = partial(
+                HTTPAdapter(pool_connections=1, pool_maxsize=1).send,
                 request,
                 stream=True,
                 timeout=self._pace.timeouts(),
                 verify=self._settings.ca_bundle or True,
                 proxies=self._settings.proxies_for(here),
             )
+            # The socket's own limit begins anew with each byte.
+            limit_s = min(self._pace.answer_s, self._pace.left_s())
+            return within(limit_s, send, lambda late: late.close())
         except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, ValueError) as error:
             raise AttemptError(f"not a URL that can be asked ({type(error).__name__})", final=True) from None
         except (requests.RequestException, HTTPError, HTTPException, OSError) as error:

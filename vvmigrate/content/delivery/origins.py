@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
-from vvmigrate.content.delivery.answers import AttemptError, judge
+from vvmigrate.content.delivery.answers import AttemptError, judge, judge_part
 from vvmigrate.content.delivery.http import Web, reason, shown
 from vvmigrate.content.manifest_rules import default_filename, is_relative
 from vvmigrate.errors import RefusedError
@@ -60,6 +60,10 @@ class Origin(Protocol):
         """Open it at `offset`, or at 0 if what is there is no longer what gave `etag`."""
         ...
 
+    def part(self, first: int, last: int, size_bytes: int) -> AbstractContextManager[Stream]:
+        """Open the bytes from `first` to `last`, both included, and nothing else."""
+        ...
+
 
 @dataclass(frozen=True)
 class WebOrigin:
@@ -85,6 +89,17 @@ class WebOrigin:
         with self.web.get(self.url, {**_HEADERS, **ranged, **condition}) as (answer, response):
             start = judge(answer, offset=offset, size_bytes=size_bytes)
             yield Stream(start, answer.etag, answer.media_type, answer.delimited, _reader(response))
+
+    @contextmanager
+    def part(self, first: int, last: int, size_bytes: int) -> Iterator[Stream]:
+        """Ask for a part.
+
+        Raises:
+            AttemptError: no answer, or one that is of no use.
+        """
+        with self.web.get(self.url, {**_HEADERS, "Range": f"bytes={first}-{last}"}) as (answer, response):
+            judge_part(answer, first=first, last=last, size_bytes=size_bytes)
+            yield Stream(first, answer.etag, answer.media_type, answer.delimited, _reader(response))
 
 
 def _reader(response: requests.Response) -> Callable[[int], bytes]:
@@ -127,6 +142,11 @@ class FileOrigin:
                 raise AttemptError(f"has {found} bytes instead of {size_bytes}", final=True, wrong_bytes=True)
             # Outside the `try`: an error of the disk that we write to is not this file's.
             yield Stream(offset, "", "", delimited=True, read=lambda limit: _read(file, limit))
+
+    def part(self, first: int, last: int, size_bytes: int) -> AbstractContextManager[Stream]:
+        """Open the file at `first`; whoever reads stops at `last`."""
+        del last
+        return self.open(first, "", size_bytes)
 
 
 def _read(file: BinaryIO, limit: int) -> bytes:

@@ -20,6 +20,7 @@ class Pace:
     Attributes:
         connect_s: for a connection to be made.
         stall_s: without a single byte.
+        answer_s: until the headers of an answer are there; a server may send them one byte at a time.
         min_bytes_per_s: over each window; the socket's timeout alone is defeated by one byte every half second.
         window_s: length of that window.
         rounds: how often all sources are tried again without any progress.
@@ -32,6 +33,7 @@ class Pace:
 
     connect_s: float = 15
     stall_s: float = 30
+    answer_s: float = 60
     min_bytes_per_s: int = 1024
     window_s: float = 60
     rounds: int = 5

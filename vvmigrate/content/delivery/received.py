@@ -10,14 +10,15 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO, Protocol, Self
 
 from vvmigrate.content.delivery.answers import AttemptError
 from vvmigrate.content.delivery.disk import naming_full_disk
-from vvmigrate.files import Place
+from vvmigrate.content.delivery.lanes import Lane
+from vvmigrate.files import WRITE_BEHIND_BYTES, Place, start_writing
 
 if TYPE_CHECKING:
     from vvmigrate.content.manifest import Artefact
@@ -57,25 +58,78 @@ class _Mark:
         return cls(0, hashlib.sha256(), hashlib.sha256())
 
 
-class Received:
-    """The partial file while a download runs."""
+class Tap(Protocol):
+    """Whoever uses the bytes while they come."""
 
-    def __init__(self, artefact: Artefact, place: Place, file: BinaryIO, report: Callable[[Progress], None]) -> None:
-        """Take over a file that is open for appending."""
+    def begin(self) -> None:
+        """What follows is the artefact from its first byte on; what came before is void."""
+
+    def put(self, block: bytes) -> None:
+        """The next bytes."""
+
+    def void(self) -> None:
+        """What came is not what stands in the file: use nothing of it."""
+
+
+class _BadPartError(Exception):
+    """A part of the artefact has another SHA-256 than the manifest says."""
+
+
+class Received:
+    """The partial file while a download runs.
+
+    Writing and hashing follow behind in lanes of their own where the artefact is worth it; whatever needs to know how
+    they went settles them first.
+    """
+
+    def __init__(
+        self,
+        artefact: Artefact,
+        place: Place,
+        file: BinaryIO | None,
+        report: Callable[[Progress], None],
+        tap: Tap | None,
+    ) -> None:
+        """Take over a file that is open for appending; without one, nothing is kept."""
         self._artefact = artefact
         self._place = place
         self._file = file
         self._report = report
+        self._tap = tap
+        self._writer, self._hasher = Lane(self._write, threaded=False), Lane(self._hash, threaded=False)
         self._sources: set[str] = set()
-        self._meta = _read_meta(place)
-        self.size_bytes = 0
+        self._meta = _read_meta(place) if file else {}
+        self.size_bytes = 0  # handed out to be written and hashed
+        self._written = self._hashed = 0
         self._digest, self._part = hashlib.sha256(), hashlib.sha256()
         self._good = self._begun = _Mark.zero()
+        self.bad_parts: list[int] = []
+        self._survey = False
 
     @classmethod
     @contextmanager
-    def open(cls, artefact: Artefact, place: Place, report: Callable[[Progress], None]) -> Iterator[Self]:
-        """Open or make the partial file and replay what it holds; it is durable when the block ends.
+    def open(
+        cls,
+        artefact: Artefact,
+        place: Place,
+        report: Callable[[Progress], None],
+        *,
+        keep: bool = True,
+        threaded: bool = False,
+        tap: Tap | None = None,
+    ) -> Iterator[Self]:
+        """Open or make the partial file and replay what it holds.
+
+        A raw file, which becomes the installed one, is durable when the block ends. What is received of an archive is
+        only worth a download: the kernel writes it when it likes to, and after a power cut the SHA-256 judges it.
+
+        Args:
+            artefact: what is received.
+            place: the partial file.
+            report: called for each block.
+            keep: whether there is a partial file at all.
+            threaded: whether to write and hash in threads.
+            tap: gets every block.
 
         Raises:
             DeliveryError: the disk is full.
@@ -85,16 +139,22 @@ class Received:
             # A raw file is installed as a second name of these bytes: they are not ours alone to begin again with.
             place.remove_file()
             info = None
-        with naming_full_disk(place, lambda: _needed(artefact, place)), place.append() as file:
-            if info is None:
+        with ExitStack() as stack:
+            stack.enter_context(naming_full_disk(place, lambda: _needed(artefact, place)))
+            file = stack.enter_context(place.append(durable=artefact.format == "file")) if keep else None
+            if keep and info is None:
                 place.parent.fsync()
-            received = cls(artefact, place, file, report)
-            received._replay()
+            received = cls(artefact, place, file, report, tap)
+            received._writer = stack.enter_context(Lane(received._write, threaded=threaded))
+            received._hasher = stack.enter_context(Lane(received._hash, threaded=threaded))
+            received.replay(survey=True)
             yield received
+            received.settle()
 
     @property
     def complete(self) -> bool:
         """Whether all bytes are there and are the promised ones."""
+        self.settle()
         return self._full and self._digest.hexdigest() == self._artefact.sha256
 
     @property
@@ -115,21 +175,34 @@ class Received:
         self._sources.add(source)
         meta = {"sha256": self._artefact.sha256, "source": source, "etag": etag}
         if meta != self._meta:
-            meta_of(self._place).replace(json.dumps(meta).encode())
+            if self._file:
+                meta_of(self._place).replace(json.dumps(meta).encode())
             self._meta = meta
 
     def store(self, block: bytes) -> None:
-        """Append what came, then hash it.
+        """Append what came, and hash it; a block or two later, where that is done in threads.
 
         Raises:
             AttemptError: a part of the artefact is not what the manifest says; the file now ends before that part.
             DeliveryError: the disk is full.
         """
-        view = memoryview(block)
-        while view:  # write(2) may take less than it was given, on a disk that is nearly full
-            view = view[self._file.write(view) :]
-        self._hash(block)
+        self.size_bytes += len(block)
+        with self._refusing_bad_parts():
+            self._writer.put(block)
+            self._hasher.put(block)
+        if self._tap:
+            self._tap.put(block)
         self._report(Progress("download", self.size_bytes, self._artefact.size_bytes))
+
+    def settle(self) -> None:
+        """Wait until everything that came is written and hashed.
+
+        Raises:
+            AttemptError, OSError: as `store`.
+        """
+        with self._refusing_bad_parts():
+            self._writer.settle()
+            self._hasher.settle()
 
     def drop_answer(self) -> None:
         """Forget what the current answer brought."""
@@ -150,56 +223,137 @@ class Received:
 
     @property
     def _full(self) -> bool:
-        return self.size_bytes == self._artefact.size_bytes
+        return self._hashed == self._artefact.size_bytes
 
-    def _replay(self) -> None:
+    # ---- what an earlier run received ----------------------------------------------------------------------------
+
+    def replay(self, *, survey: bool) -> None:
+        """Read what the file holds from its beginning.
+
+        Args:
+            survey: note the bad parts in `bad_parts` and read on; else the file ends before the first one.
+        """
+        self._count_from(_Mark.zero())
+        self.bad_parts, self._survey = [], survey
+        if self._tap:
+            self._tap.begin()
+        if self._file is None:
+            return
         if self._meta.get("sha256", self._artefact.sha256) != self._artefact.sha256:
             self._file.truncate(0)
         self._file.seek(0)
-        try:
-            while block := self._file.read(BLOCK_BYTES):
-                self._hash(block)
-                self._report(Progress("verify", self.size_bytes, self._artefact.size_bytes))
-        except AttemptError:
-            pass  # ends before the first bad part, and goes on from there
+        with suppress(AttemptError):  # ends before the first bad part, and goes on from there
+            self._read_on(self._file)
+        self._survey = False
         self._sources = {_ON_DISK} if self.size_bytes else set()
         too_long = self.size_bytes > self._artefact.size_bytes
-        if too_long or (self._full and not self.complete):
+        if too_long or (self._full and not self.complete and not self.bad_parts):
             self._truncate(_Mark.zero())
             self._sources = set()
+            self.bad_parts = []
+
+    def _read_on(self, file: BinaryIO) -> None:
+        while block := file.read(BLOCK_BYTES):
+            self.size_bytes += len(block)
+            self._written += len(block)
+            with self._refusing_bad_parts():
+                self._hasher.put(block)
+            if self._tap:
+                self._tap.put(block)
+            self._report(Progress("verify", self.size_bytes, self._artefact.size_bytes))
+        self.settle()
+
+    def mend(self, number: int, blocks: Iterable[bytes]) -> None:
+        """Put other bytes in the place of a bad part; `replay` then judges the whole.
+
+        Args:
+            number: of the part, from 0.
+            blocks: its bytes.
+
+        Raises:
+            AttemptError: these are not the promised ones either.
+        """
+        digest = hashlib.sha256()
+        with self._place.update(number * (self._artefact.chunk_bytes or 0)) as file:
+            for block in blocks:
+                digest.update(block)
+                file.write(block)
+        if digest.hexdigest() != self._artefact.chunk_sha256[number]:
+            raise AttemptError(f"part {number + 1} has another SHA-256", final=True, wrong_bytes=True)
+
+    # ---- in the lanes --------------------------------------------------------------------------------------------
+
+    def _write(self, block: bytes) -> None:
+        if self._file is None:
+            return
+        view = memoryview(block)
+        while view:  # write(2) may take less than it was given, on a disk that is nearly full
+            view = view[self._file.write(view) :]
+        before, self._written = self._written, self._written + len(block)
+        if self._artefact.format == "file" and before // WRITE_BEHIND_BYTES != self._written // WRITE_BEHIND_BYTES:
+            start_writing(self._file)
 
     def _hash(self, block: bytes) -> None:
         """Count and hash, stopping at the end of each part whose own SHA-256 the manifest knows."""
         parts, step = self._artefact.chunk_sha256, self._artefact.chunk_bytes
         if not parts or not step:
             self._digest.update(block)
-            self.size_bytes += len(block)
+            self._hashed += len(block)
             return
         view = memoryview(block)
         while view:
-            piece = view[: step - self.size_bytes % step]
+            piece = view[: step - self._hashed % step]
             self._digest.update(piece)
             self._part.update(piece)
-            self.size_bytes += len(piece)
-            if self.size_bytes % step == 0 or self._full:
-                self._end_part((self.size_bytes - 1) // step, parts)
+            self._hashed += len(piece)
+            if self._hashed % step == 0 or self._full:
+                self._end_part((self._hashed - 1) // step, parts)
             view = view[len(piece) :]
 
     def _end_part(self, number: int, parts: Sequence[str]) -> None:
         found, self._part = self._part.hexdigest(), hashlib.sha256()
-        if number >= len(parts) or found != parts[number]:
+        bad = number >= len(parts) or found != parts[number]
+        if bad and not self._survey:
+            raise _BadPartError(f"part {number + 1} of {len(parts)} has another SHA-256")
+        if bad:
+            self.bad_parts.append(number)
+        elif not self.bad_parts:
+            self._good = self._here()
+
+    # ---- going back ----------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _refusing_bad_parts(self) -> Iterator[None]:
+        """Let the file end before a part that turned out to be bad."""
+        try:
+            yield
+        except _BadPartError as bad:
             self._truncate(self._good)
-            raise AttemptError(f"part {number + 1} of {len(parts)} has another SHA-256", wrong_bytes=True)
-        self._good = self._mark()
+            raise AttemptError(str(bad), wrong_bytes=True) from None
+
+    def _here(self) -> _Mark:
+        return _Mark(self._hashed, self._digest.copy(), self._part.copy())
 
     def _mark(self) -> _Mark:
-        return _Mark(self.size_bytes, self._digest.copy(), self._part.copy())
+        self.settle()
+        return self._here()
 
     def _truncate(self, mark: _Mark) -> None:
-        if self._file.seek(0, io.SEEK_END) != mark.size_bytes:
+        if not self._file:
+            mark = _Mark.zero()  # nothing is there that the bytes before could be read from again
+        with suppress(_BadPartError):
+            self._hasher.settle()
+        self._writer.settle()
+        if self._file and self._file.seek(0, io.SEEK_END) != mark.size_bytes:
             self._file.truncate(mark.size_bytes)
             self._file.seek(mark.size_bytes)
-        self.size_bytes, self._digest, self._part = mark.size_bytes, mark.digest.copy(), mark.part.copy()
+        if self._tap and self.size_bytes != mark.size_bytes:
+            (self._tap.void if mark.size_bytes else self._tap.begin)()
+        self._count_from(mark)
+
+    def _count_from(self, mark: _Mark) -> None:
+        self.size_bytes = self._written = self._hashed = mark.size_bytes
+        self._digest, self._part = mark.digest.copy(), mark.part.copy()
         if self._good.size_bytes > mark.size_bytes:
             self._good = _Mark.zero()
 

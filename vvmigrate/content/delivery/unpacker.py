@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from vvmigrate.content.manifest_rules import path_faults
 from vvmigrate.content.strict_json import shown
 from vvmigrate.errors import ArchiveError, ChecksumError
+from vvmigrate.files import WRITE_BEHIND_BYTES, start_writing
 
 if TYPE_CHECKING:
     from vvmigrate.content.manifest import Artefact, InstalledFile
@@ -36,7 +37,7 @@ class Unpacker:
         self._expected: dict[str, InstalledFile] = {file.name: file for file in artefact.files}
         self._spelling: dict[str, str] = {}
         self._directories: dict[str, bool] = {}  # name → whether the archive itself lists it
-        self._files: set[str] = set()
+        self.digests: dict[str, str] = {}  # of every file that was written, by name
         self.written_bytes = 0
         target.make_directory(DIRECTORY_MODE, owner)
 
@@ -69,38 +70,45 @@ class Unpacker:
         self._check_room(name, size_bytes)
         self._make_directories(name.rpartition("/")[0])
         self._claim(name)
-        if name in self._files or name in self._directories:
+        if name in self.digests or name in self._directories:
             raise ArchiveError(f"{shown(name)} is there twice")
-        self._files.add(name)
-        self._write(name, data, expected)
+        self.digests[name] = found = self._write(name, data)
+        if expected and found != expected.sha256:
+            raise ChecksumError(f"{shown(name)}: SHA-256 is {found} instead of {expected.sha256}")
 
-    def _write(self, name: str, data: Iterable[bytes | memoryview], expected: InstalledFile | None) -> None:
-        digest = hashlib.sha256()
+    def _write(self, name: str, data: Iterable[bytes | memoryview]) -> str:
+        digest, behind = hashlib.sha256(), 0
         with (self._target / name).create(FILE_MODE, self._owner) as file:
             for piece in data:
                 self.written_bytes += len(piece)
                 self._check_room(name, 0)
-                if expected:
-                    digest.update(piece)
+                digest.update(piece)
                 file.write(piece)
-        if expected and digest.hexdigest() != expected.sha256:
-            raise ChecksumError(f"{shown(name)}: SHA-256 is {digest.hexdigest()} instead of {expected.sha256}")
+                behind += len(piece)
+                if behind >= WRITE_BEHIND_BYTES:
+                    behind = 0
+                    start_writing(file)
+        return digest.hexdigest()
 
-    def finish(self) -> None:
+    def finish(self) -> Mapping[str, str]:
         """Make every directory durable, deepest first.
+
+        Returns:
+            SHA-256 in hex of each file, by its name.
 
         Raises:
             ArchiveError: there is not one file.
             ChecksumError: a file of the manifest is missing.
         """
-        missing = sorted(self._expected.keys() - self._files)
+        missing = sorted(self._expected.keys() - self.digests.keys())
         if missing:
             raise ChecksumError(f"{shown(missing[0])} is missing, and {len(missing) - 1} more of the manifest's files")
-        if not self._files:
+        if not self.digests:
             raise ArchiveError("there is no file in it")
         for name in sorted(self._directories, key=lambda name: (-name.count("/"), name)):
             (self._target / name).fsync()
         self._target.fsync()
+        return self.digests
 
     def _make_directories(self, name: str) -> None:
         parts = name.split("/") if name else []
@@ -109,7 +117,7 @@ class Unpacker:
             if here in self._directories:
                 continue
             self._claim(here)
-            if here in self._files:
+            if here in self.digests:
                 raise ArchiveError(f"{shown(here)} is a file and cannot be a folder too")
             self._directories[here] = False
             (self._target / here).make_directory(DIRECTORY_MODE, self._owner)
