@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from vvmigrate.content.delivery import tar, zip_file
 from vvmigrate.content.delivery.decompress import ByteStream, gunzip, unzstd
 from vvmigrate.content.delivery.disk import naming_full_disk
-from vvmigrate.content.delivery.lanes import ahead
+from vvmigrate.content.delivery.lanes import DEPTH, ahead
 from vvmigrate.content.delivery.received import BLOCK_BYTES, Progress
 from vvmigrate.content.delivery.unpacker import DIRECTORY_MODE, FILE_MODE, Unpacker
 from vvmigrate.errors import RefusedError
@@ -67,8 +68,8 @@ def extract(
         elif artefact.format == "zip":
             digests = _unpack_zip(artefact, source, target, owner, progress, threaded=threaded)
         else:
-            chunks = _chunks(source, artefact.size_bytes, progress)
-            digests = unpack_tar(artefact, ahead(chunks) if threaded else chunks, target, owner, threaded=threaded)
+            with closing(_beside(_chunks(source, artefact.size_bytes, progress), DEPTH, threaded=threaded)) as chunks:
+                digests = unpack_tar(artefact, chunks, target, owner, threaded=threaded)
     progress(Progress("extract", artefact.size_bytes, artefact.size_bytes))
     return digests
 
@@ -80,16 +81,19 @@ def unpack_tar(
     unpacker = Unpacker(artefact, target, owner)
     limits = artefact.limits
     allowed = min(limits.max_bytes, limits.max_ratio * artefact.size_bytes)
-    plain = gunzip(chunks) if artefact.format == "tar.gz" else unzstd(chunks)
-    stream = ByteStream(
-        ahead(plain, _PLAIN_DEPTH) if threaded else plain, allowed + limits.max_files * _OVERHEAD_BYTES + _END_BYTES
-    )
-    for member in tar.members(stream):
-        if member.is_directory:
-            unpacker.directory(member.name, member.mode)
-        else:
-            unpacker.file(member.name, member.mode, member.size_bytes, member.data)
+    allowed += limits.max_files * _OVERHEAD_BYTES + _END_BYTES
+    decompressed = gunzip(chunks) if artefact.format == "tar.gz" else unzstd(chunks)
+    with closing(_beside(decompressed, _PLAIN_DEPTH, threaded=threaded)) as plain:
+        for member in tar.members(ByteStream(plain, allowed)):
+            if member.is_directory:
+                unpacker.directory(member.name, member.mode)
+            else:
+                unpacker.file(member.name, member.mode, member.size_bytes, member.data)
     return unpacker.finish()
+
+
+def _beside(items: Generator[bytes], depth: int, *, threaded: bool) -> Generator[bytes]:
+    return ahead(items, depth) if threaded else items
 
 
 def _unpack_zip(
@@ -107,9 +111,9 @@ def _unpack_zip(
             if member.is_directory:
                 unpacker.directory(member.name, member.mode)
             else:
-                content = zip_file.content(file, member)
-                data = ahead(content, _PLAIN_DEPTH) if threaded and member.size_bytes > BLOCK_BYTES else content
-                unpacker.file(member.name, member.mode, member.size_bytes, data)
+                large = threaded and member.size_bytes > BLOCK_BYTES
+                with closing(_beside(zip_file.content(file, member), _PLAIN_DEPTH, threaded=large)) as data:
+                    unpacker.file(member.name, member.mode, member.size_bytes, data)
             progress(Progress("extract", member.end, artefact.size_bytes))
     return unpacker.finish()
 
@@ -137,7 +141,7 @@ def _set_attributes(source: Place, owner: Owner | None) -> None:
         source.set_attributes(FILE_MODE, owner)
 
 
-def _chunks(source: Place, size_bytes: int, progress: Callable[[Progress], None]) -> Iterator[bytes]:
+def _chunks(source: Place, size_bytes: int, progress: Callable[[Progress], None]) -> Generator[bytes]:
     done = 0
     with source.reader() as file:
         while chunk := file.read(BLOCK_BYTES):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any
 
 from vvmigrate.errors import ArchiveError
@@ -31,7 +31,7 @@ def _zstd() -> Any:
         return importlib.import_module("backports.zstd")
 
 
-def gunzip(chunks: Iterable[bytes], engine: Any = None) -> Iterator[bytes]:
+def gunzip(chunks: Iterable[bytes], engine: Any = None) -> Generator[bytes]:
     """Unpack all members of a gzip file.
 
     Args:
@@ -65,7 +65,7 @@ def gunzip(chunks: Iterable[bytes], engine: Any = None) -> Iterator[bytes]:
         raise ArchiveError("the gzip data is cut off" if member else "the archive is empty")
 
 
-def unzstd(chunks: Iterable[bytes]) -> Iterator[bytes]:
+def unzstd(chunks: Iterable[bytes]) -> Generator[bytes]:
     """Unpack all frames of a zstd file.
 
     Raises:

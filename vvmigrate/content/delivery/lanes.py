@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import Generic, Self, TypeVar
 
 Item = TypeVar("Item")
@@ -73,8 +73,11 @@ class Channel(Generic[Item]):
             self.leave()
 
 
-def ahead(items: Iterable[Item], depth: int = DEPTH) -> Iterator[Item]:
-    """The same items, produced in a thread of their own up to `depth` before they are asked for."""
+def ahead(items: Iterable[Item], depth: int = DEPTH) -> Generator[Item]:
+    """The same items, produced in a thread of their own up to `depth` before they are asked for.
+
+    Whoever may stop early closes it (`contextlib.closing`): a traceback would keep it, and the thread, alive.
+    """
     channel: Channel[Item] = Channel(depth)
     thread = threading.Thread(target=_produce, args=(items, channel), daemon=True)
     thread.start()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
@@ -96,7 +96,7 @@ def members(file: BinaryIO, max_files: int) -> Iterator[Member]:
         yield replace(member, start=data, end=data + member.packed_bytes)
 
 
-def content(file: BinaryIO, member: Member) -> Iterator[bytes]:
+def content(file: BinaryIO, member: Member) -> Generator[bytes]:
     """Unpack one member.
 
     Raises:
@@ -112,7 +112,7 @@ def content(file: BinaryIO, member: Member) -> Iterator[bytes]:
         raise ArchiveError(f"{shown(member.name)} is damaged: its size or CRC is not what the archive says")
 
 
-def _raw(file: BinaryIO, member: Member) -> Iterator[bytes]:
+def _raw(file: BinaryIO, member: Member) -> Generator[bytes]:
     file.seek(member.start)
     left = member.packed_bytes
     while left:
@@ -123,7 +123,7 @@ def _raw(file: BinaryIO, member: Member) -> Iterator[bytes]:
         yield chunk
 
 
-def _inflate(file: BinaryIO, member: Member) -> Iterator[bytes]:
+def _inflate(file: BinaryIO, member: Member) -> Generator[bytes]:
     engine = inflater()
     stream = engine.decompressobj(wbits=-15)
     try:
