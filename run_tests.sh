@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the tests; installs what they need into .venv first. ./run_tests.sh --full adds what takes hours;
+# Runs the tests; installs what they need into .venv-tests first. ./run_tests.sh --full adds what takes hours;
 # ./run_tests.sh PATH -k WORD and the like run a part.
 set -euo pipefail
 export PATH="$PATH:/usr/sbin:/sbin"
@@ -28,25 +28,25 @@ python=${PYTHON:-python3}
     echo "Python 3.11 or newer is needed, found $("$python" --version)" >&2
     exit 6
 }
-if [ ! -x .venv/bin/python ]; then
-    "$python" -m venv .venv
+if [ ! -x .venv-tests/bin/python ]; then
+    "$python" -m venv .venv-tests
 fi
-stamp=.venv/installed
+stamp=.venv-tests/installed
 wanted=$(cat pyproject.toml requirements-dev.lock | sha256sum)
 if [ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]; then
-    .venv/bin/python -m pip install --quiet --require-hashes --requirement requirements-dev.lock
-    .venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+    .venv-tests/bin/python -m pip install --quiet --require-hashes --requirement requirements-dev.lock
+    .venv-tests/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
     echo "$wanted" >"$stamp"
 fi
 
-.venv/bin/ruff check .
-.venv/bin/mypy
+.venv-tests/bin/ruff check .
+.venv-tests/bin/mypy
 
 if [ $# -gt 0 ] && [ "$*" != --full ]; then # a part of the tests, as pytest names it
-    exec .venv/bin/python -m pytest "$@"
+    exec .venv-tests/bin/python -m pytest "$@"
 fi
 rm -f .coverage .coverage.*
-.venv/bin/python -m pytest -n 2 --cov --cov-report= --ignore=tests/crash "$@"
+.venv-tests/bin/python -m pytest -n 2 --cov --cov-report= --ignore=tests/crash "$@"
 # The crash tests count every call of the command that they strike: nothing may measure it, and they use both cores.
-.venv/bin/python -m pytest tests/crash "$@"
-.venv/bin/python -m coverage report --fail-under=90
+.venv-tests/bin/python -m pytest tests/crash "$@"
+.venv-tests/bin/python -m coverage report --fail-under=90

@@ -6,6 +6,8 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from shlex import quote
+from shlex import quote
 
 from vvmigrate.errors import RefusedError
 from vvmigrate.files import Owner, Place, Tree
@@ -38,7 +40,7 @@ def check_trust(home: Path, inside: Iterable[Path]) -> None:
             raise RefusedError(
                 f"{path}: root runs nothing from here: it is {stat.filemode(info.st_mode)} of user {info.st_uid}, "
                 "so others than root may have written it",
-                hint=f"chown root {path} && chmod go-w {path}",
+                hint=f"chown root {quote(str(path))} && chmod go-w {quote(str(path))}",
                 path=str(path),
             )
 

@@ -1,0 +1,1 @@
+"""install.sh, tried as a new user would."""
