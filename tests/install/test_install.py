@@ -6,15 +6,18 @@ import json
 import os
 import pwd
 import re
+import shutil
 import signal
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import BASELINE
-from tests.install.conftest import Clone
+from tests.install.conftest import Clone, clone_to
 
+NOBODY = 65534
 COMMANDS = 140  # of install.sh's own, in a first run; measured by the test of its interruptions
 
 
@@ -92,6 +95,31 @@ def test_root_installs_for_the_application(clone: Clone, tmp_path: Path) -> None
     assert json.loads(elsewhere.stdout)["home"] == str(clone.home)
     says(clone.install("--uninstall", "--bin", str(bin_folder)), 0)
     assert not (bin_folder / "vvmigrate").exists()
+
+
+SYSTEM_PATH = "/usr/bin:/bin"
+CAN_DO_WITHOUT_ROOT = os.geteuid() == 0 and shutil.which("setpriv") and not subprocess.run(
+    ["python3", "-c", "import ensurepip, sys; sys.exit(sys.version_info < (3, 11))"], env={"PATH": SYSTEM_PATH},
+    capture_output=True, check=False,
+).returncode  # fmt: skip
+
+
+@pytest.mark.skipif(not CAN_DO_WITHOUT_ROOT, reason="needs root to stop being root, setpriv, and the system's Python")
+def test_somebody_who_is_not_root_installs_for_themselves(wheels: Path) -> None:
+    """With the system's Python and an empty home directory: a host that is theirs, and no word of other users."""
+    with tempfile.TemporaryDirectory() as top:
+        clone = clone_to(Path(top) / "release", Path(top) / "wheels")
+        shutil.copytree(wheels, clone.wheels)
+        subprocess.run(["chown", "-R", f"{NOBODY}:{NOBODY}", top], check=True)
+        user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+        clone.environ["PATH"] = SYSTEM_PATH
+        done = clone.run(*user, "./install.sh", "--demo", "--wheels", str(clone.wheels))
+        says(done, 0, "done.")
+        assert "VV_APP_USER" not in done.stderr
+        status = clone.run(*user, ".venv/bin/vvmigrate", "status", "--json")
+        assert json.loads(status.stdout)["revision"] == BASELINE[-1]
+        says(clone.run(*user, ".venv/bin/vvmigrate", "downgrade", "base"), 0)
+        says(clone.run(*user, "./install.sh", "--uninstall"), 0)
 
 
 def test_another_releases_command_is_not_taken_away(clone: Clone, tmp_path: Path) -> None:
