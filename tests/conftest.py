@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from vvmigrate.commands import downgrade, inspect, recover, upgrade
+from vvmigrate.commands import bundle, downgrade, fetch, inspect, prune, recover, upgrade
 from vvmigrate.commands.opening import Call
 from vvmigrate.report import Report
 
@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.getoption("--full"):
         return
     for item in items:
-        if "full" in item.keywords:
+        if item.get_closest_marker("full"):  # a keyword is also the name of any folder above
             item.add_marker(pytest.mark.skip(reason="takes minutes: only with --full"))
 
 
@@ -86,6 +86,9 @@ class HostFolder:
         verbs: dict[str, Callable[..., Report]] = {
             "upgrade": upgrade.upgrade,
             "downgrade": downgrade.downgrade,
+            "bundle": bundle.bundle,
+            "fetch": fetch.fetch,
+            "prune": prune.prune,
             "recover": recover.recover,
             "plan": inspect.plan,
             "history": inspect.history,

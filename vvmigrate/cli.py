@@ -1,17 +1,15 @@
-"""The command line: options in, a report printed, an exit code out. Everything else is imported when it is needed."""
+"""The command line's verbs: what each is called, takes, and says of itself. The rest is imported when needed."""
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from vvmigrate import __version__
 from vvmigrate.options import Verb, Verbs, with_globals
+from vvmigrate.running import open_streams, refuse, run
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -40,7 +38,7 @@ def verb(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.Com
         def body(context: click.Context, /, **options: Any) -> None:
             given = {key: value for key, value in options.items() if value is not None}
             ours = {key: options[key] for key in own if key in options}
-            _run(name, {**context.obj, **given}, lambda call: function(call, **ours))
+            run(name, {**context.obj, **given}, lambda call: function(call, **ours))
 
         body.__doc__ = function.__doc__
         body.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
@@ -49,152 +47,18 @@ def verb(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.Com
     return wrap
 
 
-# ---- running ---------------------------------------------------------------------------------------------------------
+def _revisions(context: click.Context, _: click.Parameter, typed: str) -> Any:
+    """What is offered where a revision is typed."""
+    from vvmigrate.completion import complete
 
-
-def _run(name: str, options: Mapping[str, Any], function: Callable[[Any], Any]) -> None:
-    """Run a verb, show its report, exit with its code."""
-    from vvmigrate import text
-    from vvmigrate.commands.opening import Call
-    from vvmigrate.engine import signals
-    from vvmigrate.errors import VvmigrateError
-    from vvmigrate.report import Report
-
-    signals.install()
-    as_json = bool(options.get("as_json"))
-    screen = text.Screen(
-        options.get("color", "auto"),
-        quiet=bool(options.get("quiet")),
-        verbose=bool(options.get("verbose")),
-        to_stderr=as_json,
-    )
-    asks = not options.get("non_interactive") and sys.stdin is not None and sys.stdin.isatty()
-    try:
-        call = Call(
-            name,
-            {**options, "values": _values(options.get("set_values", ())), "confirm": _confirm(options, asks=asks)},
-            _masked(sys.argv[1:]),
-            listener=screen.listen,
-            ask=_ask if asks else None,
-        )
-        report = function(call)
-    except VvmigrateError as error:
-        report = Report(name)
-        report.fail(error)
-    except signals.Ended as ended:
-        report = Report(name, exit_code=128 + ended.number)
-    except Exception as error:
-        if options.get("debug"):
-            raise
-        report = Report(name)
-        report.fail(
-            VvmigrateError(f"unforeseen: {type(error).__name__}: {error}", hint="again with --debug, for a report")
-        )
-    signals.stand_down()
-    _print(report, screen, as_json=as_json)
-    sys.exit(report.exit_code)
-
-
-def _refuse(error: click.ClickException) -> None:
-    """Show a command line that could not be understood; as a document where one was asked for."""
-    from vvmigrate.errors import UsageError
-    from vvmigrate.report import Report
-
-    error.show()
-    if "--json" in sys.argv:
-        context = getattr(error, "ctx", None)
-        report = Report(context.info_name if context else "vvmigrate")
-        report.fail(UsageError(error.format_message(), hint="vvmigrate --help"))
-        _print(report, None, as_json=True)
-    sys.exit(error.exit_code)
-
-
-def _print(report: Any, screen: Any, *, as_json: bool) -> None:
-    """Show a report; whoever stopped reading does not make the command fail."""
-    try:
-        if as_json:
-            sys.stdout.write(json.dumps(report.as_json(), ensure_ascii=True) + "\n")
-            sys.stdout.flush()
-            if report.error is not None and screen is not None:
-                screen.show(type(report)(report.command, error=report.error))
-        else:
-            screen.show(report)
-            sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the interpreter's last flush has somewhere to go
-
-
-def _open_streams() -> None:
-    """Put `/dev/null` where a standard stream is closed, so that no file that is opened later takes its number."""
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
-            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115 - as long as the process
-
-
-def _values(pairs: tuple[str, ...]) -> dict[str, str]:
-    """`--set KEY=VALUE`, `KEY=@FILE`, `KEY=-`."""
-    from vvmigrate.errors import UsageError
-
-    values = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise UsageError(f"--set: expected KEY=VALUE, found {key!r}")
-        if value == "-":
-            value = sys.stdin.readline().rstrip("\n")
-        elif value.startswith("@"):
-            try:
-                with open(value[1:], encoding="utf-8") as file:
-                    value = file.read().rstrip("\n")
-            except (OSError, UnicodeError) as error:
-                raise UsageError(f"--set {key}: {value[1:]}: cannot be read: {error}") from error
-        values[key] = value
-    return values
-
-
-def _masked(arguments: list[str]) -> list[str]:
-    """The command line as it may be recorded: values given with --set are left out."""
-    shown, hide = [], False
-    for argument in arguments:
-        if hide or argument.startswith("--set="):
-            key = argument.removeprefix("--set=").partition("=")[0]
-            shown.append(("" if hide else "--set=") + f"{key}=***")
-        else:
-            shown.append(argument)
-        hide = argument == "--set"
-    return shown
-
-
-def _ask(name: str, description: str, hidden: bool, problem: Callable[[str], str | None]) -> str | None:  # noqa: FBT001 - base.Ask
-    """Ask on the terminal until the answer is good; an empty one leaves the key as it is."""
-    click.echo(f"\n{description}", err=True)
-    while True:
-        try:
-            answer = str(click.prompt(name, default="", show_default=False, hide_input=hidden, err=True)).strip()
-        except click.Abort:  # the end of input is no answer
-            return None
-        if not answer:
-            return None
-        why = problem(answer)
-        if why is None:
-            return answer
-        click.echo(f"  {why}", err=True)
-
-
-def _confirm(options: Mapping[str, Any], *, asks: bool) -> Callable[[str], bool] | None:
-    if not asks:
-        return None
-    return lambda question: bool(options.get("yes")) or click.confirm(question, err=True)
+    return complete(context, typed)
 
 
 # ---- the verbs -------------------------------------------------------------------------------------------------------
 
 
 @verb("upgrade")
-@click.argument("revision", default="head")
+@click.argument("revision", default="head", shell_complete=_revisions)
 @click.option(
     "--skip-existing", is_flag=True, default=None, help="Leave alone what exists already, even if it differs."
 )
@@ -203,6 +67,9 @@ def _confirm(options: Mapping[str, Any], *, asks: bool) -> Callable[[str], bool]
     "--set", "set_values", multiple=True, metavar="KEY=VALUE", help="Set a key of .env (KEY=@FILE, KEY=- too)."
 )
 @click.option("--strict", is_flag=True, default=None, help="A required key without value is an error (exit 6).")
+@click.option("--offline", is_flag=True, default=None, help="Only what is on the host: nobody is asked for a model.")
+@click.option("--allow-degraded", is_flag=True, default=None, help="A model that cannot be had does not stop the rest.")
+@click.option("--no-resume", is_flag=True, default=None, help="Keep nothing of a download for a later run.")
 @click.option("--release-hold", is_flag=True, default=None, help="Apply also what was taken back.")
 @click.option("--plan", "only_plan", is_flag=True, help="Same as plan.")
 def upgrade(call: Any, revision: str, only_plan: bool, **_: Any) -> Any:  # noqa: FBT001 - click's order
@@ -219,7 +86,7 @@ def upgrade(call: Any, revision: str, only_plan: bool, **_: Any) -> Any:  # noqa
 
 
 @verb("downgrade")
-@click.argument("revision")
+@click.argument("revision", shell_complete=_revisions)
 @click.option("--no-hold", is_flag=True, default=None, help="Let it come back with the next upgrade.")
 @click.option("--reason", metavar="TEXT", help="Why, for the history of holds.")
 @click.option("--plan", "only_plan", is_flag=True, help="Only show what would go, and what would be kept.")
@@ -235,19 +102,78 @@ def downgrade(call: Any, revision: str, only_plan: bool, **_: Any) -> Any:  # no
     return _plan(call, revision, down=True) if only_plan else command(call, revision)
 
 
+@verb("fetch")
+@click.argument("revision", default="head", shell_complete=_revisions)
+@click.option("--to", metavar="DIR", help="Plain files in a folder, for hosts that use it as VV_MODEL_MIRROR.")
+def fetch(call: Any, revision: str, **_: Any) -> Any:
+    """Download what upgrade would download, and change nothing else: upgrade --offline uses it.
+
+    \b
+    vvmigrate fetch
+    vvmigrate fetch --to /media/stick
+    """
+    from vvmigrate.commands.fetch import fetch as command
+
+    return command(call, revision)
+
+
+@verb("bundle")
+@click.argument("action", type=click.Choice(["create", "apply"]))
+@click.argument("file")
+@click.option(
+    "--variant", "variants", multiple=True, metavar="NAME", help="Of which variant (default: this host's); repeatable."
+)
+def bundle(call: Any, action: str, file: str, **_: Any) -> Any:
+    """Models in one file, for hosts without a network: create it here, apply it there, then upgrade --offline.
+
+    \b
+    vvmigrate bundle create models.tar --variant full
+    vvmigrate bundle apply models.tar
+    """
+    from vvmigrate.commands.bundle import bundle as command
+
+    return command(call, action, file)
+
+
+@verb("prune")
+@click.option(
+    "--keep", type=click.IntRange(min=0), metavar="N", help="Releases that can be taken back without a download (1)."
+)
+@click.option("--dry-run", is_flag=True, default=None, help="Only show what would go.")
+def prune(call: Any, **_: Any) -> Any:
+    """Remove old model generations, received files that nothing needs, and before-images of what was taken back.
+
+    \b
+    vvmigrate prune --dry-run
+    vvmigrate prune --keep 2
+    """
+    from vvmigrate.commands.prune import prune as command
+
+    return command(call)
+
+
 @verb("recover")
 def recover(call: Any) -> Any:
-    """Settle what a crash left, and nothing else (every command that writes does it first)."""
+    """Settle what a crash left, and nothing else (every command that writes does it first).
+
+    \b
+    vvmigrate recover
+    """
     from vvmigrate.commands.recover import recover as command
 
     return command(call)
 
 
 @verb("plan")
-@click.argument("revision", default="head")
+@click.argument("revision", default="head", shell_complete=_revisions)
 @click.option("--skip-existing", is_flag=True, default=None, help="As upgrade's.")
 def plan(call: Any, revision: str, **_: Any) -> Any:
-    """Show what upgrade would do. Exit 3 if anything is pending."""
+    """Show what upgrade would do. Exit 3 if anything is pending.
+
+    \b
+    vvmigrate plan
+    vvmigrate plan +1 --json
+    """
     return _plan(call, revision)
 
 
@@ -260,12 +186,18 @@ def _plan(call: Any, revision: str, *, down: bool = False) -> Any:
 
 
 @verb("history")
-@click.argument("span", default="")
+@click.argument("span", default="", shell_complete=_revisions)
 @click.option("--failures", is_flag=True, default=None, help="Only attempts that failed or were interrupted.")
 @click.option("--run", metavar="ID", help="Only one run.")
 @click.option("--verify", is_flag=True, default=None, help="Recompute the chain of hashes.")
 def history(call: Any, span: str, **_: Any) -> Any:
-    """Show every attempt, newest first; A:B for a range of revisions, -v with effects."""
+    """Show every attempt, newest first; A:B for a range of revisions, -v with effects.
+
+    \b
+    vvmigrate history
+    vvmigrate history 0002:0004 -v
+    vvmigrate history --failures
+    """
     from dataclasses import replace
 
     from vvmigrate.commands import inspect
@@ -276,7 +208,11 @@ def history(call: Any, span: str, **_: Any) -> Any:
 
 @verb("current")
 def current(call: Any) -> Any:
-    """Show the revision that this host is at."""
+    """Show the revision that this host is at.
+
+    \b
+    vvmigrate current
+    """
     from vvmigrate.commands import inspect
 
     return inspect.current(call)
@@ -284,16 +220,25 @@ def current(call: Any) -> Any:
 
 @verb("heads")
 def heads(call: Any) -> Any:
-    """Show the last revision of the installed release."""
+    """Show the last revision of the installed release.
+
+    \b
+    vvmigrate heads
+    """
     from vvmigrate.commands import inspect
 
     return inspect.heads(call)
 
 
 @verb("show")
-@click.argument("revision")
+@click.argument("revision", shell_complete=_revisions)
 def show(call: Any, revision: str) -> Any:
-    """Show one revision."""
+    """Show one revision.
+
+    \b
+    vvmigrate show head
+    vvmigrate show 0003
+    """
     from vvmigrate.commands import inspect
 
     return inspect.show(call, revision)
@@ -301,10 +246,30 @@ def show(call: Any, revision: str) -> Any:
 
 @verb("status")
 def status(call: Any) -> Any:
-    """Show where the host stands. Exit 3 if something needs attention."""
+    """Show where the host stands. Exit 3 if something needs attention.
+
+    \b
+    vvmigrate status
+    vvmigrate status --json
+    """
     from vvmigrate.commands import inspect
 
     return inspect.status(call)
+
+
+@cli.command("completion", cls=Verb)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what teaches a shell to complete commands, options and revisions.
+
+    \b
+    vvmigrate completion bash > /etc/bash_completion.d/vvmigrate
+    vvmigrate completion zsh > /usr/local/share/zsh/site-functions/_vvmigrate
+    vvmigrate completion fish > ~/.config/fish/completions/vvmigrate.fish
+    """
+    from vvmigrate.completion import script
+
+    click.echo(script(cli, shell))
 
 
 @verb("stamp", hidden=True, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
@@ -320,11 +285,11 @@ def stamp(_call: Any) -> Any:
 
 def main() -> None:
     """Entry point."""
-    _open_streams()
+    open_streams()
     try:
         cli.main(prog_name="vvmigrate", standalone_mode=False)
     except click.ClickException as error:
-        _refuse(error)
+        refuse(error)
 
 
 if __name__ == "__main__":

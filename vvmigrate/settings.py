@@ -22,6 +22,7 @@ DEFAULT_ROOT = "/opt/vv-video-ai-system/storage"
 DEFAULT_VARIANT = "full"
 SECTION = "vvmigrate"
 LONGEST_WAIT_S = 86400.0
+MOST_DIGITS = 7
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class Settings:
         values: `--set`: the explicit instruction for `.env`.
         mirror: where models are asked for first; empty for none.
         proxies, ca_bundle, tokens: for downloads; tokens by host.
+        offline: nothing is asked for over a network.
+        resume: what was received is kept for a later run.
+        allow_degraded: a model that cannot be had does not stop the rest.
+        delivery_timeout_s: how long the deliveries of a run may take together, 0 for ever; None where nobody said.
+        keep_releases: how many releases can be taken back without fetching a model again.
         warnings: what was assumed.
     """
 
@@ -55,6 +61,11 @@ class Settings:
     proxies: Mapping[str, str] = field(default_factory=dict)
     ca_bundle: str = ""
     tokens: Mapping[str, str] = field(default_factory=dict)
+    offline: bool = False
+    resume: bool = True
+    allow_degraded: bool = False
+    delivery_timeout_s: float | None = None
+    keep_releases: int = 1
     lock_timeout_s: float = 0.0
     database_timeout_s: float = 10.0
     log_file: Path | None = None
@@ -119,6 +130,8 @@ def resolve(
         environ.get("VV_APP_USER") or ini.get("app_user"), environ.get("VV_APP_GROUP") or ini.get("app_group"), warnings
     )
     log_file = options.get("log_file")
+    keep = options.get("keep")
+    patience = environ.get("VV_DELIVERY_TIMEOUT") or ini.get("delivery_timeout")
     return Settings(
         home=home,
         requested_root=Path(os.path.realpath(named)) if named else None,
@@ -135,8 +148,15 @@ def resolve(
         proxies=_proxies(environ),
         ca_bundle=environ.get("REQUESTS_CA_BUNDLE") or environ.get("SSL_CERT_FILE") or "",
         tokens=_tokens(environ),
+        offline=bool(options.get("offline")),
+        resume=not options.get("no_resume"),
+        allow_degraded=bool(options.get("allow_degraded")) or _truth("allow_degraded", ini.get("allow_degraded", "no")),
+        delivery_timeout_s=_seconds("VV_DELIVERY_TIMEOUT", patience) if patience else None,
+        keep_releases=_count("keep_releases", ini.get("keep_releases", "1") if keep is None else keep),
         lock_timeout_s=float(options.get("lock_timeout") or 0),
-        database_timeout_s=_seconds(environ.get("VV_DATABASE_TIMEOUT") or ini.get("database_timeout") or "10"),
+        database_timeout_s=_seconds(
+            "VV_DATABASE_TIMEOUT", environ.get("VV_DATABASE_TIMEOUT") or ini.get("database_timeout") or "10"
+        ),
         log_file=Path(os.path.abspath(log_file)) if log_file else home / "logs/bootstrap.log",
         warnings=tuple(warnings),
     )
@@ -174,14 +194,27 @@ def _octal(text: str) -> int:
     return mode
 
 
-def _seconds(text: str) -> float:
+def _seconds(name: str, text: str) -> float:
     try:
         seconds = float(text)
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds <= LONGEST_WAIT_S:
-        raise UsageError(f"VV_DATABASE_TIMEOUT: expected seconds from 0 to {LONGEST_WAIT_S:.0f}, found {text!r}")
+        raise UsageError(f"{name}: expected seconds from 0 to {LONGEST_WAIT_S:.0f}, found {text!r}")
     return seconds
+
+
+def _truth(name: str, text: str) -> bool:
+    if text.lower() not in configparser.ConfigParser.BOOLEAN_STATES:
+        raise UsageError(f"{name} in alembic.ini: expected yes or no, found {text!r}")
+    return configparser.ConfigParser.BOOLEAN_STATES[text.lower()]
+
+
+def _count(name: str, value: object) -> int:
+    text = str(value)
+    if not (text.isascii() and text.isdigit() and len(text) < MOST_DIGITS):
+        raise UsageError(f"{name}: expected a whole number, found {text!r}")
+    return int(text)
 
 
 def _proxies(environ: Mapping[str, str]) -> dict[str, str]:

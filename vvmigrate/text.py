@@ -14,6 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 from vvmigrate.errors import VvmigrateError
+from vvmigrate.progress import Meter, amount
 from vvmigrate.report import Report
 
 STYLE = {
@@ -26,16 +27,6 @@ STYLE = {
     "failed": "red",
     "interrupted": "red",
 }
-_PROGRESS_EVERY_S = 10.0
-_UNITS = ((1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "kB"))
-
-
-def amount(size_bytes: int) -> str:
-    """A size as people say it."""
-    for unit, name in _UNITS:
-        if size_bytes >= unit:
-            return f"{size_bytes / unit:.1f} {name}"
-    return f"{size_bytes} bytes"
 
 
 def printable(text: object) -> str:
@@ -67,10 +58,17 @@ class Screen:
         quiet: only errors.
         verbose: effects and diffs too.
         to_stderr: everything goes to standard error (`--json` has standard output for itself).
+        clock: seconds that only go forward.
     """
 
     def __init__(
-        self, colour: str = "auto", *, quiet: bool = False, verbose: bool = False, to_stderr: bool = False
+        self,
+        colour: str = "auto",
+        *,
+        quiet: bool = False,
+        verbose: bool = False,
+        to_stderr: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Look at the terminal."""
         forced = {"always": True, "never": False}.get(colour)
@@ -81,8 +79,7 @@ class Screen:
         self.err = _Console(stderr=True, **options)
         self.quiet, self.verbose = quiet, verbose
         self._warned: set[str] = set()
-        self._progress: Any = None
-        self._told = 0.0
+        self._meter = Meter(self.err, clock)
 
     def _say(self, markup: str, *, error: bool = False) -> None:
         """Print a line; on a terminal what is too long for it goes on below, indented. Elsewhere a line is a line."""
@@ -111,12 +108,18 @@ class Screen:
     def _on_recovered(self, text: str) -> None:
         self._say(f"[yellow]recovered:[/] {escape(printable(text))}")
 
+    def _on_artefact(self, **entry: Any) -> None:
+        self._meter.end()
+        what = f"{entry['model']} {entry['version']} ({entry['variant']}), {amount(entry['size_bytes'])}"
+        where = f" {printable(entry['path'])}" if entry.get("path") else ""
+        self._say(f"{escape(printable(what))}: [green]{entry['state']}[/]{escape(where)}")
+
     def _on_step_started(self, revision: str, title: str, direction: str) -> None:
         arrow = {"up": "↑", "down": "↓"}.get(direction, "~") if self.out.encoding.lower().startswith("utf") else "-"
         self._say(f"[bold]{arrow} {escape(revision)}[/] {escape(title)}")
 
     def _on_step_ended(self, **step: Any) -> None:
-        self._end_progress()
+        self._meter.end()
         self._changes(step["changes"])
         if self.verbose or not step["changes"]:
             for text in step["skipped"]:
@@ -132,37 +135,8 @@ class Screen:
             self._say(f"    [{style}]{step['result']}[/] in {step['duration_s']:.2f} s")
 
     def _on_progress(self, phase: str, done: int, total: int) -> None:
-        if self.quiet:
-            return
-        if self.err.is_terminal:
-            self._bar(phase, done, total)
-        elif time.monotonic() - self._told >= _PROGRESS_EVERY_S:
-            if self._told:
-                self._say(f"    {phase}: {amount(done)} of {amount(total)}", error=True)
-            self._told = time.monotonic()
-
-    def _bar(self, phase: str, done: int, total: int) -> None:
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
-
-        if self._progress is None:
-            columns = (TextColumn("    {task.description:<8}"), BarColumn(20), DownloadColumn(), TransferSpeedColumn())
-            self._progress = Progress(*columns, TimeRemainingColumn(), console=self.err, transient=True)
-            self._progress.start()
-        known = {task.description: task.id for task in self._progress.tasks}
-        task = known[phase] if phase in known else self._progress.add_task(phase, total=total, completed=done)
-        self._progress.update(task, completed=done, total=total)
-
-    def _end_progress(self) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None
+        if not self.quiet:
+            self._meter.show(phase, done, total)
 
     def _changes(self, changes: Iterable[Mapping[str, Any]]) -> None:
         """A line a change; like changes of one folder share one."""
@@ -184,7 +158,7 @@ class Screen:
 
     def show(self, report: Report) -> None:
         """Show a whole report."""
-        self._end_progress()
+        self._meter.end()
         handler: Callable[[Mapping[str, Any]], None] | None = getattr(self, f"_show_{report.command}", None)
         if handler is not None and report.body and not self.quiet:
             handler({**report.body, "error": report.error})
@@ -222,6 +196,25 @@ class Screen:
     def _show_recover(self, body: Mapping[str, Any]) -> None:
         for text in body["settled"] or ["nothing to recover"]:
             self._say(escape(printable(text)))
+
+    def _show_fetch(self, body: Mapping[str, Any]) -> None:
+        if not body["artefacts"] and body["error"] is None:
+            self._say("nothing to fetch: an upgrade would download nothing")
+
+    def _show_bundle(self, body: Mapping[str, Any]) -> None:
+        if not body["artefacts"] and body["error"] is None:
+            self._say("the release needs no model")
+        if body["error"] is None:
+            self._say(escape(printable(body["file"])))
+
+    def _show_prune(self, body: Mapping[str, Any]) -> None:
+        for item in body["pruned"]:
+            path = escape(printable(item["path"]))
+            self._say(f"{path}: {amount(item['size_bytes'])} [dim]({escape(item['reason'])})[/]")
+        for item in body["kept"]:
+            self._say(f"[yellow]kept:[/] {escape(printable(item['path']))}: {escape(item['reason'])}")
+        does = "would be freed" if body["dry_run"] else "freed"
+        self._say(f"{amount(body['freed_bytes'])} {does}" if body["pruned"] else "nothing to prune")
 
     def _show_plan(self, body: Mapping[str, Any]) -> None:
         if not body["steps"] and body["error"] is None:

@@ -15,6 +15,7 @@ import pytest
 
 from tests.commands.proof import NOBODY
 from tests.conftest import HostFolder
+from tests.content.fault_server import FaultServer, serving
 
 Mount = Callable[..., None]
 
@@ -118,3 +119,10 @@ def locked() -> Callable[[Path], object]:
             yield
 
     return hold
+
+
+@pytest.fixture
+def server() -> Iterator[FaultServer]:
+    """A server on loopback that plays what it is told."""
+    with serving() as running:
+        yield running

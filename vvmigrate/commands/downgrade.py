@@ -50,7 +50,7 @@ def _downgrade(run: Run, target: str) -> None:
     run.report.body["held"] = held = []
     for forecast in forecasts:
         holds = (hold_of(place, forecast),) if holding else ()
-        if not run.perform(forecast, (), holds):
+        if not run.perform(forecast, holds):
             return
         held += [{name: hold[name] for name in ("revision", "reason")} for hold in holds]
 

@@ -32,6 +32,9 @@ class Forecast:
         code: the revision's own step; None where only its host operations are done again.
         rehearsed: what its code asked for; None if it failed.
         error: why it failed.
+        retry: whether the revision is applied but degraded.
+        line, number: the steps of the run, of which it is one.
+        later: operations of revisions that are not in that line, but come after this one.
     """
 
     revision: str
@@ -42,6 +45,21 @@ class Forecast:
     rehearsed: Rehearsed | None = None
     proposal: Proposal = field(default_factory=Proposal)
     error: VvmigrateError | None = None
+    retry: bool = False
+    line: list[Forecast] = field(default_factory=list, repr=False, compare=False)
+    number: int = 0
+    later: tuple[Operation, ...] = ()
+
+    @property
+    def following(self) -> tuple[str, ...]:
+        """Revisions that the run comes to after this one."""
+        return tuple(other.revision for other in self.line[self.number + 1 :])
+
+    @property
+    def upcoming(self) -> tuple[Operation, ...]:
+        """Operations that come after it on the way up, and may supersede its own."""
+        line = self.line[self.number + 1 :] if self.direction == UP else []
+        return (*self.later, *(operation for other in line for operation in other.operations))
 
     @property
     def operations(self) -> tuple[Operation, ...]:
@@ -69,8 +87,8 @@ class Workplace:
         """The revision that the host is at; empty at base."""
         return self.ledger.version() if self.ledger is not None else ""
 
-    def situation(self, observer: Observer, revision: str, upcoming: tuple[Any, ...] = ()) -> Situation:
-        """What operations of one revision may look at."""
+    def situation(self, observer: Observer, forecast: Forecast | None = None) -> Situation:
+        """What the operations of one step, or of none, may look at."""
         return Situation(
             host=self.session.host,
             observer=observer,
@@ -78,12 +96,14 @@ class Workplace:
             settings=self.settings,
             storage_root=root_of(self.session),
             variant=variant_of(self.settings, self.session),
-            revision=revision,
-            upcoming=upcoming,
+            revision=forecast.revision if forecast else "",
+            upcoming=forecast.upcoming if forecast else (),
+            following=forecast.following if forecast else (),
             memory=self.memory,
             mergers=MERGERS,
             ask=self.call.ask,
             progress=lambda phase, done, total: self.call.listener("progress", phase=phase, done=done, total=total),
+            retry=forecast is not None and forecast.retry,
         )
 
     def forecast(self, steps: list[RevisionStep], direction: str) -> list[Forecast]:
@@ -100,8 +120,8 @@ class Workplace:
         overlay = Overlay(self.session.host)
         for number, forecast in enumerate(forecasts):
             if forecast.error is None:
-                later = tuple(op for other in forecasts[number + 1 :] for op in other.operations)
-                self._predict(forecast, overlay, later if direction == UP else ())
+                forecast.line, forecast.number = forecasts, number
+                self._predict(forecast, overlay)
             if forecast.error is not None:
                 return forecasts[: number + 1]
         return forecasts
@@ -123,10 +143,10 @@ class Workplace:
             forecast.error = StepError(text, hint=f"look at {forecast.source.path}", path=forecast.source.path)
         return forecast.error is None
 
-    def _predict(self, forecast: Forecast, overlay: Overlay, later: tuple[Any, ...]) -> None:
+    def _predict(self, forecast: Forecast, overlay: Overlay) -> None:
         try:
             for operation in forecast.operations:
-                proposal = operation.propose(self.situation(overlay, forecast.revision, later))
+                proposal = operation.propose(self.situation(overlay, forecast))
                 for change in proposal.changes:
                     overlay.predict(change)
                 forecast.proposal += proposal
@@ -136,23 +156,41 @@ class Workplace:
             where = error.filename or ""
             forecast.error = RefusedError(f"{where}: {error.strerror}", path=str(where) or None)
 
-    def operations_of(self, revision: str) -> Rehearsed:
-        """What an applied revision asks for: its line is rehearsed from the beginning, on an empty database."""
+    def asked(self, revision: str) -> dict[str, Rehearsed]:
+        """What each revision up to this one asks for: all are rehearsed from the beginning, on an empty database."""
         with Rehearsal() as rehearsal:
-            asked = Rehearsed((), (), reads_rows=False)
-            for step in self.scripts.upgrades(revision, ""):
-                asked = rehearsal.run(step)
-            return asked
+            return {step.revision.revision: rehearsal.run(step) for step in self.scripts.upgrades(revision, "")}
 
-    def redo(self, revision: str, kind: type[Operation] | None = None) -> Forecast:
-        """The host operations of an applied revision once more: a degraded step, another variant, `--update-env`."""
-        step = self.scripts.upgrades(revision, "")[-1]
-        forecast = self._described(step, UP)
-        asked = self.operations_of(revision)
-        chosen = tuple(op for op in asked.operations if kind is None or isinstance(op, kind))
-        forecast.rehearsed = Rehearsed(chosen, (), asked.reads_rows)
+    def operations_of(self, revision: str) -> Rehearsed:
+        """What an applied revision asks for."""
+        return self.asked(revision)[revision]
+
+    def redo(
+        self,
+        revision: str,
+        kind: type[Operation] | None = None,
+        *,
+        retry: bool = False,
+        pending: tuple[Operation, ...] = (),
+    ) -> Forecast:
+        """The host operations of an applied revision once more: a degraded step, another variant, `--update-env`.
+
+        Args:
+            kind: only operations of this kind.
+            retry: the revision is degraded.
+            pending: operations of revisions that will be applied in this run. Those of later applied ones count too:
+                an older model must not take the place of theirs.
+        """
+        forecast = self._described(self.scripts.upgrades(revision, "")[-1], UP)
+        line = self.asked(self.version)
+        later = list(line.values())[list(line).index(revision) + 1 :]
+        mine = line[revision]
+        chosen = tuple(op for op in mine.operations if kind is None or isinstance(op, kind))
+        forecast.rehearsed = Rehearsed(chosen, (), mine.reads_rows)
         forecast.code = None
-        self._predict(forecast, Overlay(self.session.host), ())
+        forecast.retry = retry
+        forecast.later = (*(op for asked in later for op in asked.operations if isinstance(op, Operation)), *pending)
+        self._predict(forecast, Overlay(self.session.host))
         return forecast
 
 
@@ -224,7 +262,10 @@ def json_of(forecast: Forecast, paths: Mapping[str, str]) -> dict[str, Any]:
         "title": forecast.title,
         "direction": forecast.direction,
         "changes": changes + statements,
-        "downloads": [vars(item) for item in forecast.proposal.downloads],
+        "downloads": [
+            {"url": item.url, "size_bytes": item.size_bytes, "sha256": item.sha256}
+            for item in forecast.proposal.downloads
+        ],
         "kept": [vars(item) for item in forecast.proposal.kept],
         "skipped": list(forecast.proposal.skipped),
         "warnings": list(forecast.proposal.warnings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from vvmigrate.commands.work import paths_of
 from vvmigrate.engine import journal, preflight
 from vvmigrate.engine.host import ROOT
 from vvmigrate.engine.session import Session
-from vvmigrate.engine.state import Target, digest
+from vvmigrate.engine.state import Proposal, Target, digest
 from vvmigrate.errors import IntegrityError, UsageError, VvmigrateError
 from vvmigrate.operations.env_file import missing_required
 from vvmigrate.report import Report
@@ -26,7 +27,12 @@ ENTRY = (
 )
 
 
-def _looking(call: Call, look: Callable[[Workplace, Report], None]) -> Report:
+def looking(call: Call, look: Callable[[Workplace, Report], None]) -> Report:
+    """A whole command that only looks.
+
+    Returns:
+        Its report, whatever happened.
+    """
     report = Report(call.command)
     try:
         settings, session = call.read()
@@ -55,12 +61,12 @@ def plan(call: Call, target: str = "head", *, down: bool = False) -> Report:
         else:
             steps, held, _ = split_at_hold(place, pending(place, target))
         forecasts = place.forecast(steps, DOWN if down else UP)
-        changes = [change for forecast in forecasts for change in forecast.proposal.changes]
+        total = sum((forecast.proposal for forecast in forecasts), Proposal())
         report.body = {
             "from": place.version,
             "to": _version_after(place, steps, down=down),
             "steps": [json_of(forecast, paths_of(place)) for forecast in forecasts],
-            "disk": preflight.disk(place.session.host, changes),
+            "disk": preflight.disk(place.session.host, total),
             "held": [held] if held else [],
         }
         for forecast in forecasts:
@@ -69,7 +75,7 @@ def plan(call: Call, target: str = "head", *, down: bool = False) -> Report:
         if forecasts or held:
             report.raise_to(FINDINGS)
 
-    return _looking(call, look)
+    return looking(call, look)
 
 
 def _version_after(place: Workplace, steps: list[Any], *, down: bool) -> str:
@@ -137,7 +143,7 @@ def current(call: Call) -> Report:
         title = place.scripts.script(place.version).doc if place.version else ""
         report.body = {"revision": place.version, "title": title, "head": head, "is_head": place.version == head}
 
-    return _looking(call, look)
+    return looking(call, look)
 
 
 def heads(call: Call) -> Report:
@@ -147,7 +153,7 @@ def heads(call: Call) -> Report:
         head = place.scripts.package_head()
         report.body = {"heads": [{"revision": head, "title": place.scripts.script(head).doc}] if head else []}
 
-    return _looking(call, look)
+    return looking(call, look)
 
 
 def show(call: Call, revision: str) -> Report:
@@ -175,7 +181,7 @@ def show(call: Call, revision: str) -> Report:
             "source": source.data.decode("utf-8", "replace"),
         }
 
-    return _looking(call, look)
+    return looking(call, look)
 
 
 def status(call: Call) -> Report:
@@ -219,7 +225,7 @@ def status(call: Call) -> Report:
         if _is_ahead(place):
             pending(place, "head")
 
-    return _looking(call, look)
+    return looking(call, look)
 
 
 def _is_ahead(place: Workplace) -> bool:
@@ -234,7 +240,7 @@ def _missing(place: Workplace) -> tuple[str, ...]:
     if place.ledger is None or not any(target.name == ".env" for target in place.ledger.recorded()):
         return ()
     try:
-        return missing_required(place.situation(place.session.host, ""))
+        return missing_required(place.situation(place.session.host))
     except OSError:
         return ()  # another user's .env
 
@@ -242,8 +248,13 @@ def _missing(place: Workplace) -> tuple[str, ...]:
 def _quick_drift(place: Workplace) -> list[dict[str, Any]]:
     """What differs from what is recorded, by a quick look: kind, mode, link target, size. Contents are not read."""
     found = []
-    for target, (effect, _) in sorted((place.ledger.recorded() if place.ledger else {}).items()):
+    recorded = place.ledger.recorded() if place.ledger else {}
+    links = ((target, effect.after) for target, (effect, _) in recorded.items() if effect.after.kind == "link")
+    current = {os.path.join(os.path.dirname(target.name), after.target) for target, after in links}
+    for target, (effect, _) in sorted(recorded.items()):
         wanted, seen = effect.after, place.session.host.glance(target)
+        if effect.lasting and not seen.exists and target.name.removesuffix(".json") not in current:
+            continue  # pruned
         facts = {"kind": (wanted.kind, seen.kind)}
         if seen.kind == wanted.kind:
             facts["mode"] = (f"{wanted.mode:04o}", f"{seen.mode:04o}")

@@ -8,8 +8,7 @@ from typing import Any
 from vvmigrate.commands.forecast import UP, Forecast, Workplace
 from vvmigrate.commands.opening import Call, variant_of
 from vvmigrate.commands.work import Run, carry_out
-from vvmigrate.engine.effects import Effect
-from vvmigrate.engine.state import ADOPT, Change, Target
+from vvmigrate.engine.step import tells_something
 from vvmigrate.errors import HeldError, RefusedError, StateError
 from vvmigrate.operations import InstallModel, MergeEnv, Operation
 from vvmigrate.operations.env_file import missing_required
@@ -46,17 +45,12 @@ def pending(place: Workplace, target: str) -> list[Any]:
 
 def _upgrade(run: Run, target: str) -> None:
     place = run.place
-    steps = pending(place, target)
-    steps, held, released = split_at_hold(place, steps)
-    again = _again(place)
-    forecasts = place.forecast(steps, UP)
-    run.preflight([*again, *forecasts])
-    for forecast in again:
-        if not run.perform(forecast, ()):
-            return
-    for number, forecast in enumerate(forecasts):
-        later = tuple(op for other in forecasts[number + 1 :] for op in other.operations)
-        if not run.perform(forecast, later, tuple(released.get(forecast.revision, ()))):
+    steps, held, released = split_at_hold(place, pending(place, target))
+    forecasts = ahead(place, steps)
+    run.preflight(forecasts)
+    for forecast in forecasts:
+        lifted = released.get(forecast.revision, ()) if forecast.code is not None else ()
+        if not run.perform(forecast, tuple(lifted)):
             return
     _say_what_is_missing(run)
     if held:
@@ -66,6 +60,13 @@ def _upgrade(run: Run, target: str) -> None:
             "and does not return by itself",
             hint="vvmigrate upgrade head --release-hold",
         )
+
+
+def ahead(place: Workplace, steps: list[Any]) -> list[Forecast]:
+    """What an upgrade would do: applied revisions that have something to do again, then the pending steps."""
+    forecasts = place.forecast(steps, UP)
+    pending_operations = tuple(operation for forecast in forecasts for operation in forecast.operations)
+    return [*_again(place, pending_operations), *forecasts]
 
 
 # ---- holds -----------------------------------------------------------------------------------------------------------
@@ -122,39 +123,39 @@ def degraded(place: Workplace) -> list[dict[str, Any]]:
     ]
 
 
-def _again(place: Workplace) -> list[Forecast]:
-    """Steps that are done again although their revision is applied."""
+def _again(place: Workplace, operations: tuple[Operation, ...]) -> list[Forecast]:
+    """Steps that are done again although their revision is applied.
+
+    Args:
+        operations: of the pending revisions.
+    """
     if place.ledger is None:
         return []
     retries = [item["revision"] for item in degraded(place)]
-    forecasts = [place.redo(revision) for revision in retries]
+    forecasts = [place.redo(revision, retry=True, pending=operations) for revision in retries]
     told = place.settings.update_env or place.settings.values
     if told or (place.call.ask is not None and _env_is_applied(place) and _missing(place)):
-        forecasts += _latest(place, MergeEnv, retries)
+        forecasts += _latest(place, MergeEnv, retries, operations)
     if _variant_changed(place):
-        forecasts += _latest(place, InstallModel, retries)
+        forecasts += _latest(place, InstallModel, retries, operations)
     recorded = place.ledger.recorded()
     return [
         forecast
         for forecast in forecasts
         if forecast.error is not None
-        or any(_tells_something(change, recorded) for change in forecast.proposal.changes)
+        or any(tells_something(change, recorded) for change in forecast.proposal.changes)
         or (forecast.revision in retries and not forecast.proposal.degraded)
     ]
 
 
-def _tells_something(change: Change, recorded: Mapping[Target, tuple[Effect, Any]]) -> bool:
-    """Whether a change would alter the host, or what is recorded of it."""
-    known = recorded.get(change.target)
-    return change.action != ADOPT or known is None or dict(change.note) != dict(known[0].note)
-
-
-def _latest(place: Workplace, kind: type[Operation], done: Sequence[str]) -> list[Forecast]:
+def _latest(
+    place: Workplace, kind: type[Operation], done: Sequence[str], operations: tuple[Operation, ...]
+) -> list[Forecast]:
     """The last applied revision that has an operation of this kind, as a step of that kind alone."""
     applied = [step["revision"] for step in place.ledger.applied()] if place.ledger is not None else []
     for revision in reversed(applied):
         if any(isinstance(operation, kind) for operation in place.operations_of(revision).operations):
-            return [] if revision in done else [place.redo(revision, kind)]
+            return [] if revision in done else [place.redo(revision, kind, pending=operations)]
     return []
 
 
@@ -171,7 +172,7 @@ def _variant_changed(place: Workplace) -> bool:
 
 
 def _missing(place: Workplace) -> tuple[str, ...]:
-    return missing_required(place.situation(place.session.host, ""))
+    return missing_required(place.situation(place.session.host))
 
 
 def _say_what_is_missing(run: Run) -> None:

@@ -13,7 +13,6 @@ from vvmigrate.commands.opening import Call
 from vvmigrate.content.delivery import download
 from vvmigrate.engine import journal, preflight, recovery, step
 from vvmigrate.engine.host import HOME, ROOT
-from vvmigrate.engine.ledger import COMMITTED
 from vvmigrate.engine.runtime import HostOperation
 from vvmigrate.engine.session import DATABASE
 from vvmigrate.engine.signals import Ended, put_off
@@ -22,23 +21,30 @@ from vvmigrate.engine.step import Attempt, Outcome
 from vvmigrate.errors import RefusedError, StepError, VvmigrateError
 from vvmigrate.log import Log, opened
 from vvmigrate.operations import MERGERS
+from vvmigrate.operations.generation import STORE, STORE_DIGITS
+from vvmigrate.operations.supply import RECEIVED
 from vvmigrate.report import SIGNALLED, Report, error_as_json, listed
 
 
 @dataclass
 class Run:
-    """One run under way."""
+    """One run under way.
+
+    Attributes:
+        brings: it only brings what a later run installs.
+    """
 
     place: Workplace
     report: Report
     log: Log
     outcomes: list[Outcome] = field(default_factory=list)
     before: str = ""
+    brings: bool = False
 
     @property
     def committed(self) -> bool:
         """Whether a step of this run happened."""
-        return any(outcome.result in COMMITTED for outcome in self.outcomes)
+        return any(outcome.happened for outcome in self.outcomes)
 
     def tell(self, event: str, **facts: Any) -> None:
         """Tell the listener and the log."""
@@ -56,19 +62,16 @@ class Run:
         for forecast in forecasts:
             if forecast.error is not None and forecast.error.exit_code > StepError.exit_code:
                 raise forecast.error
-        changes = [change for forecast in forecasts for change in forecast.proposal.changes]
-        preflight.check(self.place.session, changes)
+        preflight.check(self.place.session, sum((forecast.proposal for forecast in forecasts), Proposal()))
 
-    def perform(
-        self, forecast: Forecast, later: tuple[HostOperation, ...], holds: tuple[Mapping[str, Any], ...] = ()
-    ) -> bool:
+    def perform(self, forecast: Forecast, holds: tuple[Mapping[str, Any], ...] = ()) -> bool:
         """Do one step.
 
         Returns:
             Whether the run may go on.
         """
         self.tell("step_started", revision=forecast.revision, title=forecast.title, direction=forecast.direction)
-        outcome = step.perform(self.place.session, self._attempt(forecast, later, holds))
+        outcome = step.perform(self.place.session, self._attempt(forecast, holds))
         if outcome.result:
             self.outcomes.append(outcome)
         self.tell("step_ended", **outcome_as_json(outcome, self.paths()))
@@ -82,11 +85,9 @@ class Run:
         return outcome.error is None
 
     def _committed_before(self, outcome: Outcome) -> bool:
-        return any(other.result in COMMITTED for other in self.outcomes if other is not outcome)
+        return any(other.happened for other in self.outcomes if other is not outcome)
 
-    def _attempt(
-        self, forecast: Forecast, later: tuple[HostOperation, ...], holds: tuple[Mapping[str, Any], ...]
-    ) -> Attempt:
+    def _attempt(self, forecast: Forecast, holds: tuple[Mapping[str, Any], ...]) -> Attempt:
         after = self.place.version
         if forecast.code is not None:
             follows = forecast.code.revision.down_revision
@@ -97,21 +98,19 @@ class Run:
             forecast.direction,
             after,
             forecast.source.data,
-            lambda: self._propose(forecast, later),
+            lambda: self._propose(forecast),
             forecast.code,
             holds,
         )
 
-    def _propose(
-        self, forecast: Forecast, later: tuple[HostOperation, ...]
-    ) -> tuple[Proposal, tuple[HostOperation, ...]]:
+    def _propose(self, forecast: Forecast) -> tuple[Proposal, tuple[HostOperation, ...]]:
         """Look again, now that everything before has really happened."""
         if forecast.error is not None:
             raise forecast.error
         total = Proposal()
         overlay = Overlay(self.place.session.host)
         for operation in forecast.operations:
-            proposal = operation.propose(self.place.situation(overlay, forecast.revision, later))
+            proposal = operation.propose(self.place.situation(overlay, forecast))
             for change in proposal.changes:
                 overlay.predict(change)
             total += proposal
@@ -130,20 +129,22 @@ class Run:
         if journal.pending(session.host.private):
             return
         with put_off():
-            if self.outcomes:
+            if not all(outcome.traceless for outcome in self.outcomes):
                 affects = sorted({name for outcome in self.outcomes for name in outcome.proposal.affects})
                 recovery.end_run(session, session.run, exit_code=self.report.exit_code, affects=affects)
             private = session.host.private
             (private / "run").remove_file(missing_ok=True)
             private.fsync()
-            if not self.report.exit_code:
+            if not self.report.exit_code and not self.brings:
                 self._tidy()
 
     def _tidy(self) -> None:
-        """Whatever was received has been installed: partial files are of no more use."""
-        downloads = self.place.session.host.private / "downloads"
+        """What was received and is in the store now is of no more use; what was not installed yet stays."""
+        host = self.place.session.host
+        installed = {name.rpartition("-")[2] for name in host.names(Target(ROOT, STORE))}
+        downloads = host.private / "downloads"
         for name in downloads.names():
-            if name.endswith(".partial"):
+            if name.endswith(RECEIVED) and name[:STORE_DIGITS] in installed:
                 download.discard(downloads / name)
 
 
@@ -188,8 +189,11 @@ def outcome_as_json(outcome: Outcome, paths: Mapping[str, str]) -> dict[str, Any
     }
 
 
+Doer = Callable[[Run], None]
+
+
 @contextmanager
-def running(call: Call) -> Iterator[Run]:
+def running(call: Call, fill: Doer) -> Iterator[Run]:
     """Open a host, settle what the last command left, and end the run whatever happens in the block.
 
     Raises:
@@ -216,10 +220,10 @@ def running(call: Call) -> Iterator[Run]:
         except Ended as ended:
             run.report.exit_code = SIGNALLED + ended.number
         finally:
-            _close(run, log)
+            _close(run, log, fill)
 
 
-def _close(run: Run, log: Log) -> None:
+def _close(run: Run, log: Log, fill: Doer) -> None:
     """End the run; a failure to do so is the run's failure."""
     with put_off():
         try:
@@ -228,14 +232,14 @@ def _close(run: Run, log: Log) -> None:
             run.report.fail(error)
         except OSError as error:
             run.report.fail(RefusedError(f"the run's end could not be recorded: {error}", hint="vvmigrate recover"), 4)
-        fill_report(run)
+        fill(run)
         log.write("run_ended", exit_code=run.report.exit_code, error=error_as_json(run.report.error))
 
 
 def fill_report(run: Run) -> None:
     """What the reports of upgrade, downgrade and repair have in common."""
     steps = [outcome_as_json(outcome, run.paths()) for outcome in run.outcomes]
-    done = [outcome for outcome in run.outcomes if outcome.result in COMMITTED]
+    done = [outcome for outcome in run.outcomes if outcome.happened]
     common = {
         "run_id": run.place.session.run["run_id"],
         "from": run.before,
@@ -249,18 +253,22 @@ def fill_report(run: Run) -> None:
     run.report.body = common | run.report.body
 
 
-Doer = Callable[[Run], None]
+def add_nothing(_: Run) -> None:
+    """For reports that are not of steps."""
 
 
-def carry_out(call: Call, doer: Doer) -> Report:
+def carry_out(call: Call, doer: Doer, fill: Doer = fill_report) -> Report:
     """A whole command that changes the host.
+
+    Args:
+        fill: adds what every report of its kind has in common.
 
     Returns:
         Its report, whatever happened.
     """
     report = Report(call.command)
     try:
-        with running(call) as run:
+        with running(call, fill) as run:
             report = run.report
             doer(run)
     except VvmigrateError as error:

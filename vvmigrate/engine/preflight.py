@@ -4,64 +4,124 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from vvmigrate.engine.database import translate
 from vvmigrate.engine.host import ROOT, Host
 from vvmigrate.engine.session import DATABASE, Session
-from vvmigrate.engine.state import ADOPT, ATTRIBUTES, Change, Target
+from vvmigrate.engine.state import ADOPT, ATTRIBUTES, Change, Proposal, Target
 from vvmigrate.errors import RefusedError
 from vvmigrate.files import Place, Tree
 
 SPARE_BYTES = 4 << 20  # the database's growth and its rollback journal, sources, journal: measured 0.4 MB a release
+SPARE_INODES = 16
 INODES_PER_CHANGE = 3  # the file, its copy for the way back, a directory
 
 
-def needs(changes: Iterable[Change]) -> dict[str, int]:
-    """Bytes that staging will take, by area."""
-    total: dict[str, int] = defaultdict(int)
-    for change in changes:
-        total[change.target.area] += change.size_bytes
-    total[ROOT] += SPARE_BYTES
-    return dict(total)
+@dataclass
+class Need:
+    """What a run needs on one file system.
+
+    Attributes:
+        path: a folder on it.
+        free_bytes, free_inodes: what it has for the caller.
+        staged_bytes: what is made out of sight, until a rename shows it. What it replaces stays where it is.
+        received_bytes: downloads, kept until they are installed.
+        spare_bytes: database, journal, history.
+    """
+
+    path: str
+    free_bytes: int
+    free_inodes: int
+    staged_bytes: int = 0
+    received_bytes: int = 0
+    spare_bytes: int = 0
+    inodes: int = 0
+
+    @property
+    def total_bytes(self) -> int:
+        """All of it."""
+        return self.staged_bytes + self.received_bytes + self.spare_bytes
+
+    def check(self) -> None:
+        """See that there is room.
+
+        Raises:
+            RefusedError: there is not; with the sums.
+        """
+        parts = f"{self.received_bytes:,} to download, {self.staged_bytes:,} to install, {self.spare_bytes:,} to spare"
+        message, hint = f"{self.path}: the disk has no room", "vvmigrate prune, or make room"
+        if self.free_bytes < self.total_bytes:
+            message += f": {self.total_bytes:,} bytes needed, {self.free_bytes:,} free ({parts})"
+            raise RefusedError(message, hint=hint, path=self.path)
+        if self.free_inodes < self.inodes:
+            message += f": {self.inodes:,} inodes needed, {self.free_inodes:,} free"
+            raise RefusedError(message, hint=hint, path=self.path)
 
 
-def disk(host: Host, changes: Iterable[Change]) -> dict[str, int]:
-    """Bytes needed, and free where most of them are needed; on a fresh host, where its storage root will be."""
-    by_area = needs(list(changes))
-    area = max(by_area, key=lambda area: by_area[area])
-    tree = host.tree(area)
-    if tree is not None:
-        return {"needed_bytes": sum(by_area.values()), "free_bytes": tree.free()[0]}
-    above = Path(host.path(Target(area, "")))
-    with Tree.open(next(path for path in (above, *above.parents) if path.is_dir())) as tree:
-        return {"needed_bytes": sum(by_area.values()), "free_bytes": tree.free()[0]}
+def room_at(folder: Tree) -> tuple[int, Need]:
+    """The device that a folder is on, and what it has."""
+    return os.fstat(folder.descriptor).st_dev, Need(str(folder.path), *folder.free())
 
 
-def check(session: Session, changes: Iterable[Change]) -> None:
+def needs(host: Host, proposal: Proposal) -> dict[int, Need]:
+    """What a run needs, by device."""
+    found: dict[int, Need] = {}
+
+    def on(target: Target) -> Need:
+        with _nearest(host, target) as folder:
+            return found.setdefault(*room_at(folder))
+
+    private = on(Target(ROOT, ""))
+    private.spare_bytes += SPARE_BYTES
+    private.inodes += SPARE_INODES + 2 * len(proposal.downloads)
+    private.received_bytes += sum(item.room_bytes for item in proposal.downloads)
+    for change in proposal.changes:
+        need = on(change.target)
+        need.staged_bytes += change.size_bytes
+        need.inodes += INODES_PER_CHANGE + change.inodes
+    return found
+
+
+@contextmanager
+def _nearest(host: Host, target: Target) -> Iterator[Tree]:
+    """The folder that holds a target, or the nearest above it that exists; on a fresh host also above its tree."""
+    tree = host.tree(target.area)
+    if tree is None:
+        above = Path(host.path(Target(target.area, "")))
+        folder = Tree.open(next(path for path in (above, *above.parents) if path.is_dir()))
+    else:
+        place = (tree / target.name).parent
+        while place.name and place.identity()[0] != "dir":
+            place = place.parent
+        folder = place.subtree()
+    with folder:
+        yield folder
+
+
+def disk(host: Host, proposal: Proposal) -> dict[str, int]:
+    """Bytes needed in all, and free where most of them are needed; on a fresh host, where its storage root will be."""
+    by_device = needs(host, proposal)
+    most = max(by_device.values(), key=lambda need: need.total_bytes)
+    return {"needed_bytes": sum(need.total_bytes for need in by_device.values()), "free_bytes": most.free_bytes}
+
+
+def check(session: Session, proposal: Proposal) -> None:
     """See that all pending steps can be done.
+
+    Args:
+        proposal: of all of them together.
 
     Raises:
         RefusedError: no room, no permission, or a database that stays locked; with the figures.
     """
-    changes = list(changes)
     host = session.host
-    for area, needed in needs(changes).items():
-        tree = host.tree(area)
-        if tree is None:
-            continue
-        free, inodes = tree.free()
-        if free < needed:
-            raise RefusedError(
-                f"{tree.path}: the disk has no room: {needed:,} bytes needed, {free:,} free",
-                hint="vvmigrate prune, or make room",
-                path=str(tree.path),
-            )
-        if inodes < (wanted := INODES_PER_CHANGE * len(changes) + 16):
-            raise RefusedError(f"{tree.path}: {wanted} inodes needed, {inodes} free", path=str(tree.path))
-    for change in changes:
+    for need in needs(host, proposal).values():
+        need.check()
+    for change in proposal.changes:
         if change.action not in (ADOPT, ATTRIBUTES):
             _check_writable(host, change)
     _check_database(session)

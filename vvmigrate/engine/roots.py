@@ -7,7 +7,6 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from shlex import quote
-from shlex import quote
 
 from vvmigrate.errors import RefusedError
 from vvmigrate.files import Owner, Place, Tree

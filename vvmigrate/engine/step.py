@@ -20,10 +20,11 @@ from alembic.runtime.migration import RevisionStep
 from vvmigrate.engine import database, recovery, runtime, stage, state, vault
 from vvmigrate.engine.effects import Effect
 from vvmigrate.engine.journal import Journal
+from vvmigrate.engine.ledger import COMMITTED
 from vvmigrate.engine.publish import publish
 from vvmigrate.engine.session import Session, now
 from vvmigrate.engine.signals import Ended, put_off
-from vvmigrate.engine.state import Kept, Proposal
+from vvmigrate.engine.state import Change, Kept, Proposal
 from vvmigrate.errors import RefusedError, StateError, StepError, VvmigrateError
 
 Proposer = Callable[[], tuple[Proposal, tuple[runtime.HostOperation, ...]]]
@@ -55,7 +56,11 @@ class Attempt:
 
 @dataclass
 class Outcome:
-    """What became of an attempt; what reports are made of."""
+    """What became of an attempt; what reports are made of.
+
+    Attributes:
+        traceless: a retry that changed nothing and resolved nothing, of which nothing is recorded.
+    """
 
     revision: str
     title: str
@@ -68,6 +73,12 @@ class Outcome:
     kept: tuple[Kept, ...] = ()
     error: VvmigrateError | None = None
     ended: Ended | None = None
+    traceless: bool = False
+
+    @property
+    def happened(self) -> bool:
+        """Whether it is in the history as done."""
+        return self.result in COMMITTED and not self.traceless
 
 
 def perform(session: Session, attempt: Attempt) -> Outcome:
@@ -109,21 +120,43 @@ class _Step:
         try:
             self.row["script_sha256"] = vault.keep_source(self.session.host.private, self.attempt.source)
             self.session.note_run(self.row)
-            self.outcome.proposal, operations = self.attempt.propose()
-            if self._has_nothing_to_say():
+            ready = self._prepare()
+            if ready is None:
                 return self.outcome
-            self._seal(stage.stage(self.session.host, self.step_id, self.outcome.proposal.changes))
-            self._commit(operations)
+            self._seal(ready[1])
+            self._commit(ready[0])
         except BaseException as error:  # noqa: BLE001 - a signal is undone like any other failure
             self._fail(error)
         return self.outcome
 
+    def _prepare(self) -> tuple[tuple[runtime.HostOperation, ...], tuple[Effect, ...]] | None:
+        """Look and stage; and again without what cannot be had, if the step may happen without it.
+
+        Returns:
+            The operations that the code is expected to ask for, and what is staged; None where nothing is to be done.
+        """
+        missed: set[str] = set()
+        while True:
+            self.outcome.proposal, operations = self.attempt.propose()
+            if self._has_nothing_to_say():
+                return None
+            try:
+                return operations, stage.stage(self.session.host, self.step_id, self.outcome.proposal.changes)
+            except state.WithoutError as error:
+                if error.message in missed:
+                    raise
+                missed.add(error.message)
+                stage.sweep(self.session.host)
+
     def _has_nothing_to_say(self) -> bool:
         """A retry that would change nothing and resolve nothing leaves no trace."""
         proposal = self.outcome.proposal
-        if self.attempt.code is not None or proposal.degraded == "" or proposal.changes:
+        if self.attempt.code is not None or proposal.degraded == "":
             return False
-        self.outcome.result = "degraded"
+        recorded = self.session.ledger.recorded()
+        if any(tells_something(change, recorded) for change in proposal.changes):
+            return False
+        self.outcome.result, self.outcome.traceless = "degraded", True
         return True
 
     def _seal(self, effects: tuple[Effect, ...]) -> None:
@@ -267,6 +300,12 @@ class _Step:
         if isinstance(cause, sqlite3.OperationalError) and cause.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
             return RefusedError(database.translate(cause, self.session.database_path).message)
         return StepError(f"{type(error).__name__}: {first}")
+
+
+def tells_something(change: Change, recorded: Mapping[state.Target, tuple[Effect, Mapping[str, Any]]]) -> bool:
+    """Whether a change would alter the host, or what is recorded of it."""
+    known = recorded.get(change.target)
+    return change.action != state.ADOPT or known is None or dict(change.note) != dict(known[0].note)
 
 
 def _notes(proposal: Proposal) -> dict[str, Any]:

@@ -28,8 +28,10 @@ class Situation:
         ledger: what is recorded; None on a host that has nothing yet.
         revision: the revision that the operation is part of.
         upcoming: host operations of later pending revisions: a version that they supersede is not fetched.
+        following: revisions that this run takes back, or applies, after this one.
         memory: values that must stay the same from the forecast to the step: answers, generated secrets.
         mergers: how files of keys are taken back.
+        retry: whether the revision is applied but degraded, and tried again.
     """
 
     host: Host
@@ -44,6 +46,8 @@ class Situation:
     mergers: Mapping[str, Merger] = field(default_factory=dict)
     ask: Ask | None = None
     progress: Callable[[str, int, int | None], None] | None = None
+    retry: bool = False
+    following: tuple[str, ...] = ()
 
     @property
     def owner(self) -> Owner | None:

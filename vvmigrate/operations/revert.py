@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from alembic.operations import Operations
 
 from vvmigrate.engine.host import ROOT
 from vvmigrate.engine.reverse import Reverser
-from vvmigrate.engine.state import ATTRIBUTES, REMOVE_DIRECTORY, Change, Proposal
-from vvmigrate.operations.base import Operation, Situation
+from vvmigrate.engine.state import ATTRIBUTES, REMOVE_DIRECTORY, SWITCH_LINK, Change, Proposal
+from vvmigrate.errors import RefusedError
+from vvmigrate.operations.base import Operation, Situation, root
+from vvmigrate.operations.generation import MANIFEST, STORE, find_generation
 
 
 @Operations.register_operation("revert")
@@ -29,7 +32,39 @@ class Revert(Operation):
         reverser = Reverser(situation.host, situation.ledger, situation.mergers, situation.observer)
         effects = [effect for _, effect in situation.ledger.since_applied(situation.revision)]
         proposal = reverser.propose(effects)
-        return proposal + Proposal(affects=frozenset(filter(None, map(_affected, proposal.changes))))
+        pruned = sum((_pruned(change, situation) for change in proposal.changes), Proposal())
+        return pruned + proposal + Proposal(affects=frozenset(filter(None, map(_affected, proposal.changes))))
+
+
+def _pruned(change: Change, situation: Situation) -> Proposal:
+    """A link that goes back to a generation which was pruned needs it delivered again.
+
+    Raises:
+        RefusedError: the installed release's manifest does not know it any more.
+    """
+    folder, name = os.path.split(change.after.target)
+    there = root(f"{STORE}/{name}")
+    if change.action != SWITCH_LINK or folder != os.path.basename(STORE) or situation.observer.entry(there).exists:
+        return Proposal()
+    path = situation.host.path(there)
+    if _is_switched_again(change, situation):
+        return Proposal(skipped=(f"{path}: was pruned, and not delivered again: this run goes further back",))
+    found = find_generation(situation, name)
+    if found is None:
+        raise RefusedError(
+            f"{path}: was pruned, and {MANIFEST} does not name it: it cannot be had again",
+            hint="install the release that it belongs to, or go further back",
+            path=path,
+        )
+    return found.delivery()
+
+
+def _is_switched_again(change: Change, situation: Situation) -> bool:
+    ledger = situation.ledger
+    if ledger is None:
+        return False
+    later = (effect for revision in situation.following for _, effect in ledger.since_applied(revision))
+    return any(effect.target == change.target and effect.action == SWITCH_LINK for effect in later)
 
 
 def _affected(change: Change) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Protocol, Self
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol, Self
 from vvmigrate.content.delivery.answers import AttemptError
 from vvmigrate.content.delivery.disk import naming_full_disk
 from vvmigrate.content.delivery.lanes import Lane
+from vvmigrate.content.delivery.tally import BadPartError, Mark, Tally
 from vvmigrate.files import WRITE_BEHIND_BYTES, Place, start_writing
 
 if TYPE_CHECKING:
@@ -44,20 +45,6 @@ class Progress:
     total_bytes: int
 
 
-@dataclass(frozen=True)
-class _Mark:
-    """A point to go back to: the size there, and the state of both hashes."""
-
-    size_bytes: int
-    digest: hashlib._Hash
-    part: hashlib._Hash
-
-    @classmethod
-    def zero(cls) -> Self:
-        """The beginning."""
-        return cls(0, hashlib.sha256(), hashlib.sha256())
-
-
 class Tap(Protocol):
     """Whoever uses the bytes while they come."""
 
@@ -69,10 +56,6 @@ class Tap(Protocol):
 
     def void(self) -> None:
         """What came is not what stands in the file: use nothing of it."""
-
-
-class _BadPartError(Exception):
-    """A part of the artefact has another SHA-256 than the manifest says."""
 
 
 class Received:
@@ -96,15 +79,13 @@ class Received:
         self._file = file
         self._report = report
         self._tap = tap
-        self._writer, self._hasher = Lane(self._write, threaded=False), Lane(self._hash, threaded=False)
+        self._tally = Tally(artefact)
+        self._writer, self._hasher = Lane(self._write, threaded=False), Lane(self._tally.add, threaded=False)
         self._sources: set[str] = set()
         self._meta = _read_meta(place) if file else {}
         self.size_bytes = 0  # handed out to be written and hashed
-        self._written = self._hashed = 0
-        self._digest, self._part = hashlib.sha256(), hashlib.sha256()
-        self._good = self._begun = _Mark.zero()
-        self.bad_parts: list[int] = []
-        self._survey = False
+        self._written = 0
+        self._begun = Mark.zero()
 
     @classmethod
     @contextmanager
@@ -146,7 +127,7 @@ class Received:
                 place.parent.fsync()
             received = cls(artefact, place, file, report, tap)
             received._writer = stack.enter_context(Lane(received._write, threaded=threaded))
-            received._hasher = stack.enter_context(Lane(received._hash, threaded=threaded))
+            received._hasher = stack.enter_context(Lane(received._tally.add, threaded=threaded))
             received.replay(survey=True)
             yield received
             received.settle()
@@ -155,7 +136,7 @@ class Received:
     def complete(self) -> bool:
         """Whether all bytes are there and are the promised ones."""
         self.settle()
-        return self._full and self._digest.hexdigest() == self._artefact.sha256
+        return self._tally.full and self._tally.digest == self._artefact.sha256
 
     @property
     def source(self) -> str:
@@ -169,7 +150,7 @@ class Received:
     def begin(self, start: int, source: str, etag: str) -> None:
         """Get ready for an answer that begins at `start`: where we stand, or 0."""
         if start == 0:
-            self._truncate(_Mark.zero())
+            self._truncate(Mark.zero())
             self._sources = set()
         self._begun = self._mark()
         self._sources.add(source)
@@ -216,14 +197,15 @@ class Received:
         """
         if self.complete:
             return
-        found, alone = self._digest.hexdigest(), len(self._sources) == 1
-        self._truncate(_Mark.zero())
+        found, alone = self._tally.digest, len(self._sources) == 1
+        self._truncate(Mark.zero())
         message = f"SHA-256 is {found} instead of {self._artefact.sha256}{hint}"
         raise AttemptError(message, final=alone, wrong_bytes=alone)
 
     @property
-    def _full(self) -> bool:
-        return self._hashed == self._artefact.size_bytes
+    def bad_parts(self) -> list[int]:
+        """Numbers, from 0, of the parts of the file that are not what the manifest says."""
+        return list(self._tally.bad_parts)
 
     # ---- what an earlier run received ----------------------------------------------------------------------------
 
@@ -233,8 +215,8 @@ class Received:
         Args:
             survey: note the bad parts in `bad_parts` and read on; else the file ends before the first one.
         """
-        self._count_from(_Mark.zero())
-        self.bad_parts, self._survey = [], survey
+        self._count_from(Mark.zero())
+        self._tally.bad_parts, self._tally.survey = [], survey
         if self._tap:
             self._tap.begin()
         if self._file is None:
@@ -244,13 +226,13 @@ class Received:
         self._file.seek(0)
         with suppress(AttemptError):  # ends before the first bad part, and goes on from there
             self._read_on(self._file)
-        self._survey = False
+        self._tally.survey = False
         self._sources = {_ON_DISK} if self.size_bytes else set()
         too_long = self.size_bytes > self._artefact.size_bytes
-        if too_long or (self._full and not self.complete and not self.bad_parts):
-            self._truncate(_Mark.zero())
+        if too_long or (self._tally.full and not self.complete and not self.bad_parts):
+            self._truncate(Mark.zero())
             self._sources = set()
-            self.bad_parts = []
+            self._tally.bad_parts = []
 
     def _read_on(self, file: BinaryIO) -> None:
         while block := file.read(BLOCK_BYTES):
@@ -293,33 +275,6 @@ class Received:
         if self._artefact.format == "file" and before // WRITE_BEHIND_BYTES != self._written // WRITE_BEHIND_BYTES:
             start_writing(self._file)
 
-    def _hash(self, block: bytes) -> None:
-        """Count and hash, stopping at the end of each part whose own SHA-256 the manifest knows."""
-        parts, step = self._artefact.chunk_sha256, self._artefact.chunk_bytes
-        if not parts or not step:
-            self._digest.update(block)
-            self._hashed += len(block)
-            return
-        view = memoryview(block)
-        while view:
-            piece = view[: step - self._hashed % step]
-            self._digest.update(piece)
-            self._part.update(piece)
-            self._hashed += len(piece)
-            if self._hashed % step == 0 or self._full:
-                self._end_part((self._hashed - 1) // step, parts)
-            view = view[len(piece) :]
-
-    def _end_part(self, number: int, parts: Sequence[str]) -> None:
-        found, self._part = self._part.hexdigest(), hashlib.sha256()
-        bad = number >= len(parts) or found != parts[number]
-        if bad and not self._survey:
-            raise _BadPartError(f"part {number + 1} of {len(parts)} has another SHA-256")
-        if bad:
-            self.bad_parts.append(number)
-        elif not self.bad_parts:
-            self._good = self._here()
-
     # ---- going back ----------------------------------------------------------------------------------------------
 
     @contextmanager
@@ -327,21 +282,18 @@ class Received:
         """Let the file end before a part that turned out to be bad."""
         try:
             yield
-        except _BadPartError as bad:
-            self._truncate(self._good)
+        except BadPartError as bad:
+            self._truncate(self._tally.good)
             raise AttemptError(str(bad), wrong_bytes=True) from None
 
-    def _here(self) -> _Mark:
-        return _Mark(self._hashed, self._digest.copy(), self._part.copy())
-
-    def _mark(self) -> _Mark:
+    def _mark(self) -> Mark:
         self.settle()
-        return self._here()
+        return self._tally.mark()
 
-    def _truncate(self, mark: _Mark) -> None:
+    def _truncate(self, mark: Mark) -> None:
         if not self._file:
-            mark = _Mark.zero()  # nothing is there that the bytes before could be read from again
-        with suppress(_BadPartError):
+            mark = Mark.zero()  # nothing is there that the bytes before could be read from again
+        with suppress(BadPartError):
             self._hasher.settle()
         self._writer.settle()
         if self._file and self._file.seek(0, io.SEEK_END) != mark.size_bytes:
@@ -351,11 +303,9 @@ class Received:
             (self._tap.void if mark.size_bytes else self._tap.begin)()
         self._count_from(mark)
 
-    def _count_from(self, mark: _Mark) -> None:
-        self.size_bytes = self._written = self._hashed = mark.size_bytes
-        self._digest, self._part = mark.digest.copy(), mark.part.copy()
-        if self._good.size_bytes > mark.size_bytes:
-            self._good = _Mark.zero()
+    def _count_from(self, mark: Mark) -> None:
+        self.size_bytes = self._written = mark.size_bytes
+        self._tally.go_back(mark)
 
 
 def meta_of(partial: Place) -> Place:

@@ -1,0 +1,141 @@
+"""`prune`: remove what nothing needs any more, and say of each thing why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from vvmigrate.commands.forecast import Workplace
+from vvmigrate.commands.inspect import looking
+from vvmigrate.commands.opening import Call
+from vvmigrate.commands.upgrade import ahead, pending
+from vvmigrate.commands.work import Run, add_nothing, carry_out
+from vvmigrate.content.delivery import download
+from vvmigrate.engine import old
+from vvmigrate.engine.host import ROOT
+from vvmigrate.engine.state import Kept, Target
+from vvmigrate.errors import VvmigrateError
+from vvmigrate.operations.generation import MODELS, STORE
+from vvmigrate.operations.supply import RECEIVED
+from vvmigrate.report import Report, listed
+
+
+@dataclass(frozen=True)
+class Old:
+    """Something that may go.
+
+    Attributes:
+        remove: removes it; a kill leaves it whole, or out of sight.
+    """
+
+    path: str
+    size_bytes: int
+    reason: str
+    remove: Callable[[], None]
+
+
+def prune(call: Call) -> Report:
+    """Remove old model generations, received files that nothing pending needs, and before-images of dead steps.
+
+    Returns:
+        `pruned`: path, bytes and reason of each; `kept`: what would have gone but for a reason; `freed_bytes`.
+    """
+    call = replace(call, ask=None)
+    if call.options.get("dry_run"):
+        return looking(call, lambda place, report: report.body.update(_as_json(_find(place), dry_run=True)))
+    return carry_out(call, _prune, fill=add_nothing)
+
+
+def _prune(run: Run) -> None:
+    found, kept = _find(run.place)
+    done: list[Old] = []
+    for item in found:
+        item.remove()
+        done.append(item)
+        run.log.write("pruned", path=item.path, size_bytes=item.size_bytes, reason=item.reason)
+        run.report.body.update(_as_json((done, kept), dry_run=False))
+    run.report.body.update(_as_json((done, kept), dry_run=False))
+
+
+def _as_json(what: tuple[list[Old], list[Kept]], *, dry_run: bool) -> dict[str, Any]:
+    found, kept = what
+    pruned = [{"path": item.path, "size_bytes": item.size_bytes, "reason": item.reason} for item in found]
+    freed = sum(item.size_bytes for item in found)
+    return {"pruned": pruned, "kept": listed(kept), "freed_bytes": freed, "dry_run": dry_run}
+
+
+def _find(place: Workplace) -> tuple[list[Old], list[Kept]]:
+    if place.ledger is None:
+        return [], []
+    kept: list[Kept] = []
+    return [*_generations(place, kept), *_received(place, kept), *_images(place)], kept
+
+
+def _generations(place: Workplace, kept: list[Kept]) -> Iterator[Old]:
+    """Generations that are not current, and that no downgrade within the horizon switches back to."""
+    host, ledger = place.session.host, place.session.ledger
+    needed = old.linked(ledger, old.within(old.live_steps(ledger), place.settings.keep_releases))
+    needed |= {host.glance(Target(ROOT, f"{MODELS}/{name}")).target for name in host.names(Target(ROOT, MODELS))}
+    for target, digest in old.placed_trees(ledger).items():
+        name = target.name.removeprefix(f"{STORE}/")
+        there = host.place(target)
+        if not target.name.startswith(f"{STORE}/") or f".store/{name}" in needed or there.identity()[0] != "dir":
+            continue
+        if there.entry(tree=True).digest != digest:
+            kept.append(Kept(there.path, "an old generation, but it was changed since it was installed"))
+            continue
+        reason = f"not current, and not needed to take {_releases(place.settings.keep_releases)} back"
+        yield Old(there.path, old.size_of(there), reason, partial(_remove_generation, place, target))
+
+
+def _releases(count: int) -> str:
+    return "1 release" if count == 1 else f"{count} releases"
+
+
+def _remove_generation(place: Workplace, target: Target) -> None:
+    """The generation, then its entry: whoever is killed in between leaves an entry that the next delivery replaces."""
+    host = place.session.host
+    state = host.state(host.state_key(target))
+    if state is None:
+        return
+    old.remove(state, host.place(target))
+    entry = host.place(Target(ROOT, f"{target.name}.json"))
+    if entry.stat() is not None:
+        old.remove(state, entry)
+
+
+def _received(place: Workplace, kept: list[Kept]) -> Iterator[Old]:
+    """Received files that no pending step needs."""
+    state = place.session.host.state(ROOT)
+    names = (state / "downloads").names() if state is not None else []
+    received = [name for name in names if name.endswith(RECEIVED)]
+    if state is None or not received:
+        return
+    needed = _needed(place)
+    for name in received:
+        there = state / f"downloads/{name}"
+        if needed is None:
+            kept.append(Kept(there.path, "received; what is pending cannot be told"))
+        elif name.removesuffix(RECEIVED) not in needed:
+            reason = "received, and no pending step needs it"
+            yield Old(there.path, old.size_of(there), reason, partial(download.discard, there))
+
+
+def _needed(place: Workplace) -> set[str] | None:
+    """SHA-256 of what pending steps would download, held ones too; None where that cannot be told."""
+    try:
+        forecasts = ahead(place, pending(place, "head"))
+    except VvmigrateError:
+        return None
+    if any(forecast.error is not None for forecast in forecasts):
+        return None
+    return {item.sha256 for forecast in forecasts for item in forecast.proposal.downloads}
+
+
+def _images(place: Workplace) -> Iterator[Old]:
+    """Before-images of steps that are not applied any more."""
+    for state, folder in old.dead_images(place.session.host, place.session.ledger):
+        reason = "before-images of a step that is not applied any more"
+        yield Old(folder.path, old.size_of(folder), reason, partial(old.remove, state, folder))

@@ -1,0 +1,99 @@
+"""Running a verb from a shell: options in, its report printed, an exit code out. Knows no verb by name."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import click
+
+from vvmigrate.options import ask_person, confirming, masked, read_values
+
+
+def run(name: str, options: Mapping[str, Any], function: Callable[[Any], Any]) -> None:
+    """Run a verb, show its report, exit with its code."""
+    from vvmigrate import text
+    from vvmigrate.commands.opening import Call
+    from vvmigrate.engine import signals
+    from vvmigrate.errors import VvmigrateError
+    from vvmigrate.report import Report
+
+    signals.install()
+    as_json = bool(options.get("as_json"))
+    screen = text.Screen(
+        options.get("color", "auto"),
+        quiet=bool(options.get("quiet")),
+        verbose=bool(options.get("verbose")),
+        to_stderr=as_json,
+    )
+    asks = not options.get("non_interactive") and sys.stdin is not None and sys.stdin.isatty()
+    try:
+        call = Call(
+            name,
+            {
+                **options,
+                "values": read_values(options.get("set_values", ())),
+                "confirm": confirming(options, asks=asks),
+            },
+            masked(sys.argv[1:]),
+            listener=screen.listen,
+            ask=ask_person if asks else None,
+        )
+        report = function(call)
+    except VvmigrateError as error:
+        report = Report(name)
+        report.fail(error)
+    except signals.Ended as ended:
+        report = Report(name, exit_code=128 + ended.number)
+    except Exception as error:
+        if options.get("debug"):
+            raise
+        report = Report(name)
+        report.fail(
+            VvmigrateError(f"unforeseen: {type(error).__name__}: {error}", hint="again with --debug, for a report")
+        )
+    signals.stand_down()
+    _print(report, screen, as_json=as_json)
+    sys.exit(report.exit_code)
+
+
+def refuse(error: click.ClickException) -> None:
+    """Show a command line that could not be understood; as a document where one was asked for."""
+    from vvmigrate.errors import UsageError
+    from vvmigrate.report import Report
+
+    error.show()
+    if "--json" in sys.argv:
+        context = getattr(error, "ctx", None)
+        report = Report(context.info_name if context else "vvmigrate")
+        report.fail(UsageError(error.format_message(), hint="vvmigrate --help"))
+        _print(report, None, as_json=True)
+    sys.exit(error.exit_code)
+
+
+def _print(report: Any, screen: Any, *, as_json: bool) -> None:
+    """Show a report; whoever stopped reading does not make the command fail."""
+    try:
+        if as_json:
+            sys.stdout.write(json.dumps(report.as_json(), ensure_ascii=True) + "\n")
+            sys.stdout.flush()
+            if report.error is not None and screen is not None:
+                screen.show(type(report)(report.command, error=report.error))
+        else:
+            screen.show(report)
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the interpreter's last flush has somewhere to go
+
+
+def open_streams() -> None:
+    """Put `/dev/null` where a standard stream is closed, so that no file that is opened later takes its number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115 - as long as the process
