@@ -46,11 +46,11 @@ def test_what_was_received_in_part_does_not_count(far: HostFolder, there: bytes)
     assert received(far) == {sha256(DATA): there}
 
 
-@pytest.mark.parametrize("place", ["release", "folder", "folder's URL"])
+@pytest.mark.parametrize("place", ["release", "folder", "folder's URL", "URL in the manifest"])
 def test_files_of_the_host_are_sources_offline(
     bare: HostFolder, tmp_path: Path, server: FaultServer, place: str
 ) -> None:
-    """A file of the release, or in a mirror that is a folder, needs no network; servers are not asked."""
+    """A file of the release, of the host, or in a mirror that is a folder needs no network; servers are not asked."""
     stick = tmp_path / "a stick"
     stick.mkdir()
     (stick / "model.bin").write_bytes(DATA)
@@ -58,7 +58,8 @@ def test_files_of_the_host_are_sources_offline(
     web = server.url("/model.bin", good(DATA))
     mirrors = {"folder": str(stick), "folder's URL": stick.as_uri()}
     bare.environ["VV_MODEL_MIRROR"] = mirrors.get(place, "")
-    release(bare, "2.0.0", DATA, web, *(["fallback/model.bin"] if place == "release" else []))
+    named = {"release": ["fallback/model.bin"], "URL in the manifest": [f"{stick.as_uri()}/model.bin"]}
+    release(bare, "2.0.0", DATA, web, *named.get(place, []))
     install(bare, "0002", "2.0.0")
     bare.up(offline=True)
     assert (current(bare), server.requests) == (DATA, [])

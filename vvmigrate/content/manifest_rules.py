@@ -90,14 +90,18 @@ def url_faults(url: str) -> Iterator[str]:
         return
     if _NOT_IN_URL.search(url):
         yield "holds a character that no URL may hold; write it percent-encoded"
-    if scheme[1].lower() not in {"http", "https"}:
-        yield "expected a URL of https or http, or a relative path, found another scheme"
+    if scheme[1].lower() not in {"http", "https", "file"}:
+        yield "expected a URL of https, http or file, or a relative path, found another scheme"
         return
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:
         yield "the host or the port of this URL cannot be read"
+        return
+    if scheme[1].lower() == "file":
+        if parts.netloc not in {"", "localhost"} or not parts.path.startswith("/") or parts.query or parts.fragment:
+            yield "expected file:/// and the absolute path of a file on the host"
         return
     if not host:
         yield "this URL names no host"
