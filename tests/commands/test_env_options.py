@@ -150,6 +150,21 @@ def test_a_person_at_a_terminal_is_asked_and_the_answer_is_kept(host: HostFolder
     assert dotenv_values(host.home / ".env") == {"DVR_IP": "dvr.local"}
 
 
+def test_a_look_asks_nothing(host: HostFolder) -> None:
+    """`plan` on a terminal shows what upgrade would do, and leaves the questions to it."""
+
+    def ask(*_: object) -> str:
+        raise AssertionError("asked")
+
+    def confirm(_: str) -> bool:
+        raise AssertionError("asked")
+
+    assert host.call("plan", ask=ask, confirm=confirm).exit_code == 3
+    host.up()
+    host.down("-1")
+    assert host.call("plan", ask=ask, confirm=confirm).body["held"]
+
+
 def test_a_host_that_lacks_a_required_key_asks_again_at_the_next_run(host: HostFolder) -> None:
     """An installation done without a terminal is completed by the first run on one."""
     host.up()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from vvmigrate.commands.downgrade import steps_down
@@ -28,12 +29,13 @@ ENTRY = (
 
 
 def looking(call: Call, look: Callable[[Workplace, Report], None]) -> Report:
-    """A whole command that only looks.
+    """A whole command that only looks; it asks nobody anything.
 
     Returns:
         Its report, whatever happened.
     """
     report = Report(call.command)
+    call = replace(call, ask=None, options={**call.options, "confirm": None})
     try:
         settings, session = call.read()
         with session:
