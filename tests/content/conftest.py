@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import trustme
@@ -14,13 +17,30 @@ from tests.content.fault_server import FaultServer, serving
 from vvmigrate.content.delivery.download import HttpSettings, Pace
 from vvmigrate.files import Tree
 
+MEMORY = "/dev/shm"
+
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
     """A desk whose reads give up after half a second of silence."""
-    (tmp_path / "downloads").mkdir()
-    (tmp_path / "release").mkdir()
-    with Tree.open(tmp_path / "downloads") as tree, Tree.open(tmp_path / "release") as release:
+    yield from _desk(tmp_path)
+
+
+@pytest.fixture
+def patient() -> Iterator[Desk]:
+    """A desk for hundreds of deliveries: in memory where that can be had, as each of them waits for the disk; it loses
+    little time with a silent server, and none by a machine that is busy.
+    """
+    with TemporaryDirectory(prefix="vv-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None) as folder:
+        for desk in _desk(Path(folder)):
+            desk.pace = replace(desk.pace, stall_s=0.2, rounds=6)
+            yield desk
+
+
+def _desk(folder: Path) -> Iterator[Desk]:
+    (folder / "downloads").mkdir()
+    (folder / "release").mkdir()
+    with Tree.open(folder / "downloads") as tree, Tree.open(folder / "release") as release:
         yield Desk(tree, release, pace=Pace(clock=lambda: 0.0, connect_s=5, stall_s=0.5, rounds=2))
 
 

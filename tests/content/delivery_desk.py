@@ -49,10 +49,13 @@ class Form:
     other: bytes
     files: dict[str, bytes]
 
-    def artefact(self, *urls: str, **more: Any) -> Artefact:
-        """What the manifest promises."""
+    def artefact(self, *urls: str, chunk_bytes: int | None = None) -> Artefact:
+        """What the manifest promises, with the SHA-256 of every `chunk_bytes` if it knows them."""
+        step = chunk_bytes or len(self.data)
+        parts = [hashlib.sha256(self.data[at : at + step]).hexdigest() for at in range(0, len(self.data), step)]
         digest = hashlib.sha256(self.data).hexdigest()
-        return Artefact(urls, self.format, "model.gguf", len(self.data), digest, **more)
+        whole = Artefact(urls, self.format, "model.gguf", len(self.data), digest)
+        return replace(whole, chunk_sha256=tuple(parts), chunk_bytes=chunk_bytes) if chunk_bytes else whole
 
 
 PACKERS: dict[str, Callable[[dict[str, bytes]], bytes]] = {

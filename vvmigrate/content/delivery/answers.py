@@ -30,6 +30,7 @@ class AttemptError(DeliveryError):
         final: this source will not do better if asked again.
         from_start: it may do better if asked for the whole.
         wrong_bytes: it delivered bytes that are not the promised ones.
+        mixed: the whole is wrong, and came from more than one source: nobody knows whose part is.
         wait_s: how long the server asks us to wait.
     """
 
@@ -40,6 +41,7 @@ class AttemptError(DeliveryError):
         final: bool = False,
         from_start: bool = False,
         wrong_bytes: bool = False,
+        mixed: bool = False,
         wait_s: float = 0,
     ) -> None:
         """Keep the facts apart from each other."""
@@ -47,6 +49,7 @@ class AttemptError(DeliveryError):
         self.final = final
         self.from_start = from_start
         self.wrong_bytes = wrong_bytes
+        self.mixed = mixed
         self.wait_s = wait_s
 
 

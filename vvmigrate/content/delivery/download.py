@@ -142,6 +142,9 @@ class _Delivery:
                 return True
             self._failures[origin.label] = failure
             self._wrong |= failure.wrong_bytes
+            if failure.mixed:  # from now on each for itself, or one with a wrong beginning spoils all others
+                self._whole.update(origin.label for origin in self._alive)
+                return False
             if failure.from_start and origin.label not in self._whole:
                 self._whole.add(origin.label)
                 continue

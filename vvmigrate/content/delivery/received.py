@@ -200,7 +200,7 @@ class Received:
         found, alone = self._tally.digest, len(self._sources) == 1
         self._truncate(Mark.zero())
         message = f"SHA-256 is {found} instead of {self._artefact.sha256}{hint}"
-        raise AttemptError(message, final=alone, wrong_bytes=alone)
+        raise AttemptError(message, final=alone, wrong_bytes=alone, mixed=not alone)
 
     @property
     def bad_parts(self) -> list[int]:
