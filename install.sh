@@ -222,8 +222,8 @@ install_units() {
     fi
     local unit
     for unit in $(units); do
-        sed -e "s|@BIN@|$bin|g" -e "s|@USER@|$app_user|g" "$home/deploy/$unit" >"/etc/systemd/system/$unit.new"
-        mv "/etc/systemd/system/$unit.new" "/etc/systemd/system/$unit"
+        sed -e "s|@BIN@|$bin|g" -e "s|@HOME@|$home|g" "$home/deploy/$unit" >"/etc/systemd/system/.$unit.new"
+        mv "/etc/systemd/system/.$unit.new" "/etc/systemd/system/$unit"
     done
     systemctl daemon-reload
     systemctl enable vvmigrate-upgrade.service vvmigrate-verify.timer >>"$log_file" 2>&1
