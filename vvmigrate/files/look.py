@@ -124,11 +124,9 @@ class Look:
         return replace(seen, kind="file", size_bytes=info.st_size) if stat.S_ISREG(info.st_mode) else seen
 
     def _content(self) -> dict[str, Any]:
-        digest, size = hashlib.sha256(), 0
         with self.reader() as file:
-            while chunk := file.read(CHUNK_BYTES):
-                digest.update(chunk)
-                size += len(chunk)
+            digest = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]  # it has readinto
+            size = file.tell()
         return {"digest": digest.hexdigest(), "size_bytes": size}
 
     def _tree_digest(self, known: Mapping[str, str], above: str) -> str:
