@@ -7,7 +7,7 @@ import time
 
 import pytest
 from dotenv import dotenv_values
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from vvmigrate.content.env.document import Document
@@ -267,6 +267,21 @@ def test_nothing_of_the_users_changes_up_and_back(data: bytes, release: bytes, b
     assert revert(merged.data, before=data, after=merged.data).data == data
     if data.endswith(b"\n"):
         assert there_and_back(data, merged) == data
+
+
+@settings(max_examples=300, deadline=None)
+@given(FILES, st.sampled_from(RELEASES))
+def test_a_way_back_is_taken_back_beside_what_was_saved_meanwhile(data: bytes, release: bytes) -> None:
+    """What came out comes in again with the same values and in the same order; whatever is in the file stays."""
+    merged = merge(data, template(release))
+    assume(not merged.renamed)
+    current = data.rstrip(b"\r\n \\") + b"\n\nSAVED='u'\n"
+    again = revert(current, before=merged.data, after=data).data or b""
+    now, then = values(again), values(merged.data)
+    assert {key: now[key] for key in merged.added} == {key: then[key] for key in merged.added}
+    assert [key for key in now if key in merged.added] == [key for key in then if key in merged.added]
+    assert {key: now[key] for key in values(current)} == values(current)
+    assert revert(again, before=merged.data, after=data).data == again
 
 
 @settings(max_examples=300, deadline=None)

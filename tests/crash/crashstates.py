@@ -15,8 +15,9 @@ none, torn halves, sizes without their bytes, and as many random subsets as are 
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Literal
 
 from . import trees
@@ -34,6 +35,7 @@ class State:
     """One legal disk: what survives when the power goes after call n."""
 
     n: int
+    profile: Profile
     why: str
     kept: Sequence[Change]
     last: bool
@@ -117,46 +119,62 @@ def record(worker: Worker) -> Replay:
     return replay
 
 
-def legal_states(replay: Replay, calls: int, profile: Profile, subsets: int = 0, seed: int = 0) -> list[State]:
-    """Return the legal disks of all points, each different one once; the state after the last call counts apart."""
-    seen: set[tuple[bytes, bool]] = set()
-    found: list[State] = []
-    for n in range(calls + 1):
-        last = n == calls
-        for why, kept in states(replay, n, profile, subsets, seed):
-            key = (digest(apply(replay.base, kept)), last)
-            if key not in seen:
-                seen.add(key)
-                found.append(State(n, why, kept, last))
-    return found
+def legal_states(
+    replay: Replay, calls: int, profiles: Sequence[Profile], subsets: int = 0, seed: int = 0
+) -> list[State]:
+    """Return the legal disks of all points; many of them are the same disk."""
+    return [
+        State(n, profile, why, kept, last=n == calls)
+        for profile in profiles
+        for n in range(calls + 1)
+        for why, kept in states(replay, n, profile, subsets, seed)
+    ]
+
+
+def different(replay: Replay, found: Sequence[State], numbers: Iterable[int]) -> list[int]:
+    """Return the numbers of those that are different disks; the state after the last call counts apart."""
+    known = {id(node): sha256(node.data).digest() for node in replay.base}
+    disks: dict[tuple[bytes, bool], int] = {}
+    for number in numbers:
+        disks.setdefault((digest(apply(replay.base, found[number].kept), known), found[number].last), number)
+    return sorted(disks.values())
 
 
 def explore(
-    harness: Harness, profile: Profile, *, subsets: int = 0, sample: int = 0, seed: int = 0, stop_early: bool = False
+    harness: Harness, *profiles: Profile, subsets: int = 0, sample: int = 0, seed: int = 0, stop_early: bool = False
 ) -> Report:
     """Recover from every legal disk of a scenario, and judge.
 
+    A disk that is legal after several calls, or by both profiles, is tried once: a recovery sees nothing but the disk.
+
     Args:
-        harness: Entered; its workers do the work.
-        profile: Which rules.
+        harness: Entered; its workers do the work, each with a record of its own: a host knows where it lies.
+        profiles: Which rules.
         subsets: Random subsets at each call beside the systematic ones.
         sample: At most so many states, drawn with the seed (those after the last call always); 0: all.
         seed: Of the sample and the subsets.
         stop_early: End at the first state that is not recovered.
 
     Raises:
-        ReplayError: The record does not explain the disk.
+        ReplayError: A record does not explain the disk, or two workers recorded different changes.
     """
-    replay = record(harness.workers[0])
-    todo = legal_states(replay, len(harness.calls), profile, subsets, seed)
-    if sample and sample < len(todo):
-        last = [s for s in todo if s.last]
-        others = [s for s in todo if not s.last]
-        chosen = random.Random(f"{seed} {profile}").sample(range(len(others)), min(len(others), sample))
-        todo = [*last, *(others[i] for i in sorted(chosen))]
+    replays = {worker: record(worker) for worker in harness.workers}
+    calls = len(harness.calls)
+    found = {worker: legal_states(replay, calls, profiles, subsets, seed) for worker, replay in replays.items()}
+    first = harness.workers[0]
+    if len({len(each) for each in found.values()}) > 1:
+        msg = "the changes differ from run to run: the workers have no common states"
+        raise ReplayError(msg)
+    todo = list(range(len(found[first])))
+    if sample:
+        last = [number for number in todo if found[first][number].last]
+        others = [number for number in todo if not found[first][number].last]
+        todo = last + random.Random(f"{seed} {profiles}").sample(others, min(len(others), sample))
+    todo = different(replays[first], found[first], todo)
 
-    def one(worker: Worker, state: State) -> Strike:
-        build(apply(replay.base, state.kept), worker.root)
-        return worker.try_state(state.n, profile, state.why, last=state.last)
+    def one(worker: Worker, number: int) -> Strike:
+        state = found[worker][number]
+        build(apply(replays[worker].base, state.kept), worker.root)
+        return worker.try_state(state.n, state.profile, state.why, last=state.last)
 
     return harness.spread(todo, one, seed=seed, stop_early=stop_early)

@@ -194,15 +194,22 @@ def load(root: Path) -> tuple[Nodes, dict[int, int]]:
 
 
 def apply(base: Nodes, kept: Iterable[Change]) -> Nodes:
-    """Return the disk that has only the changes kept."""
-    nodes = [node.copy() for node in base]
+    """Return the disk that has only the changes kept; a file that none of them touches is the very node of the base."""
+    kept = list(kept)
+    touched = {at for change in kept for at in change.nodes}
+    nodes = [node.copy() if at in touched or stat.S_ISDIR(node.kind) else node for at, node in enumerate(base)]
     for change in kept:
         change.apply(nodes)
     return nodes
 
 
-def digest(nodes: Nodes) -> bytes:
-    """Return a hash of what can be reached from the root; hard links to one node count as one."""
+def digest(nodes: Nodes, known: dict[int, bytes]) -> bytes:
+    """Return a hash of what can be reached from the root; hard links to one node count as one.
+
+    Args:
+        nodes: The disk.
+        known: Hashes of the contents of nodes that no change touches, by their id().
+    """
     hasher = hashlib.sha256()
     seen: set[int] = set()
 
@@ -210,7 +217,8 @@ def digest(nodes: Nodes) -> bytes:
         node = nodes[at]
         about = f"{path}\0{at if at in seen else ''}\0{node.kind}\0{node.mode}\0{node.uid}\0{node.gid}\0{node.link}\0"
         hasher.update(about.encode("utf-8", "surrogateescape"))
-        hasher.update(len(node.data).to_bytes(8) + node.data + repr(sorted(node.xattrs.items())).encode())
+        content = known.get(id(node)) or hashlib.sha256(node.data).digest()
+        hasher.update(content + repr(sorted(node.xattrs.items())).encode())
         if at in seen:
             return
         seen.add(at)

@@ -22,8 +22,8 @@ from .trees import Entry, Snapshot, differences
 ALEMBIC: Final = threading.Lock()
 APP: Final = "vvmigrate.cli:main"
 PRELOAD: Final = (
-    "alembic", "alembic.command", "alembic.ddl.sqlite", "click", "jsonschema", "requests", "rich.console",
-    "rich.progress", "sqlalchemy", "sqlalchemy.dialects.sqlite", "vvmigrate.commands.downgrade",
+    "alembic", "alembic.command", "alembic.ddl.sqlite", "click", "jsonschema", "requests", "rich._emoji_codes",
+    "rich.console", "rich.progress", "sqlalchemy", "sqlalchemy.dialects.sqlite", "vvmigrate.commands.downgrade",
     "vvmigrate.commands.inspect", "vvmigrate.commands.recover", "vvmigrate.commands.upgrade", "vvmigrate.text",
 )  # fmt: skip
 IGNORE: Final = ("logs", ".vvmigrate")
@@ -163,15 +163,15 @@ class StepHarness(Harness):
     """A harness whose calls are compared without the random names of steps."""
 
     def _compare(self) -> None:
-        lists = [self._names(w.calls, w.root) for w in self.workers]
+        lists = [self.names(w.calls, w.root) for w in self.workers]
         for other in lists[1:]:
             if other != lists[0]:
                 at = next((i for i, (a, b) in enumerate(zip(lists[0], other, strict=False)) if a != b), -1)
                 msg = f"the calls differ from run to run, first at {at}: {lists[0][at]} against {other[at]}"
                 raise HarnessError(msg)
 
-    @staticmethod
-    def _names(calls: Sequence[Call], root: Path) -> list[str]:
+    def names(self, calls: Sequence[Call], root: Path) -> list[str]:
+        """Return the calls without what is random."""
         return [IDENTIFIER.sub("#", c.about(root)) for c in calls]
 
 

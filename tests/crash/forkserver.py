@@ -14,6 +14,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -68,12 +69,43 @@ class ForkServer:
             raise RuntimeError(msg)
         return int(answer)
 
+    @property
+    def alive(self) -> bool:
+        """Whether it can run another command."""
+        return self._process.poll() is None
+
     def close(self) -> None:
         """End the server and wait for it."""
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()
         self._process.wait()
+
+
+class Idle:
+    """Servers whose worker has ended, for the next one that wants the same: the imports cost more than a small test."""
+
+    MOST = 4
+
+    def __init__(self) -> None:
+        """None yet."""
+        self._servers: list[tuple[object, ForkServer]] = []
+        self._lock = threading.Lock()
+
+    def take(self, key: object, start: Callable[[], ForkServer]) -> ForkServer:
+        """Return an idle server with this key, or start one."""
+        with self._lock:
+            at = next((at for at, (known, _) in enumerate(self._servers) if known == key), None)
+            found = None if at is None else self._servers.pop(at)[1]
+        return found or start()
+
+    def put(self, key: object, server: ForkServer) -> None:
+        """Keep a server, if it lives; the one that was idle for longest ends if there are too many."""
+        with self._lock:
+            self._servers += [(key, server)] if server.alive else []
+            ended = self._servers.pop(0)[1] if len(self._servers) > self.MOST else None
+        if ended:
+            ended.close()
 
 
 def _child(request: dict[str, Any], shim: ctypes.CDLL, function: Callable[[], object]) -> NoReturn:

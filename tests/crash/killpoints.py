@@ -34,8 +34,8 @@ from typing import Final, Self, TypeVar
 
 from .power import LoopDisk, mounted, new_folder
 from .scenario import Outcome, Report, Scenario, Strike, before_or_after
-from .shim import HALVABLE, Call, HarnessError, Mode, build_shim
-from .worker import Worker
+from .shim import Call, HarnessError, Mode, build_shim
+from .worker import Rests, Worker
 
 T = TypeVar("T")
 #: What every command should be struck with; "meddle" and "power" want something of the scenario or the machine.
@@ -95,16 +95,20 @@ class Harness:
 
     def _compare(self) -> None:
         """Two runs that make different calls have no common points."""
-        lists = [[(c.name, c.about(w.root)) for c in w.calls] for w in self.workers]
+        lists = [self.names(w.calls, w.root) for w in self.workers]
         again = self.workers[0]
         again.restore(again.before)
-        lists.append([(c.name, c.about(again.root)) for c in again.record()])
+        lists.append(self.names(again.record(), again.root))
         for other in lists[1:]:
             if other != lists[0]:
                 at = next((i for i, (a, b) in enumerate(zip(lists[0], other, strict=False)) if a != b), None)
                 a, b = (lists[0][at], other[at]) if at is not None else (len(lists[0]), len(other))
                 msg = f"the calls differ from run to run, first at {at}: {a} against {b}"
                 raise HarnessError(msg)
+
+    def names(self, calls: Sequence[Call], root: Path) -> list[str]:
+        """Return the calls as they are the same in every run."""
+        return [c.about(root) for c in calls]
 
     @property
     def calls(self) -> Sequence[Call]:
@@ -128,8 +132,8 @@ class Harness:
             sample: At most so many points a mode, drawn with the seed; 0: all.
             seed: Of the sample; the report names it.
             thin: Of a run of equal calls on one file take the first two and the last.
-            recrash: Modes in which the recovery is struck in its turn.
-            recrash_step: Take every so many calls of the recovery.
+            recrash: Modes in which the recovery is struck in its turn, at each call that has a new rest; see `Rests`.
+            recrash_step: Take every so many of them.
             stop_early: End at the first point that is not proved.
         """
         seconds = [Mode.parse(m) for m in recrash]
@@ -137,11 +141,12 @@ class Harness:
         numbers = [n for n in numbers if not (thin and self._dull(n))]
         todo: list[tuple[int, Mode]] = []
         for mode in map(Mode.parse, modes):
-            mine = [n for n in numbers if mode.kind not in ("torn", "short") or self.calls[n - 1].name in HALVABLE]
+            mine = [n for n in numbers if n > len(self.calls) or mode.tells(self.calls[n - 1])]
             chosen = random.Random(f"{seed} {mode.label}").sample(mine, min(sample or len(mine), len(mine)))
             todo += [(n, mode) for n in sorted(chosen)]
+        rests = Rests(self.names, recrash_step)
         return self.spread(
-            todo, lambda w, job: w.strike(job[0], job[1], seconds, recrash_step), seed=seed, stop_early=stop_early
+            todo, lambda w, job: w.strike(job[0], job[1], seconds, rests), seed=seed, stop_early=stop_early
         )
 
     def _dull(self, n: int) -> bool:

@@ -1,6 +1,7 @@
 """Real power cuts: file systems on loop devices that are shut down without flushing, then mounted again."""
 
 import contextlib
+import ctypes
 import os
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +17,7 @@ from typing import Final
 SIZES_MB: Final = {"ext4": 64, "xfs": 320}
 BUSY_TRIES: Final = 50
 PREFIX: Final = "vv-crash-"
+CLONE_NEWNS: Final = 0x20000
 
 
 def why_not(filesystem: str) -> str:
@@ -63,6 +66,18 @@ class LoopDisk:
         _run("mount", self.device, self.path)
 
 
+@cache
+def _apart() -> None:
+    """From now on mount where nobody sees it (unshare(2): this thread, and what it starts).
+
+    Else whoever makes a mount namespace of their own meanwhile gets a copy of our disk's mount, which keeps the file
+    system alive and shut down after our umount.
+    """
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNS):
+        raise OSError(ctypes.get_errno(), "unshare")
+    _run("mount", "--make-rprivate", "/")
+
+
 @contextlib.contextmanager
 def mounted(filesystem: str, size_mb: int | None = None) -> Iterator[LoopDisk]:
     """Make and mount a file system of its own; whatever happens it is gone afterwards.
@@ -74,6 +89,7 @@ def mounted(filesystem: str, size_mb: int | None = None) -> Iterator[LoopDisk]:
     Raises:
         subprocess.CalledProcessError: A tool refuses; its words are in stderr.
     """
+    _apart()
     folder = new_folder("disk")
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -90,9 +106,8 @@ def mounted(filesystem: str, size_mb: int | None = None) -> Iterator[LoopDisk]:
 
 
 def _unmount(path: Path) -> None:
-    # A test that failed in the middle may have left it unmounted, or left somebody on it.
-    if os.path.ismount(path):
-        subprocess.run(["umount", path], check=False, capture_output=True)
+    # A test that failed in the middle may have left it unmounted, or shut down, or left somebody on it.
+    subprocess.run(["umount", path], check=False, capture_output=True)
     if os.path.ismount(path):
         _run("umount", "-l", path)
 

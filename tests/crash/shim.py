@@ -17,6 +17,12 @@ SOURCE: Final = Path(__file__).with_name("shim.c")
 MODES: Final = ("count", "kill", "after", "torn", "short", "errno", "sticky", "full", "term", "power", "meddle")
 #: Calls whose bytes can be halved.
 HALVABLE: Final = frozenset({"write", "pwrite", "pwrite64", "sendfile", "sendfile64", "copy_file_range"})
+#: Calls that a full disk never refuses; an exchange and the opening of a file that is there are more of them.
+SPACELESS: Final = frozenset({
+    "fsync", "fdatasync", "syncfs", "unlink", "unlinkat", "rmdir", "remove", "truncate", "truncate64", "ftruncate",
+    "ftruncate64", "chmod", "fchmod", "fchmodat", "chown", "lchown", "fchown", "fchownat", "futimens", "utimensat",
+})  # fmt: skip
+RENAME_EXCHANGE: Final = 2
 #: Faults that last beyond the process that met them first.
 LASTING: Final = frozenset({"sticky", "full"})
 #: How the kernel shows a file without a name: by O_TMPFILE, or unlinked while open.
@@ -61,6 +67,16 @@ class Mode:
         """The shim's number of this kind."""
         return MODES.index(self.kind)
 
+    def tells(self, call: "Call") -> bool:
+        """Whether striking this call can differ from striking the next one.
+
+        Nothing but a write can be halved; and a disk that is full from a call on which needs no space refuses nothing
+        before the next call which does: that one is the point.
+        """
+        if self.kind in ("torn", "short"):
+            return call.name in HALVABLE
+        return not (self.kind == "sticky" and self.error == errno.ENOSPC and call.needs_no_space)
+
 
 @dataclass(frozen=True)
 class Call:
@@ -87,6 +103,13 @@ class Call:
             int(n), name, int(result), int(argument), fresh == "1", int(inode), int(mode, 8), int(uid), int(gid),
             unquote(path, errors="surrogateescape"), unquote(other, errors="surrogateescape"), bytes.fromhex(data),
         )  # fmt: skip
+
+    @property
+    def needs_no_space(self) -> bool:
+        """Whether it went well, and would on a full disk."""
+        there = self.name.startswith("open") and not self.fresh
+        exchange = self.name == "renameat2" and self.argument == RENAME_EXCHANGE
+        return self.result >= 0 and (self.name in SPACELESS or there or exchange)
 
     def about(self, root: Path) -> str:
         """Return the call as people read it, with paths below ``root`` made short."""

@@ -47,7 +47,7 @@ class Machine(RuleBasedStateMachine):
     def begin(self, kinds: list[str]) -> None:
         """A release of one revision, a host that is up, and an orchestrator's own table."""
         self.folder = Path(tempfile.mkdtemp(dir=self.scratch))
-        self.host, self.model, self.serial, self.unsure = new_release(self.folder), Model(), 0, False
+        self.host, self.model, self.serial = new_release(self.folder), Model(), 0
         self.model.template = set(re.findall(r"^([A-Z_]+)=", self.template().read_text(), re.MULTILINE))
         self.host.up()
         self.model.go(1)
@@ -102,7 +102,6 @@ class Machine(RuleBasedStateMachine):
         type(self).kills += killed
         self.model.go(version)
         pending = (self.host.root / ".vvmigrate/journal").exists()
-        self.unsure |= pending and verb == "downgrade" and edit in ("settings", "value")
         self._edit(edit, number, pending=pending)
         if again is not None:
             dying.crash_at_call(self.host, again, "recover")
@@ -239,8 +238,7 @@ class Machine(RuleBasedStateMachine):
         lines = [line.partition("=") for line in path.read_text().splitlines() if "=" in line] if path.exists() else []
         found = {name: value for name, _, value in lines if not name.startswith("#")}
         assert {key: found.get(key) for key in self.model.mine} == self.model.mine
-        if not self.unsure:
-            assert found.keys() == self.model.keys.keys() | self.model.mine.keys()
+        assert found.keys() == self.model.keys.keys() | self.model.mine.keys()
 
     @invariant()
     def rows_are_as_they_must_be(self) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from tests.commands.proof import NOBODY, nothing_changes, says
 from tests.conftest import HostFolder
+from vvmigrate.engine import session
 from vvmigrate.engine.journal import Journal
 from vvmigrate.errors import StateError
 
@@ -282,3 +283,12 @@ def test_a_state_directory_without_its_key_or_id_is_refused(crashed: HostFolder,
     path.write_bytes(kept)
     path.chmod(0o600)
     comes_right(crashed)
+
+
+def test_a_first_day_that_ended_early_is_judged_by_its_own_folders(bare: HostFolder) -> None:
+    """Whether anything was begun is seen in the bound root; no other mount of the machine is looked at."""
+    dying.crash(bare, dying.Moment(session, "_open_host", after=False), "upgrade")
+    with dying.at_calls({}) as seen:
+        assert bare.call("recover").exit_code == 0
+    assert seen
+    assert not [name for name in seen if name.startswith("proc/")]

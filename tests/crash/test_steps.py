@@ -139,11 +139,10 @@ def test_a_step_survives_a_second_crash(shim: Path) -> None:
     assert report.recrashes > 0
 
 
-@pytest.mark.parametrize("profile", PROFILES)
-def test_a_step_survives_power_losses_by_the_rules(shim: Path, profile: Profile) -> None:
+def test_a_step_survives_power_losses_by_the_rules(shim: Path) -> None:
     """A seeded sample of the legal disks; after exit 0 only the state after is left."""
-    with UP[2].harness(shim, jobs=1) as h:  # a host knows where its storage root is: no other worker can take it over
-        explore(h, profile, sample=20, seed=SEED).assert_clean()
+    with UP[2].harness(shim) as h:
+        explore(h, *PROFILES, sample=40, seed=SEED).assert_clean()
 
 
 def test_a_step_survives_real_power_cuts_beside_an_orchestrator(shim: Path, filesystem: str) -> None:
@@ -169,25 +168,27 @@ def test_a_step_survives_every_fault(shim: Path, case: Case) -> None:
 def test_a_whole_run_survives_every_kill(shim: Path, case: Case, tmp_path: Path) -> None:
     """From nothing to the last revision and back to base: each step is before or after, in their order."""
     with case.harness(shim, case.between(tmp_path / "way")) as h:
-        proved(h.strike(["kill", "after"]) + h.strike(ALL_MODES[2:], sample=40, seed=SEED), h)
+        # A kill right after a call is one right before the next: nothing on the disk lies between them.
+        kills = h.strike(["kill"]) + h.strike(["after"], points=[len(h.calls)])
+        proved(kills + h.strike(ALL_MODES[2:], sample=20, seed=SEED), h)
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("second", ["kill", "after", "errno:EIO", "sticky:ENOSPC"])
 @each_step
-def test_a_step_survives_every_second_crash(shim: Path, case: Case, second: str) -> None:
-    """A kill at every call, and a second fault at calls of each recovery, so that all are struck."""
+def test_a_step_survives_every_second_crash(shim: Path, case: Case) -> None:
+    """A kill at every call, and a second one at every call of the recoveries; faults at a sample of those."""
+    faults = ["errno:EIO", "sticky:ENOSPC"]
     with case.harness(shim) as h:
-        h.strike(["kill"], thin=True, recrash=[second], recrash_step=5).assert_clean()
+        kills = h.strike(["kill"], recrash=["kill"])  # a kill right after a call is one right before the next
+        (kills + h.strike(["kill"], sample=30, seed=SEED, recrash=faults, recrash_step=4)).assert_clean()
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("profile", PROFILES)
 @each_step
-def test_a_step_survives_every_power_loss_by_the_rules(shim: Path, case: Case, profile: Profile) -> None:
-    """All systematic disks, and random subsets beside them."""
-    with case.harness(shim, jobs=1) as h:
-        explore(h, profile, subsets=8, seed=SEED).assert_clean()
+def test_a_step_survives_every_power_loss_by_the_rules(shim: Path, case: Case) -> None:
+    """All systematic disks of both kinds of file systems, and random subsets beside them."""
+    with case.harness(shim) as h:
+        explore(h, *PROFILES, subsets=1, seed=SEED).assert_clean()
 
 
 @pytest.mark.full

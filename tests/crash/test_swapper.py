@@ -188,6 +188,7 @@ def test_root_writes_to_no_other_database(theirs: HostFolder, canary: Path, seco
     """The folder of the database is swapped for one of root's with a copy in it: neither is it opened nor added to."""
     host, other = theirs, canary / "orchestrator_data"
     shutil.copytree(host.root / "orchestrator_data", other)
+    host.environ["VV_DATABASE_TIMEOUT"] = "1"  # a database that went away in the middle is waited for
     before = Snapshots(raw=True).take(canary)
 
     def work() -> int:

@@ -14,12 +14,13 @@ from tests.conftest import HostFolder
 
 from . import dying
 from .dying import applying, at
-from .people import GENERATION, MANAGED, MINE, OLD, act, holders, live_before, place_of, release, remove
+from .people import GENERATION, MANAGED, MINE, OLD, act, holders, live_before, place_of, release, remove, save
 from .power import new_folder
 
 ACTS = ("edit", "delete", "directory", "link")
 TIMES = ("crash", "before", "after")
 SITUATIONS = ("create", "replace", "take back")
+NEW = b"MINE='new'\nORCHESTRATOR_INTERVAL=60\n"
 STAYS = (GENERATION, GENERATION + ".json")  # a downgrade leaves the store alone: nothing is published there
 Tree = dict[str, tuple[str, int, bytes]]
 
@@ -91,7 +92,7 @@ def test_whatever_the_user_does_stays(
         host, name, said, wrote=how != "delete", old=situation != "create" and not theirs_again, inside=inside
     )
     if name == ".env" and how == "edit" and time == "crash":
-        the_edited_settings_are_those_of(host, said, back=back)
+        the_edited_settings_are_those_of(host, back=back)
     if how != "delete":
         host.call("upgrade")
         dying.settled(host)
@@ -119,16 +120,40 @@ def nothing_is_lost(host: HostFolder, name: str, said: str, *, wrote: bool, old:
             assert all(any(part in said for part in (path, str(Path(path).parent))) for path in beside), said
 
 
-def the_edited_settings_are_those_of(host: HostFolder, said: str, *, back: bool) -> None:
-    """The edited file stays the one that services read: with the edit, and without our half-done keys."""
-    text, theirs = (host.home / ".env").read_bytes(), host.home / ".env.vv-before"
+def the_edited_settings_are_those_of(host: HostFolder, *, back: bool) -> None:
+    """The edited file stays the one that services read: with the edit, and with our keys where they are in force."""
+    text = (host.home / ".env").read_bytes()
     assert MINE in text
-    if not back:
-        assert b"ORCHESTRATOR_INTERVAL=" not in text
-        assert not theirs.exists()
-    elif b"ORCHESTRATOR_INTERVAL=" not in text:
-        assert b"ORCHESTRATOR_INTERVAL=" in theirs.read_bytes()
-        assert str(theirs) in said
+    assert (b"ORCHESTRATOR_INTERVAL=" in text) == back
+    assert not (host.home / ".env.vv-before").exists()
+
+
+def assignments(data: bytes) -> list[bytes]:
+    """The lines of a file of settings that are no comments."""
+    return [line for line in data.splitlines() if line and not line.startswith(b"#")]
+
+
+@pytest.mark.parametrize("made", [False, True], ids=["theirs", "ours"])
+def test_what_a_killed_downgrade_took_out_of_settings_comes_in_again(bare: HostFolder, made: bool) -> None:
+    """By key and at its place, beside what was saved meanwhile, also where the downgrade had taken the whole file."""
+    host, path = one_file(bare), bare.home / ".env"
+    if made:
+        path.unlink()
+    host.up()
+    before = path.read_bytes()
+    dying.crash(host, dying.WRITTEN, "downgrade", "-1")
+    save(path, NEW)
+    said = " ".join(dying.settled(host).body["settled"])
+    assert f"{path}: edited meanwhile" in said
+    assert host.version() == "0002"
+    after = path.read_bytes()
+    ours = [line for line in assignments(before) if not line.startswith(b"ORCHESTRATOR_INTERVAL=")]
+    assert sorted(assignments(after)) == sorted([*ours, *NEW.splitlines()])
+    assert [line for line in assignments(after) if line in ours] == ours
+    assert b"# Address of the video recorder" in after.partition(b"DVR_IP=")[0].splitlines()[-2]
+    host.down("0001", no_hold=True)
+    assert NEW in path.read_bytes()
+    assert b"DVR_IP=" not in path.read_bytes()
 
 
 @pytest.mark.parametrize("how", ["deleted", "link", "file", "renamed"])

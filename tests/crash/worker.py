@@ -6,14 +6,53 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from itertools import product
 from pathlib import Path
+from typing import Final
 
 from . import trees
-from .forkserver import TIMED_OUT, ForkServer
+from .forkserver import TIMED_OUT, ForkServer, Idle
 from .power import LoopDisk
 from .scenario import TAIL_LINES, Command, Outcome, Scenario, Strike, Verdict
 from .shim import LASTING, Call, Counter, HarnessError, Mode, arming, read_record
+
+IDLE: Final = Idle()
+
+
+class Rests:
+    """Which calls of a recovery are still worth a strike, of all recoveries of one command.
+
+    Recoveries from neighbouring points do the same but for their first calls. A call after which the same is left to
+    do, call by call and on the same paths, and which comes after the same one, is the same point as one that was
+    struck before: the recovery has come to the same place in the protocol, by its calls; the disks are not compared. So the first recovery that comes there is struck, and
+    in the end every call of every recovery has been.
+    """
+
+    def __init__(self, names: Callable[[Sequence[Call], Path], list[str]], step: int = 1) -> None:
+        """Nothing was struck yet.
+
+        Args:
+            names: The calls as they are the same in every run.
+            step: Take every so many of the calls that are new.
+        """
+        self._names, self._step = names, step
+        self._seen: set[tuple[str, ...]] = set()
+        self._lock = threading.Lock()
+
+    def new(self, calls: Sequence[Call], root: Path) -> list[Call]:
+        """Return the calls of a recovery after which there is something to do that no recovery had to do before."""
+        names = [
+            f"{name} {call.argument} {call.result < 0}"
+            for name, call in zip(self._names(calls, root), calls, strict=True)
+        ]
+        rests = [tuple(names[max(0, at - 1) :]) for at in range(len(names))]
+        with self._lock:
+            before = len(self._seen)
+            new = [call for call, rest in zip(calls, rests, strict=True) if rest not in self._seen]
+            self._seen.update(rests)
+        return new[before % self._step :: self._step]
 
 
 class Worker:
@@ -43,7 +82,7 @@ class Worker:
         self.root.mkdir()
         if scenario.app:
             try:
-                self._server = ForkServer(shim, scenario.app, scenario.preload, self._env, folder / "server")
+                self._server = self._warm(scenario.app, folder / "server")
             except RuntimeError as error:
                 raise HarnessError(str(error)) from error
         try:
@@ -65,6 +104,11 @@ class Worker:
         }
         return env | {k: self._fill(v) for k, v in self.scenario.env.items()}
 
+    def _warm(self, app: str, log: Path) -> ForkServer:
+        scenario = self.scenario
+        self._key = (self._shim, app, bool(self.disk), *scenario.preload, *scenario.import_path, *scenario.env.items())
+        return IDLE.take(self._key, lambda: ForkServer(self._shim, app, scenario.preload, self._env, log))
+
     def _fill(self, text: str) -> str:
         return text.replace("{root}", str(self.root))
 
@@ -84,9 +128,10 @@ class Worker:
             raise HarnessError(msg)
 
     def close(self) -> None:
-        """End the fork server."""
+        """Leave the fork server to the next worker."""
         if self._server:
-            self._server.close()
+            IDLE.put(self._key, self._server)
+            self._server = None
 
     # ---- running ---------------------------------------------------------------------------------------------------
 
@@ -191,14 +236,14 @@ class Worker:
             self.execute(self.scenario.recover, 1, mode)  # somebody tries again while the disk is still full
         return status, hit
 
-    def strike(self, n: int, mode: Mode, recrash: Sequence[Mode] = (), recrash_step: int = 1) -> Strike:
+    def strike(self, n: int, mode: Mode, recrash: Sequence[Mode] = (), rests: Rests | None = None) -> Strike:
         """Restore the state before, strike call n, recover and judge.
 
         Args:
             n: The call, counted from 1.
             mode: What happens at it.
-            recrash: Modes in which the recovery is struck in its turn, at each of its calls.
-            recrash_step: Take every so many calls of the recovery.
+            recrash: Modes in which the recovery is struck in its turn.
+            rests: Says at which of its calls.
         """
         self.restore(self.before)
         status, hit = self._blow(self.scenario.run, n, mode)
@@ -206,30 +251,29 @@ class Worker:
             return self._result(n, mode.label, "missed", "the run never came to this call")
         if self.scenario.between:
             self.scenario.between(self.root)
-        if not recrash:
+        if not recrash or rests is None:
             return self._verdict(n, mode.label, self.judge(status, mode.label))
         trees.copy(self.root, self._crashed)
-        # Starting at a call that moves with n, so that a step greater than 1 sees all of them in the end.
-        calls = range(1 + n % recrash_step, len(self.record(self.scenario.recover)) + 1, recrash_step)
-        tried = 0
-        for k, second in ((k, second) for second in recrash for k in calls):
+        self._log.unlink(missing_ok=True)
+        why, tried = self.judge(status, mode.label, record=self._log), 0
+        for call, second in product([] if why else rests.new(read_record(self._log), self.root), recrash):
+            if why or not second.tells(call):
+                continue
             self.restore(self._crashed)
-            _, hit = self._blow(self.scenario.recover, k, second)
+            _, hit = self._blow(self.scenario.recover, call.n, second)
             tried += 1
-            why = self.judge(status, mode.label) if hit else "never reached"
-            if why:
-                return self._verdict(n, mode.label, f"{second.label} at call {k} of the recovery: {why}", tried)
-        self.restore(self._crashed)
-        return self._verdict(n, mode.label, self.judge(status, mode.label), tried)
+            bad = self.judge(status, mode.label) if hit else "never reached"
+            why = f"{second.label} at call {call.n} of the recovery: {bad}" if bad else ""
+        return self._verdict(n, mode.label, why, tried)
 
     def restore(self, tree: Path) -> None:
         """Make the root what one of the kept trees is, and forget what was printed."""
         self._out.write_bytes(b"")
         trees.copy(tree, self.root)
 
-    def judge(self, run_exit: int, mode: str) -> str:
+    def judge(self, run_exit: int, mode: str, *, record: Path | None = None) -> str:
         """Run the recovery and the scenario's check; returns what is wrong, or an empty string."""
-        recover_exit = self.execute(self.scenario.recover)
+        recover_exit = self.execute(self.scenario.recover, record=record)
         if recover_exit not in self.scenario.recover_exits:
             return f"the recovery exits {recover_exit}"
         try:

@@ -110,7 +110,7 @@ class Reverser:
             st.PLACE_FILE, effect.target, seen, seen, content=wanted, merge=effect.merge, secret=effect.secret
         )
         if wanted is None:
-            change = replace(change, action=st.REMOVE_FILE, after=ABSENT, merge="")
+            change = replace(change, action=st.REMOVE_FILE, after=ABSENT)
         else:  # with its digest: an older effect of this revision's on the same file starts from there
             like = effect.before if wanted == before and current == after else seen
             digest = hashlib.sha256(wanted).hexdigest()

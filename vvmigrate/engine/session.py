@@ -201,15 +201,8 @@ def _open_home(path: Path) -> Tree:
 
 def _first_binding(home_state: Tree, root: Path, opening: Opening) -> bindings.Binding:
     """Bind a home for the first time; a root that knows another home is not taken over in silence."""
-    if root.is_dir():
-        with Tree.open(root) as tree:
-            state = state_tree(tree, make=False)
-            try:
-                if found := vault.ledger_id(state):
-                    bindings.check_same_ledger(bindings.Binding(str(root), "none in this home"), found)
-            finally:
-                if state is not None:
-                    state.close()
+    if found := _ledger_id_in(root):
+        bindings.check_same_ledger(bindings.Binding(str(root), "none in this home"), found)
     bound = bindings.fresh(root, opening.variant)
     bindings.write(home_state, bound)
     return bound
@@ -217,13 +210,23 @@ def _first_binding(home_state: Tree, root: Path, opening: Opening) -> bindings.B
 
 def _was_begun(bound: bindings.Binding) -> bool:
     """Whether anything of ours may lie in the bound root: it was made, or it was given this home's ledger id."""
-    if bound.complete:
-        return True
     try:
-        with Host.open(Path("/"), Path(bound.storage_root), writing=False) as look:
-            return vault.ledger_id(look.state(ROOT)) == bound.ledger_id
-    except RefusedError:
+        return bound.complete or _ledger_id_in(Path(bound.storage_root)) == bound.ledger_id
+    except OSError:
         return False
+
+
+def _ledger_id_in(root: Path) -> str:
+    """The id in a folder's state directory, empty where there is none; nothing else is looked at."""
+    if not root.is_dir():
+        return ""
+    with Tree.open(root) as tree:
+        state = state_tree(tree, make=False)
+        try:
+            return vault.ledger_id(state)
+        finally:
+            if state is not None:
+                state.close()
 
 
 def _open_host(home: Path, root: Path, bound: bindings.Binding) -> Host:

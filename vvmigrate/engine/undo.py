@@ -94,7 +94,7 @@ def _undo_replacement(effect: Effect, host: Host, path: Place, mergers: Mapping[
 
 
 def _undo_merged(effect: Effect, host: Host, path: Place, mergers: Mapping[str, Merger]) -> list[Kept]:
-    """Take our keys out of the file as it is now; the edited file stays the one that services read."""
+    """Take what we did out of the file as it is now; the edited file stays the one that services read."""
     slot = effect.slot_place(host)
     copies = effect.merge_places(host)
     before = copies[0].read() if effect.before.exists else None
@@ -112,9 +112,10 @@ def _undo_merged(effect: Effect, host: Host, path: Place, mergers: Mapping[str, 
         wanted, _ = mergers[effect.merge](current, before, after, effect.note)
         if wanted == current or _swap_in(wanted, path, fresh, seen, current):
             older_save = before is not None and not is_same(slot.entry(), effect.before)
-            if older_save or (_lines(after) <= _lines(before) and not _lines(before) <= _lines(wanted)):
-                kept.append(_beside(path, slot))  # also where we had taken lines out that have not all come back
-            return [*kept, Kept(path.path, "edited meanwhile: the edit stays, what we had added is gone")]
+            taken_out = _lines(before) - _lines(after) if _lines(after) <= _lines(before) else frozenset()
+            if older_save or not taken_out <= _lines(wanted):
+                kept.append(_beside(path, slot))
+            return [*kept, Kept(path.path, "edited meanwhile: the edit stays, what we had done to it is undone")]
     raise conflict(path, "a file that nobody saves all the time", path.entry())
 
 

@@ -31,7 +31,7 @@ MERGE = "env"
 def take_back(
     current: bytes, before: bytes | None, after: bytes, note: Mapping[str, Any]
 ) -> tuple[bytes | None, tuple[tuple[str, str], ...]]:
-    """Take our keys out of `.env` as it is now; see `effects.Merger`."""
+    """Undo in `.env`, as it is now, what we did to it, be it a merge or its way back; see `effects.Merger`."""
     try:
         done = revert(
             current,

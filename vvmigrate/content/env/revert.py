@@ -3,6 +3,9 @@
 The merge is read off the file before and after it. In the file as it is now a key that we added goes, if its value is
 still the one that we wrote; so does each comment line that came with it. A value that we replaced, a name, or a line
 that we made a comment returns, if it is still as we left it.
+
+A merge that was taken back is taken back in its turn: the keys that went with it come in again where they stood, with
+the lines that went with them; one that is there again stays as it is.
 """
 
 from __future__ import annotations
@@ -13,13 +16,12 @@ from typing import TYPE_CHECKING
 
 from vvmigrate.content.env.document import Document
 from vvmigrate.content.env.lines import BINDING, BLANK, COMMENT, INVALID
-from vvmigrate.content.env.trace import trace
+from vvmigrate.content.env.trace import Trace, trace
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from vvmigrate.content.env.lines import Line
-    from vvmigrate.content.env.trace import Trace
 
 SUPPLIED = "a person supplied its value"
 CHANGED = "its value was changed since"
@@ -72,12 +74,40 @@ def revert(
         return Reverted(None)
     if current == after and not keep & steps.touched:
         return Reverted(before, tuple(steps.added), tuple(steps.replaced))
-    work = _Undoing(Document.parse(current, name=name), new, steps, keep)
+    document = Document.parse(current, name=name)
+    if steps == Trace():
+        document = _merged_again(document, old, trace(new, old, {}))
+    work = _Undoing(document, new, steps, keep)
     work.undo()
     document = work.result(old)
     if before is None and not _of_the_user(document, new):
         return Reverted(None, tuple(work.removed), tuple(work.restored), tuple(work.kept))
     return Reverted(document.to_bytes(), tuple(work.removed), tuple(work.restored), tuple(work.kept))
+
+
+def _merged_again(document: Document, old: Document, steps: Trace) -> Document:
+    """Return the document with what was taken out of `old` in it again, each key after what stood above it there."""
+    groups: dict[int, list[Line]] = {}
+    for key, (above, below) in steps.added.items():
+        if key not in document.positions:
+            places = old.positions[key]
+            place = _place_below(document, old.lines[: places[0] - len(above)])
+            groups.setdefault(place, []).extend((*above, *(old.lines[index] for index in places), *below))
+    return document.inserted(groups)
+
+
+def _place_below(document: Document, above: Sequence[Line]) -> int:
+    """Return the index behind the nearest of these lines that is still there, with whatever value."""
+    places: dict[str, list[int]] = {}
+    for index, line in enumerate(document.lines):
+        if line.kind in {BINDING, COMMENT}:
+            places.setdefault(line.key or line.body, []).append(index)
+    names = [line.key or line.body for line in above]
+    for at in range(len(names), 0, -1):
+        if found := places.get(names[at - 1]):
+            which = names[:at].count(names[at - 1])  # where it is there more than once: the same one
+            return found[min(which, len(found)) - 1] + 1
+    return 0
 
 
 def _of_the_user(document: Document, new: Document) -> bool:
