@@ -25,9 +25,9 @@ class Rests:
     """Which calls of a recovery are still worth a strike, of all recoveries of one command.
 
     Recoveries from neighbouring points do the same but for their first calls. A call after which the same is left to
-    do, call by call and on the same paths, and which comes after the same one, is the same point as one that was
-    struck before: the recovery has come to the same place in the protocol, by its calls; the disks are not compared. So the first recovery that comes there is struck, and
-    in the end every call of every recovery has been.
+    do, call by call and on the same paths, and which comes after the same one, counts as the same point as one that was
+    struck before: by its calls the recovery has come to the same place in the protocol (the disks are not compared).
+    So the first recovery that comes there is struck, and in the end every call of every recovery has been.
     """
 
     def __init__(self, names: Callable[[Sequence[Call], Path], list[str]], step: int = 1) -> None:
