@@ -166,7 +166,7 @@ class Screen:
             self._show_error(report.error)
 
     def _show_error(self, error: VvmigrateError) -> None:
-        self._say(f"[red]error:[/] {escape(printable(error.message))}", error=True)
+        self._say(f"[bold red]error:[/] {escape(printable(error.message))}", error=True)
         if error.hint:
             self._say(f"  {escape(printable(error.hint))}", error=True)
 

@@ -164,6 +164,7 @@ def test_a_way_back_whose_server_is_gone_fails_and_changes_nothing(old: HostFold
     """The step fails with the download's reason; the newer model stays current."""
     old.call("prune", keep=0)
     server.close()
+    old.environ["VV_DELIVERY_TIMEOUT"] = "1"  # else it is patient
     report = old.call("downgrade", "0003")
     says(report, 1, "could not be had")
     assert (old.version(), current(old)) == ("0004", MODELS["4.0.0"])

@@ -114,7 +114,10 @@ PASSING = [name for name, fault in FAULTS.items() if fault.recovers and not faul
 
 SILENT = ("stalled", "never answers")  # each try of these costs the stall limit
 
-every_fault = pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+every_fault = pytest.mark.parametrize(
+    "fault",
+    [pytest.param(fault, id=name, marks=[pytest.mark.full] * (name in SILENT)) for name, fault in FAULTS.items()],
+)
 
 
 def offsets(form: Form, fault: Fault | None = None) -> tuple[int, ...]:
@@ -163,7 +166,10 @@ def test_a_fault_that_stays(patient: Desk, server: FaultServer, form: Form, faul
 
 @both_paths
 @every_form
-@pytest.mark.parametrize("fault", [pytest.param(fault, id=name) for name, fault in FAULTS.items()])
+@pytest.mark.parametrize(
+    "fault",
+    [pytest.param(fault, id=name, marks=[pytest.mark.full] * (name in SILENT)) for name, fault in FAULTS.items()],
+)
 def test_a_fault_of_one_source(patient: Desk, server: FaultServer, form: Form, fault: Fault, threaded: bool) -> None:
     """A bad mirror, whatever it does, never keeps the good one from being used, in the same run."""
     well = server.url("/well", good(form.data, '"well"'))

@@ -76,6 +76,7 @@ def test_a_host_of_the_old_bootstrap_is_taken_over(clone: Clone) -> None:
     assert json.loads(clone.tool("status", "--json").stdout)["required_missing"] == []
 
 
+@pytest.mark.full  # what the README says of production is tried at every change
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it is root who gives things away")
 def test_root_installs_for_the_application(clone: Clone, tmp_path: Path) -> None:
     """A command on the path that knows release and user; what the services need belongs to them; away again."""
@@ -177,6 +178,7 @@ def test_a_download_of_the_script_that_breaks_off_runs_nothing(clone: Clone) -> 
     assert not (clone.home / ".venv").exists()
 
 
+@pytest.mark.full
 def test_from_a_pipe_it_installs_the_release_that_it_is_told(clone: Clone) -> None:
     """Read from standard input it has no folder of its own: `--home` names the release, or it says where it looked."""
     script = (clone.home / "install.sh").read_bytes()
@@ -232,7 +234,7 @@ def test_killed_anywhere_and_run_again_it_ends_well(clone: Clone, part: int) -> 
 @pytest.mark.parametrize(
     "path",
     [
-        ".venv/lib/*/site-packages/alembic/__init__.py",
+        pytest.param(".venv/lib/*/site-packages/alembic/__init__.py", marks=pytest.mark.full),
         pytest.param(".venv/pyvenv.cfg", marks=pytest.mark.full),
         pytest.param(".venv/lib/*/site-packages/vvmigrate.pth", marks=pytest.mark.full),
         pytest.param(".vvmigrate/root", marks=pytest.mark.full),
