@@ -46,7 +46,10 @@ if [ $# -gt 0 ] && [ "$*" != --full ]; then # a part of the tests, as pytest nam
     exec .venv-tests/bin/python -m pytest "$@"
 fi
 rm -f .coverage .coverage.*
-.venv-tests/bin/python -m pytest -n 2 --cov --cov-report= --ignore=tests/crash "$@"
+.venv-tests/bin/python -m pytest -n 2 --cov --cov-report= --ignore=tests/crash --ignore=tests/install \
+    --ignore-glob='*/test_delivery_*.py' "$@"
+# Measuring the deliveries would double their time; install.sh runs in processes of its own.
+.venv-tests/bin/python -m pytest -n 2 tests/install tests/content/test_delivery_*.py tests/commands/test_delivery_*.py "$@"
 # The crash tests count every call of the command that they strike: nothing may measure it, and they use both cores.
 .venv-tests/bin/python -m pytest tests/crash "$@"
 .venv-tests/bin/python -m coverage report --fail-under=90

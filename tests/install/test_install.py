@@ -40,6 +40,7 @@ def is_up(clone: Clone) -> None:
 # ---- from nothing ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.full  # the first steps are those of the README, which are tried at every change
 def test_the_demo_is_a_whole_host_and_stays_one(clone: Clone) -> None:
     """One command; every later one finds the host again without a word; a second run has nothing to do; and away."""
     says(clone.install("--demo"), 0, "applied", "DVR_IP has no value", "vvmigrate upgrade head --set DVR_IP", "done.")
