@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # A member's headers, padding and pax records; and the zeros that fill the last record.
 _OVERHEAD_BYTES, _END_BYTES = 4096, 1 << 20
-_PLAIN_DEPTH = 64  # pieces of at most 128 KiB each: the decompressor, the slowest stage, never waits for a write
+_PLAIN_DEPTH = 16  # pieces of at most 128 KiB each
 # link(2): other file system, too many names, no such names here, protected_hardlinks.
 _NO_LINK = (errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 
