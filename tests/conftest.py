@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,12 +115,12 @@ class HostFolder:
         return [sys.executable, "-m", "vvmigrate", "--home", str(self.home), *arguments]
 
     def run(
-        self, *arguments: str, environ: dict[str, str] | None = None, **options: Any
+        self, *arguments: str, environ: dict[str, str] | None = None, within: Sequence[str] = (), **options: Any
     ) -> subprocess.CompletedProcess[str]:
-        """Run the command line as a real process, in the home."""
+        """Run the command line as a real process, in the home; `within` is a command that runs it."""
         options.setdefault("stdin", subprocess.DEVNULL)
         return subprocess.run(
-            self.command(*arguments),
+            [*within, *self.command(*arguments)],
             cwd=self.home,
             env=self.environment(**(environ or {})),
             capture_output=True,

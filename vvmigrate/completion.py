@@ -16,7 +16,6 @@ from vvmigrate.errors import RefusedError
 from vvmigrate.settings import find_home
 
 PROGRAM, VARIABLE = "vvmigrate", "_VVMIGRATE_COMPLETE"
-SHELLS = ("bash", "zsh", "fish")
 _WORDS = (("head", "the last revision"), ("base", "before the first one"), ("+1", "one forward"), ("-1", "one back"))
 _REVISION = re.compile(r"""^revision(?:: str)? = ["']([\w.-]+)["']""", re.MULTILINE)
 _TITLE = re.compile(r'^"""(.*?)(?:"""|$)', re.MULTILINE)

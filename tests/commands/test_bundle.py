@@ -82,15 +82,7 @@ def test_really_without_a_network(root_only: None, shop: HostFolder, island: Hos
     assert shop.run("bundle", "create", "models.tar").returncode == 0
     shutil.move(shop.home / "models.tar", tmp_path / "models.tar")
     for words in (["bundle", "apply", str(tmp_path / "models.tar")], ["upgrade", "--offline"]):
-        done = subprocess.run(
-            ["unshare", "-n", *island.command(*words)],
-            env=island.environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        done = island.run(*words, within=["unshare", "-n"])
         if "unshare" in done.stderr:
             pytest.skip(f"no network namespaces here: {done.stderr.strip()}")
         assert done.returncode == 0, done.stderr

@@ -111,16 +111,21 @@ def _read_only_root(host: HostFolder, mount: Mount) -> None:
     mount(host.root, bind=host.root, options="ro")
 
 
-@pytest.mark.parametrize("protect", [_read_only_models, _read_only_root], ids=["store", "storage root"])
-def test_a_read_only_store_is_refused(
-    bare: HostFolder, server: FaultServer, mount: Mount, protect: Callable[[HostFolder, Mount], None]
-) -> None:
-    """A store that cannot be written is exit 6 before a byte is downloaded, names the place, and changes nothing."""
+def before_an_update(bare: HostFolder, server: FaultServer) -> None:
+    """A host with one model, whose release brings the next."""
     models.release(bare, "1.1.0", models.DATA, server.url("/one", good(models.DATA)))
     models.release(bare, "1.2.0", models.NEWER, server.url("/two", good(models.NEWER)))
     models.install(bare, "0002", "1.1.0")
     bare.up()
     models.install(bare, "0003", "1.2.0")
+
+
+@pytest.mark.parametrize("protect", [_read_only_models, _read_only_root], ids=["store", "storage root"])
+def test_a_read_only_store_is_refused(
+    bare: HostFolder, server: FaultServer, mount: Mount, protect: Callable[[HostFolder, Mount], None]
+) -> None:
+    """A store that cannot be written is exit 6 before a byte is downloaded, names the place, and changes nothing."""
+    before_an_update(bare, server)
     before = bare.tree()
     protect(bare, mount)
     shown = bare.tree()
@@ -138,11 +143,7 @@ def test_a_store_that_nobody_may_change_is_refused(
     bare: HostFolder, server: FaultServer, immutable: Callable[[Path], None]
 ) -> None:
     """An immutable store is exit 6 too, and the model that is current stays so."""
-    models.release(bare, "1.1.0", models.DATA, server.url("/one", good(models.DATA)))
-    models.release(bare, "1.2.0", models.NEWER, server.url("/two", good(models.NEWER)))
-    models.install(bare, "0002", "1.1.0")
-    bare.up()
-    models.install(bare, "0003", "1.2.0")
+    before_an_update(bare, server)
     immutable(bare.root / "models/.store")
     before = bare.tree()
     assert bare.call("upgrade", "head").exit_code == 6

@@ -29,13 +29,18 @@ def offer(host: HostFolder, server: FaultServer, *, packed: bool) -> None:
     install(host, "0002", "2.0.0")
 
 
+def a_small_disk(bare: HostFolder, mount: Mount, size: str = "7m") -> None:
+    """The storage root is a disk of its own."""
+    bare.root.mkdir()
+    mount(bare.root, size=size)
+
+
 def test_an_archive_needs_room_for_itself_and_for_what_is_in_it(
     bare: HostFolder, server: FaultServer, mount: Mount
 ) -> None:
     """Both are on the disk at once, so both are counted: refused with the sum, its parts, and what is free."""
     offer(bare, server, packed=True)
-    bare.root.mkdir()
-    mount(bare.root, size="7m")
+    a_small_disk(bare, mount)
     with nothing_of_the_users_changes(bare):
         report = bare.call("upgrade")
     says(
@@ -50,8 +55,7 @@ def test_a_raw_file_is_the_received_one_and_needs_room_once(
 ) -> None:
     """The same disk is large enough for the same model when nothing is unpacked."""
     offer(bare, server, packed=False)
-    bare.root.mkdir()
-    mount(bare.root, size="7m")
+    a_small_disk(bare, mount)
     bare.up()
     assert current(bare) == DATA
 
@@ -61,8 +65,7 @@ def test_without_resume_an_archive_is_not_kept_beside_what_is_in_it(
 ) -> None:
     """`--no-resume` is the way on a disk that cannot hold both."""
     offer(bare, server, packed=True)
-    bare.root.mkdir()
-    mount(bare.root, size="7m")
+    a_small_disk(bare, mount)
     bare.up(no_resume=True)
     assert current(bare) == DATA
 
@@ -74,8 +77,7 @@ def test_what_was_received_already_is_not_counted_again(
     """A download that is nearly done needs only the rest: the disk does not have to hold it twice."""
     offer(bare, server, packed=packed)
     data = PACKED if packed else DATA
-    bare.root.mkdir()
-    mount(bare.root, size="9m" if packed else "7m")
+    a_small_disk(bare, mount, "9m" if packed else "7m")
     bare.up("0001")
     partial = bare.root / f".vvmigrate/downloads/{sha256(data)}.partial"
     partial.write_bytes(data[:-1000])
@@ -106,8 +108,7 @@ def test_every_file_of_an_archive_needs_an_inode(bare: HostFolder, server: Fault
     files = {name: {"sha256": sha256(b""), "size_bytes": 0} for name in names}
     release(bare, "2.0.0", data, server.url("/model", good(data)), format="tar.gz", files=files)
     install(bare, "0002", "2.0.0")
-    bare.root.mkdir()
-    mount(bare.root, size="64m,nr_inodes=250")
+    a_small_disk(bare, mount, "64m,nr_inodes=250")
     report = bare.call("upgrade")
     says(report, 6, "inodes needed", "free")
     found = re.search(r"(\d+) inodes needed, (\d+) free", str(report.error))

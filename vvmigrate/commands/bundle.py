@@ -14,6 +14,7 @@ import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,7 +27,7 @@ from vvmigrate.content.delivery.disk import naming_full_disk
 from vvmigrate.engine.host import ROOT
 from vvmigrate.engine.state import Target
 from vvmigrate.errors import ArchiveError, ChecksumError, RefusedError, UsageError
-from vvmigrate.files import Place, Tree
+from vvmigrate.files import CHUNK_BYTES, Place, Tree
 from vvmigrate.operations import InstallModel, Situation, supply
 from vvmigrate.operations.generation import STORE, generation_of, read_manifest
 from vvmigrate.operations.supply import ModelDownload
@@ -35,8 +36,6 @@ from vvmigrate.report import Report
 CREATE, APPLY = "create", "apply"
 INDEX = "index.json"
 INDEX_LIMIT_BYTES = 1 << 20
-CHUNK_BYTES = 1 << 20
-HEADER_BYTES = 512
 FILE_MODE = 0o644
 
 
@@ -51,8 +50,7 @@ def bundle(call: Call, action: str, file: str) -> Report:
         `file`, and `artefacts` with their state: `added`; or `received` and `present`.
     """
     work = {CREATE: _create, APPLY: _apply}[action]
-    silent = replace(call, command="bundle", ask=None)
-    return carry_out(silent, lambda run: work(run, call.folder / file), fill=add_nothing)
+    return carry_out(call.asking_nobody(), lambda run: work(run, call.folder / file), fill=add_nothing)
 
 
 # ---- making one ------------------------------------------------------------------------------------------------------
@@ -66,7 +64,7 @@ def _create(run: Run, path: Path) -> None:
         if (folder / path.name).stat() is not None:
             raise RefusedError(f"{path}: exists already", hint="move it away, or name another file", path=str(path))
         items = needed(run, situation)
-        check_room(folder, sum(item.size_bytes + 2 * HEADER_BYTES for item in items) + INDEX_LIMIT_BYTES)
+        check_room(folder, sum(item.size_bytes + 2 * tar.BLOCK_BYTES for item in items) + INDEX_LIMIT_BYTES)
         members = [(item, _here(situation, item)) for item in items]
         _write(folder, path.name, members)
     for item, _ in members:
@@ -168,9 +166,7 @@ def _known(situation: Situation) -> dict[str, ModelDownload]:
     """Every artefact that the installed release's manifest names, by SHA-256."""
     return {
         artefact.sha256: supply.wanted(situation, model, version, variant, artefact, linked=False)
-        for model, versions in read_manifest(situation).models.items()
-        for version, body in versions.items()
-        for variant, artefact in body.variants.items()
+        for model, version, variant, artefact in read_manifest(situation).artefacts()
     }
 
 
@@ -184,7 +180,7 @@ def _missing_bytes(situation: Situation, known: Mapping[str, ModelDownload], fil
 
 def _take_all(run: Run, situation: Situation, known: Mapping[str, ModelDownload], file: BinaryIO) -> None:
     seen: set[str] = set()
-    for member in tar.members(ByteStream(_chunks(file), os.fstat(file.fileno()).st_size)):
+    for member in tar.members(ByteStream(iter(partial(file.read, CHUNK_BYTES), b""), os.fstat(file.fileno()).st_size)):
         if member.name in seen or member.is_directory:
             raise ArchiveError(f"{member.name!r} stands in it twice, or is a directory, which is refused")
         seen.add(member.name)
@@ -229,8 +225,3 @@ def _take(run: Run, situation: Situation, item: ModelDownload, member: tar.Membe
         fresh.remove_file(missing_ok=True)
     place.parent.fsync()
     return place.path, "received"
-
-
-def _chunks(file: BinaryIO) -> Iterator[bytes]:
-    while chunk := file.read(CHUNK_BYTES):
-        yield chunk

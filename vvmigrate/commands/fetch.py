@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +32,7 @@ def fetch(call: Call, target: str = "head") -> Report:
     Returns:
         `artefacts`: what is there now, and where.
     """
-    silent = replace(call, ask=None, options={**call.options, "confirm": None})  # nobody is asked for a value
-    return carry_out(silent, lambda run: _fetch(run, target), fill=add_nothing)
+    return carry_out(call.asking_nobody(), lambda run: _fetch(run, target), fill=add_nothing)
 
 
 def _fetch(run: Run, target: str) -> None:

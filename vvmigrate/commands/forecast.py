@@ -161,10 +161,6 @@ class Workplace:
         with Rehearsal() as rehearsal:
             return {step.revision.revision: rehearsal.run(step) for step in self.scripts.upgrades(revision, "")}
 
-    def operations_of(self, revision: str) -> Rehearsed:
-        """What an applied revision asks for."""
-        return self.asked(revision)[revision]
-
     def redo(
         self,
         revision: str,

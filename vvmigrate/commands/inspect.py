@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from vvmigrate.commands.downgrade import steps_down
@@ -35,7 +34,7 @@ def looking(call: Call, look: Callable[[Workplace, Report], None]) -> Report:
         Its report, whatever happened.
     """
     report = Report(call.command)
-    call = replace(call, ask=None, options={**call.options, "confirm": None})
+    call = call.asking_nobody()
     try:
         settings, session = call.read()
         with session:

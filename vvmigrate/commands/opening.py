@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,10 @@ class Call:
     folder: Path = field(default_factory=Path.cwd)
     listener: Listener = silent
     ask: Any = None
+
+    def asking_nobody(self) -> Call:
+        """The same call without a person to ask."""
+        return replace(self, ask=None, options={**self.options, "confirm": None})
 
     def settings(self) -> Settings:
         """Settle this call's settings.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -42,21 +42,20 @@ def prune(call: Call) -> Report:
     Returns:
         `pruned`: path, bytes and reason of each; `kept`: what would have gone but for a reason; `freed_bytes`.
     """
-    call = replace(call, ask=None)
     if call.options.get("dry_run"):
         return looking(call, lambda place, report: report.body.update(_as_json(_find(place), dry_run=True)))
-    return carry_out(call, _prune, fill=add_nothing)
+    return carry_out(call.asking_nobody(), _prune, fill=add_nothing)
 
 
 def _prune(run: Run) -> None:
     found, kept = _find(run.place)
     done: list[Old] = []
+    run.report.body = _as_json((done, kept), dry_run=False)
     for item in found:
         item.remove()
         done.append(item)
         run.log.write("pruned", path=item.path, size_bytes=item.size_bytes, reason=item.reason)
-        run.report.body.update(_as_json((done, kept), dry_run=False))
-    run.report.body.update(_as_json((done, kept), dry_run=False))
+        run.report.body = _as_json((done, kept), dry_run=False)
 
 
 def _as_json(what: tuple[list[Old], list[Kept]], *, dry_run: bool) -> dict[str, Any]:

@@ -153,8 +153,9 @@ def _latest(
 ) -> list[Forecast]:
     """The last applied revision that has an operation of this kind, as a step of that kind alone."""
     applied = [step["revision"] for step in place.ledger.applied()] if place.ledger is not None else []
+    asked = place.asked(place.version) if applied else {}
     for revision in reversed(applied):
-        if any(isinstance(operation, kind) for operation in place.operations_of(revision).operations):
+        if any(isinstance(operation, kind) for operation in asked[revision].operations):
             return [] if revision in done else [place.redo(revision, kind, pending=operations)]
     return []
 

@@ -5,7 +5,7 @@ Pure: bytes in, values out. Whatever is wrong is found in one go, before anythin
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from types import MappingProxyType
@@ -129,6 +129,13 @@ class Manifest:
         """
         variants = self.version(model, version).variants
         return _pick(variants, variant, f"variant of {strict_json.shown(model)} {version}", self.name)
+
+    def artefacts(self) -> Iterator[tuple[str, str, str, Artefact]]:
+        """Model, version and variant of everything that can be downloaded, and what that is."""
+        for model, versions in self.models.items():
+            for version, body in versions.items():
+                for variant, artefact in body.variants.items():
+                    yield model, version, variant, artefact
 
 
 def is_relative(url: str) -> bool:

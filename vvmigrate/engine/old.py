@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from vvmigrate.engine.effects import TREE, Effect
@@ -33,14 +33,18 @@ def within(steps: list[dict[str, Any]], releases: int) -> list[dict[str, Any]]:
 
 def linked(ledger: Ledger, steps: Iterable[dict[str, Any]]) -> set[str]:
     """Where the links that these steps switched point, before and after."""
-    effects = (effect for step in steps for effect in ledger.effects(step["step_id"]))
+    effects = _effects(ledger, steps)
     ends = (end for effect in effects if effect.action == SWITCH_LINK for end in (effect.before, effect.after))
     return {end.target for end in ends if end.target}
 
 
+def _effects(ledger: Ledger, steps: Iterable[Mapping[str, Any]]) -> Iterator[Effect]:
+    return (effect for step in steps for effect in ledger.effects(step["step_id"]))
+
+
 def placed_trees(ledger: Ledger) -> dict[Target, str]:
     """Every lasting directory that we ever placed, and the digest of its content as it was then."""
-    effects = (effect for step in ledger.committed() for effect in ledger.effects(step["step_id"]))
+    effects = _effects(ledger, ledger.committed())
     return {effect.target: str(effect.note[TREE]) for effect in effects if effect.lasting and TREE in effect.note}
 
 
@@ -63,7 +67,7 @@ def dead_images(host: Host, ledger: Ledger) -> Iterator[tuple[Tree, Place]]:
 
 def _made(ledger: Ledger) -> set[tuple[Target, str]]:
     """What we put where, by digest: the release can make it again."""
-    effects = (effect for step in ledger.committed() for effect in ledger.effects(step["step_id"]))
+    effects = _effects(ledger, ledger.committed())
     return {(e.target, e.after.digest) for e in effects if e.action != ADOPT and e.after.digest and not e.secret}
 
 

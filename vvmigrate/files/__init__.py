@@ -2,6 +2,6 @@
 
 from vvmigrate.files.entry import ABSENT, Entry, Owner
 from vvmigrate.files.look import CHUNK_BYTES
-from vvmigrate.files.place import WRITE_BEHIND_BYTES, Place, Tree, start_writing
+from vvmigrate.files.place import Place, Tree, WriteBehind
 
-__all__ = ["ABSENT", "CHUNK_BYTES", "WRITE_BEHIND_BYTES", "Entry", "Owner", "Place", "Tree", "start_writing"]
+__all__ = ["ABSENT", "CHUNK_BYTES", "Entry", "Owner", "Place", "Tree", "WriteBehind"]

@@ -23,15 +23,27 @@ from vvmigrate.files.look import CHUNK_BYTES, READ, WALK, Look
 _NOREPLACE, _EXCHANGE = 1, 2  # renameat2(2), <linux/fs.h>
 _libc = ctypes.CDLL(None, use_errno=True)
 _SYNC_FILE_RANGE_WRITE = 2  # sync_file_range(2), <linux/fs.h>
-WRITE_BEHIND_BYTES = 32 << 20  # measured: how often to call `start_writing` in a large file
+_WRITE_BEHIND_BYTES = 32 << 20
 
 
-def start_writing(file: BinaryIO) -> None:
-    """Let the kernel begin to write what the file holds, without waiting: a help for the fsync that follows.
+class WriteBehind:
+    """Lets the kernel begin to write a large file while it grows, without waiting: a help for the fsync that follows.
 
-    Measured on 800 MB: 2.1 GB/s to the end of the fsync instead of 1.5. No promise of durability.
+    Measured on 800 MB, every 32 MiB: 2.1 GB/s to the end of the fsync instead of 1.5. No promise of durability.
     """
-    _libc.sync_file_range(file.fileno(), ctypes.c_int64(0), ctypes.c_int64(0), _SYNC_FILE_RANGE_WRITE)
+
+    def __init__(self, file: BinaryIO) -> None:
+        """Nothing has been written yet."""
+        self._file = file
+        self._waiting_bytes = 0
+
+    def wrote(self, size_bytes: int) -> None:
+        """So much more was written."""
+        self._waiting_bytes += size_bytes
+        if self._waiting_bytes >= _WRITE_BEHIND_BYTES:
+            self._waiting_bytes = 0
+            everything = ctypes.c_int64(0), ctypes.c_int64(0)
+            _libc.sync_file_range(self._file.fileno(), *everything, _SYNC_FILE_RANGE_WRITE)
 
 
 class Tree:

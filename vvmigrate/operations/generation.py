@@ -311,11 +311,9 @@ def find_generation(situation: Situation, name: str) -> Installation | None:
     Raises:
         ManifestError: there is no manifest to ask.
     """
-    for model, versions in read_manifest(situation).models.items():
-        for version, body in versions.items():
-            for variant, artefact in body.variants.items():
-                if generation_of(model, version, artefact) == name:
-                    return Installation(model, version, variant, artefact, situation)
+    for model, version, variant, artefact in read_manifest(situation).artefacts():
+        if generation_of(model, version, artefact) == name:
+            return Installation(model, version, variant, artefact, situation)
     return None
 
 

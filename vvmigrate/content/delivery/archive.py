@@ -11,7 +11,7 @@ from vvmigrate.content.delivery import tar, zip_file
 from vvmigrate.content.delivery.decompress import ByteStream, gunzip, unzstd
 from vvmigrate.content.delivery.disk import naming_full_disk
 from vvmigrate.content.delivery.lanes import DEPTH, ahead
-from vvmigrate.content.delivery.received import BLOCK_BYTES, Progress
+from vvmigrate.content.delivery.received import BLOCK_BYTES, Progress, silent
 from vvmigrate.content.delivery.unpacker import DIRECTORY_MODE, FILE_MODE, Unpacker
 from vvmigrate.errors import RefusedError
 from vvmigrate.files import Owner
@@ -27,16 +27,12 @@ _PLAIN_DEPTH = 16  # pieces of at most 128 KiB each
 _NO_LINK = (errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
-def _silent(_: Progress) -> None:
-    """Report nothing."""
-
-
 def extract(
     artefact: Artefact,
     source: Place,
     target: Place,
     owner: Owner | None = None,
-    progress: Callable[[Progress], None] = _silent,
+    progress: Callable[[Progress], None] = silent,
     *,
     threaded: bool = False,
 ) -> Mapping[str, str]:
@@ -129,7 +125,7 @@ def _place_raw(artefact: Artefact, source: Place, target: Place, owner: Owner | 
         if isinstance(error, OSError) and error.errno not in _NO_LINK:
             raise
         with place.create(FILE_MODE, owner) as file:
-            file.writelines(_chunks(source, artefact.size_bytes, _silent))
+            file.writelines(_chunks(source, artefact.size_bytes, silent))
     target.fsync()
     return {artefact.filename: artefact.sha256}
 

@@ -13,7 +13,7 @@ from vvmigrate.content.delivery.answers import AttemptError, suspicion
 from vvmigrate.content.delivery.http import HttpSettings, Web
 from vvmigrate.content.delivery.origins import Origin, Stream, find_origins
 from vvmigrate.content.delivery.pace import Pace, Rate
-from vvmigrate.content.delivery.received import BLOCK_BYTES, Progress, Received, Tap, meta_of
+from vvmigrate.content.delivery.received import BLOCK_BYTES, Progress, Received, Tap, meta_of, silent
 from vvmigrate.errors import ChecksumError, DeliveryError
 
 if TYPE_CHECKING:
@@ -22,14 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = ["HttpSettings", "Pace", "Progress", "discard", "fetch"]
 
-_NOTHING = HttpSettings()
-_PATIENT = Pace()
+NOTHING = HttpSettings()
+PATIENT = Pace()
 _MENDED_PARTS = 64  # beyond that the rest is fetched in one piece, from the first bad part on
 _RESTARTS = 3  # as often the count of what is "further" begins again at zero; more would be a server's game
-
-
-def _silent(_: Progress) -> None:
-    """Report nothing."""
 
 
 def fetch(
@@ -38,9 +34,9 @@ def fetch(
     *,
     release: Tree,
     mirror: str | None = None,
-    settings: HttpSettings = _NOTHING,
-    pace: Pace = _PATIENT,
-    progress: Callable[[Progress], None] = _silent,
+    settings: HttpSettings = NOTHING,
+    pace: Pace = PATIENT,
+    progress: Callable[[Progress], None] = silent,
     keep: bool = True,
     threaded: bool = False,
     tap: Tap | None = None,

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Self
 
 from vvmigrate.content.delivery import archive, download
 from vvmigrate.content.delivery.disk import naming_full_disk
+from vvmigrate.content.delivery.download import NOTHING, PATIENT
 from vvmigrate.content.delivery.http import HttpSettings
 from vvmigrate.content.delivery.lanes import Channel
 from vvmigrate.content.delivery.pace import Pace
-from vvmigrate.content.delivery.received import Progress
+from vvmigrate.content.delivery.received import Progress, silent
 
 if TYPE_CHECKING:
     from vvmigrate.content.manifest import Artefact
@@ -20,12 +21,6 @@ if TYPE_CHECKING:
 
 SERIAL_BELOW_BYTES = 8 << 20  # what threads could save of so little is less than what they cost
 _STREAMED = ("tar.gz", "tar.zst")  # a zip is read from its end, a raw file is what was received
-_NOTHING = HttpSettings()
-_PATIENT = Pace()
-
-
-def _silent(_: Progress) -> None:
-    """Report nothing."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +44,10 @@ def deliver(
     release: Tree,
     owner: Owner | None = None,
     mirror: str | None = None,
-    settings: HttpSettings = _NOTHING,
-    pace: Pace = _PATIENT,
+    settings: HttpSettings = NOTHING,
+    pace: Pace = PATIENT,
     keep: bool = True,
-    progress: Callable[[Progress], None] = _silent,
+    progress: Callable[[Progress], None] = silent,
     serial_below_bytes: int = SERIAL_BELOW_BYTES,
 ) -> Delivered:
     """Bring an artefact from whichever source has it into a directory.

@@ -19,7 +19,7 @@ from vvmigrate.content.delivery.answers import AttemptError
 from vvmigrate.content.delivery.disk import naming_full_disk
 from vvmigrate.content.delivery.lanes import Lane
 from vvmigrate.content.delivery.tally import BadPartError, Mark, Tally
-from vvmigrate.files import WRITE_BEHIND_BYTES, Place, start_writing
+from vvmigrate.files import Place, WriteBehind
 
 if TYPE_CHECKING:
     from vvmigrate.content.manifest import Artefact
@@ -43,6 +43,10 @@ class Progress:
     phase: str
     done_bytes: int
     total_bytes: int
+
+
+def silent(_: Progress) -> None:
+    """Report nothing."""
 
 
 class Tap(Protocol):
@@ -72,6 +76,8 @@ class Received:
         file: BinaryIO | None,
         report: Callable[[Progress], None],
         tap: Tap | None,
+        *,
+        threaded: bool,
     ) -> None:
         """Take over a file that is open for appending; without one, nothing is kept."""
         self._artefact = artefact
@@ -80,11 +86,12 @@ class Received:
         self._report = report
         self._tap = tap
         self._tally = Tally(artefact)
-        self._writer, self._hasher = Lane(self._write, threaded=False), Lane(self._tally.add, threaded=False)
+        self._writer, self._hasher = Lane(self._write, threaded=threaded), Lane(self._tally.add, threaded=threaded)
         self._sources: set[str] = set()
         self._meta = _read_meta(place) if file else {}
         self.size_bytes = 0  # handed out to be written and hashed
-        self._written = 0
+        # Only a raw file becomes the installed one, and has to be durable.
+        self._behind = WriteBehind(file) if file and artefact.format == "file" else None
         self._begun = Mark.zero()
 
     @classmethod
@@ -125,9 +132,9 @@ class Received:
             file = stack.enter_context(place.append(durable=artefact.format == "file")) if keep else None
             if keep and info is None:
                 place.parent.fsync()
-            received = cls(artefact, place, file, report, tap)
-            received._writer = stack.enter_context(Lane(received._write, threaded=threaded))
-            received._hasher = stack.enter_context(Lane(received._tally.add, threaded=threaded))
+            received = cls(artefact, place, file, report, tap, threaded=threaded)
+            stack.enter_context(received._writer)
+            stack.enter_context(received._hasher)
             received.replay(survey=True)
             yield received
             received.settle()
@@ -237,7 +244,6 @@ class Received:
     def _read_on(self, file: BinaryIO) -> None:
         while block := file.read(BLOCK_BYTES):
             self.size_bytes += len(block)
-            self._written += len(block)
             with self._refusing_bad_parts():
                 self._hasher.put(block)
             if self._tap:
@@ -271,9 +277,8 @@ class Received:
         view = memoryview(block)
         while view:  # write(2) may take less than it was given, on a disk that is nearly full
             view = view[self._file.write(view) :]
-        before, self._written = self._written, self._written + len(block)
-        if self._artefact.format == "file" and before // WRITE_BEHIND_BYTES != self._written // WRITE_BEHIND_BYTES:
-            start_writing(self._file)
+        if self._behind:
+            self._behind.wrote(len(block))
 
     # ---- going back ----------------------------------------------------------------------------------------------
 
@@ -304,7 +309,7 @@ class Received:
         self._count_from(mark)
 
     def _count_from(self, mark: Mark) -> None:
-        self.size_bytes = self._written = mark.size_bytes
+        self.size_bytes = mark.size_bytes
         self._tally.go_back(mark)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from vvmigrate.content.manifest_rules import path_faults
 from vvmigrate.content.strict_json import shown
 from vvmigrate.errors import ArchiveError, ChecksumError
-from vvmigrate.files import WRITE_BEHIND_BYTES, start_writing
+from vvmigrate.files import WriteBehind
 
 if TYPE_CHECKING:
     from vvmigrate.content.manifest import Artefact, InstalledFile
@@ -77,17 +77,15 @@ class Unpacker:
             raise ChecksumError(f"{shown(name)}: SHA-256 is {found} instead of {expected.sha256}")
 
     def _write(self, name: str, data: Iterable[bytes | memoryview]) -> str:
-        digest, behind = hashlib.sha256(), 0
+        digest = hashlib.sha256()
         with (self._target / name).create(FILE_MODE, self._owner) as file:
+            behind = WriteBehind(file)
             for piece in data:
                 self.written_bytes += len(piece)
                 self._check_room(name, 0)
                 digest.update(piece)
                 file.write(piece)
-                behind += len(piece)
-                if behind >= WRITE_BEHIND_BYTES:
-                    behind = 0
-                    start_writing(file)
+                behind.wrote(len(piece))
         return digest.hexdigest()
 
     def finish(self) -> Mapping[str, str]:
