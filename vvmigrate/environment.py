@@ -60,5 +60,5 @@ def _carry_out(name: str, revision: Any, config: Any) -> int:
         report = upgrade.upgrade(call, "head" if target in (None, "heads") else str(target))
     else:
         report = downgrade.downgrade(call, str(revision) if revision is not None else "base")
-    screen.show(report)
+    text.show(screen, report)
     return report.exit_code

@@ -126,3 +126,10 @@ def confirming(options: Mapping[str, Any], *, asks: bool) -> Callable[[str], boo
     if not asks:
         return None
     return lambda question: bool(options.get("yes")) or click.confirm(question, err=True)
+
+
+def revisions(context: click.Context, _: click.Parameter, typed: str) -> Any:
+    """What is offered where a revision is typed."""
+    from vvmigrate.completion import complete
+
+    return complete(context, typed)

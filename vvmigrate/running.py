@@ -10,7 +10,26 @@ from typing import Any
 
 import click
 
-from vvmigrate.options import ask_person, confirming, masked, read_values
+from vvmigrate.options import Verb, ask_person, confirming, masked, read_values, with_globals
+
+
+def verb(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.Command]:
+    """A verb of the command line; its function gets a call and its own options, and returns a report."""
+
+    def wrap(function: Callable[..., Any]) -> click.Command:
+        own = {parameter.name for parameter in getattr(function, "__click_params__", [])}
+
+        @click.pass_context
+        def body(context: click.Context, /, **options: Any) -> None:
+            given = {key: value for key, value in options.items() if value is not None}
+            ours = {key: options[key] for key in own if key in options}
+            run(name, {**(context.obj or {}), **given}, lambda call: function(call, **ours))
+
+        body.__doc__ = function.__doc__
+        body.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
+        return click.command(name, cls=Verb, help=function.__doc__, **settings)(with_globals(body))
+
+    return wrap
 
 
 def run(name: str, options: Mapping[str, Any], function: Callable[[Any], Any]) -> None:
@@ -76,14 +95,17 @@ def refuse(error: click.ClickException) -> None:
 
 def _print(report: Any, screen: Any, *, as_json: bool) -> None:
     """Show a report; whoever stopped reading does not make the command fail."""
+    from vvmigrate import text
+
     try:
         if as_json:
             sys.stdout.write(json.dumps(report.as_json(), ensure_ascii=True) + "\n")
             sys.stdout.flush()
             if report.error is not None and screen is not None:
-                screen.show(type(report)(report.command, error=report.error))
+                screen.end()
+                screen.error(report.error)
         else:
-            screen.show(report)
+            text.show(screen, report)
             sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the interpreter's last flush has somewhere to go

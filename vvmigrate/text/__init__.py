@@ -1,0 +1,35 @@
+"""Reports as text for people: one line for what is one thing, a table for what is many, colour only where it shows."""
+
+from __future__ import annotations
+
+from vvmigrate.report import Report
+from vvmigrate.text import done, seen
+from vvmigrate.text.screen import Screen
+
+SHOWN = {
+    "bundle": done.bundle,
+    "current": seen.current,
+    "downgrade": done.downgrade,
+    "fetch": done.fetch,
+    "heads": seen.heads,
+    "history": seen.history,
+    "plan": seen.plan,
+    "prune": done.prune,
+    "recover": done.recover,
+    "show": seen.show,
+    "status": seen.status,
+    "upgrade": done.upgrade,
+}
+"""How each command's report is shown."""
+
+
+def show(screen: Screen, report: Report) -> None:
+    """Show a whole report, its error last."""
+    screen.end()
+    if report.command in SHOWN and report.body and not screen.quiet:
+        SHOWN[report.command](screen, {**report.body, "error": report.error})
+    if report.error is not None:
+        screen.error(report.error)
+
+
+__all__ = ["SHOWN", "Screen", "show"]

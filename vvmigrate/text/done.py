@@ -1,0 +1,69 @@
+"""How the reports of commands that change a host are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.markup import escape
+
+from vvmigrate.progress import amount
+from vvmigrate.text.screen import Screen, printable
+
+
+def upgrade(screen: Screen, body: Mapping[str, Any]) -> None:
+    """What was done, and what is left to do."""
+    if not body["steps"] and body["error"] is None:
+        screen.say(f"nothing to do: at {body['to'] or 'base'}")
+    if body["from"] != body["to"]:
+        screen.say(f"from {body['from'] or 'base'} to {body['to'] or 'base'}")
+    if body["affects"]:
+        screen.say(f"changed: {', '.join(body['affects'])}; restart what uses them")
+    for item in body["degraded"]:
+        text = f"revision {item['revision']} is degraded: {item['reason']}; the next upgrade tries again"
+        screen.warn(text)
+    if body["required_missing"]:
+        names = body["required_missing"]
+        screen.say(f"[bold yellow]{', '.join(names)} has no value in .env.[/] The system needs it:")
+        screen.say(f"  vvmigrate upgrade head {' '.join(f'--set {name}=VALUE' for name in names)}")
+
+
+def downgrade(screen: Screen, body: Mapping[str, Any]) -> None:
+    """What was taken back, and what holds it."""
+    upgrade(screen, {**body, "required_missing": [], "degraded": []})
+    if body["held"] and body["steps"]:
+        screen.say(
+            f"held, so that it does not return by itself: {', '.join(item['revision'] for item in body['held'])}"
+        )
+        screen.say("  to let it return: vvmigrate upgrade head --release-hold")
+
+
+def recover(screen: Screen, body: Mapping[str, Any]) -> None:
+    """What was settled."""
+    for text in body["settled"] or ["nothing to recover"]:
+        screen.say(escape(printable(text)))
+
+
+def fetch(screen: Screen, body: Mapping[str, Any]) -> None:
+    """Nothing, where everything was named while it came."""
+    if not body["artefacts"] and body["error"] is None:
+        screen.say("nothing to fetch: an upgrade would download nothing")
+
+
+def bundle(screen: Screen, body: Mapping[str, Any]) -> None:
+    """Where it is."""
+    if not body["artefacts"] and body["error"] is None:
+        screen.say("the release needs no model")
+    if body["error"] is None:
+        screen.say(escape(printable(body["file"])))
+
+
+def prune(screen: Screen, body: Mapping[str, Any]) -> None:
+    """What went, what stayed, and why."""
+    for item in body["pruned"]:
+        path = escape(printable(item["path"]))
+        screen.say(f"{path}: {amount(item['size_bytes'])} [dim]({escape(item['reason'])})[/]")
+    for item in body["kept"]:
+        screen.say(f"[yellow]kept:[/] {escape(printable(item['path']))}: {escape(item['reason'])}")
+    does = "would be freed" if body["dry_run"] else "freed"
+    screen.say(f"{amount(body['freed_bytes'])} {does}" if body["pruned"] else "nothing to prune")
