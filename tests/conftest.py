@@ -16,7 +16,20 @@ from typing import Any
 
 import pytest
 
-from vvmigrate.commands import bundle, downgrade, fetch, inspect, prune, recover, upgrade
+from vvmigrate.commands import (
+    bundle,
+    doctor,
+    downgrade,
+    fetch,
+    inspect,
+    prune,
+    recover,
+    repair,
+    status,
+    upgrade,
+    verify,
+    why,
+)
 from vvmigrate.commands.opening import Call
 from vvmigrate.report import Report
 
@@ -87,15 +100,19 @@ class HostFolder:
             "upgrade": upgrade.upgrade,
             "downgrade": downgrade.downgrade,
             "bundle": bundle.bundle,
+            "doctor": doctor.doctor,
             "fetch": fetch.fetch,
             "prune": prune.prune,
             "recover": recover.recover,
+            "repair": lambda call, *paths: repair.repair(call, paths),
+            "why": why.why,
+            "verify": lambda call, *paths: verify.verify(call, paths),
             "plan": inspect.plan,
             "history": inspect.history,
             "current": inspect.current,
             "heads": inspect.heads,
             "show": inspect.show,
-            "status": inspect.status,
+            "status": status.status,
         }
         return verbs[verb](call, *arguments)
 

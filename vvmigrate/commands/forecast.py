@@ -177,17 +177,26 @@ class Workplace:
             pending: operations of revisions that will be applied in this run. Those of later applied ones count too:
                 an older model must not take the place of theirs.
         """
-        forecast = self._described(self.scripts.upgrades(revision, "")[-1], UP)
+        forecast = self.again(revision, UP, pending)
+        mine = forecast.operations
+        chosen = tuple(op for op in mine if kind is None or isinstance(op, kind))
+        forecast.rehearsed = Rehearsed(chosen, (), forecast.rehearsed is not None and forecast.rehearsed.reads_rows)
+        forecast.retry = retry
+        self.predict(forecast)
+        return forecast
+
+    def again(self, revision: str, direction: str, pending: tuple[Operation, ...] = ()) -> Forecast:
+        """An applied revision with all that it asks for, its own code left out."""
+        forecast = self._described(self.scripts.upgrades(revision, "")[-1], direction)
         line = self.asked(self.version)
         later = list(line.values())[list(line).index(revision) + 1 :]
-        mine = line[revision]
-        chosen = tuple(op for op in mine.operations if kind is None or isinstance(op, kind))
-        forecast.rehearsed = Rehearsed(chosen, (), mine.reads_rows)
-        forecast.code = None
-        forecast.retry = retry
+        forecast.rehearsed, forecast.code = line[revision], None
         forecast.later = (*(op for asked in later for op in asked.operations if isinstance(op, Operation)), *pending)
-        self._predict(forecast, Overlay(self.session.host))
         return forecast
+
+    def predict(self, forecast: Forecast) -> None:
+        """Say what a step that stands alone would do."""
+        self._predict(forecast, Overlay(self.session.host))
 
 
 def open_workplace(call: Call, settings: Settings, session: Session) -> Workplace:

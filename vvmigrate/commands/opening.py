@@ -95,12 +95,12 @@ class Call:
         except OSError as error:
             where = os.fsdecode(error.filename or settings.home)
             raise RefusedError(f"{where}: the host cannot be opened: {error.strerror}", path=where) from error
-        for text in (*settings.warnings, *session.warnings, *_clock_warnings(session)):
+        for text in (*settings.warnings, *session.warnings, *clock_warnings(session)):
             self.listener("warning", text=text)
         return settings, session
 
 
-def _clock_warnings(session: Session) -> list[str]:
+def clock_warnings(session: Session) -> list[str]:
     """What is odd about this host's clock; the history's order does not depend on it."""
     now = session.run["started_at"]
     if now < FIRST_RELEASE:

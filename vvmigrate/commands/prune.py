@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from vvmigrate.commands.forecast import Workplace
-from vvmigrate.commands.inspect import looking
+from vvmigrate.commands.looking import looking
 from vvmigrate.commands.opening import Call
 from vvmigrate.commands.upgrade import ahead, pending
 from vvmigrate.commands.work import Run, add_nothing, carry_out

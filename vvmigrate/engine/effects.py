@@ -19,6 +19,9 @@ from vvmigrate.files import Entry, Place
 TREE = "tree"
 """Key of an effect's note: digest of everything below a directory that we placed."""
 
+MENDED = "mended"
+"""Key of an effect's note: it published again what an earlier effect had. The way back of that one is its way back."""
+
 Merger = Callable[[bytes, bytes | None, bytes, Mapping[str, Any]], tuple[bytes | None, tuple[tuple[str, str], ...]]]
 """Takes what we did out of a file that somebody changed since: (current, before, after, note) to the new content, or
 None where nothing is left of it, and (key, reason) of what stays."""

@@ -223,7 +223,7 @@ class Host:
     def state_key(self, target: Target) -> str:
         """The key of the state directory on the same mount as the target, made where it is missing."""
         above = self.place(target).parent
-        while above.name and above.stat() is None:
+        while above.name and above.identity()[0] != "dir":
             above = above.parent
         mount = above.mount()
         state = self.state(target.area)

@@ -164,6 +164,8 @@ class Ledger:
                 line.pop(step["revision"], None)
             else:
                 first = line.get(step["revision"])
+                if first is not None and step["result"] == "repaired":
+                    continue  # what was degraded still is
                 line[step["revision"]] = step if first is None else step | {"script_sha256": first["script_sha256"]}
         return list(line.values())
 

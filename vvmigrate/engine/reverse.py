@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from vvmigrate.engine import state as st
-from vvmigrate.engine.effects import Effect, Merger
+from vvmigrate.engine.effects import MENDED, Effect, Merger
 from vvmigrate.engine.host import Host
 from vvmigrate.engine.ledger import Ledger
 from vvmigrate.engine.state import Change, Kept, Observer, Overlay, Proposal
@@ -31,6 +31,8 @@ class Reverser:
         overlay = Overlay(self.observer)
         total = Proposal()
         for effect in effects:
+            if effect.note.get(MENDED):
+                continue  # what it set aside stays aside
             proposal = self._one(effect, overlay)
             for change in proposal.changes:
                 overlay.predict(change)

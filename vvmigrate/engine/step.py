@@ -73,6 +73,7 @@ class Outcome:
     kept: tuple[Kept, ...] = ()
     error: VvmigrateError | None = None
     ended: Ended | None = None
+    step_id: str = ""
     traceless: bool = False
 
     @property
@@ -99,7 +100,7 @@ class _Step:
     def __init__(self, session: Session, attempt: Attempt) -> None:
         self.session, self.attempt = session, attempt
         self.step_id = uuid.uuid4().hex
-        self.outcome = Outcome(attempt.revision, attempt.title, attempt.direction)
+        self.outcome = Outcome(attempt.revision, attempt.title, attempt.direction, step_id=self.step_id)
         self.journal: Journal | None = None
         self.started = time.monotonic()
         self.calm = ExitStack()  # holds signals back from the first rename until the step is settled

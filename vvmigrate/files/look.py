@@ -96,19 +96,22 @@ class Look:
         kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "link"}
         return kinds.get(stat.S_IFMT(info.st_mode), "other"), info.st_ino
 
-    def entry(self, *, tree: bool = False, known: Mapping[str, str] | None = None) -> Entry:
+    def entry(
+        self, *, tree: bool = False, known: Mapping[str, str] | None = None, modes: Mapping[str, int] | None = None
+    ) -> Entry:
         """Look at what stands here, with its content's digest.
 
         Args:
             tree: of a directory, also digest everything below it.
             known: SHA-256 in hex of files below it, by their names from here on: they are not read again.
+            modes: permission bits that each kind below it is taken to have, whatever it has.
 
         Raises:
             OSError: it may not be read.
         """
         seen = self.glance()
         if seen.kind == "dir" and tree:
-            return replace(seen, digest=self._tree_digest(known or {}, ""))
+            return replace(seen, digest=self._tree_digest(known or {}, "", modes or {}))
         return replace(seen, **self._content()) if seen.kind == "file" else seen
 
     def glance(self) -> Entry:
@@ -129,17 +132,32 @@ class Look:
             size = file.tell()
         return {"digest": digest.hexdigest(), "size_bytes": size}
 
-    def _tree_digest(self, known: Mapping[str, str], above: str) -> str:
+    def _tree_digest(self, known: Mapping[str, str], above: str, modes: Mapping[str, int]) -> str:
         digest = hashlib.sha256()
         for name in self.names():
             inner, sha256 = (self / name).glance(), known.get(above + name)
             if inner.kind == "dir":
-                inner = replace(inner, digest=(self / name)._tree_digest(known, f"{above}{name}/"))  # noqa: SLF001
+                below = (self / name)._tree_digest(known, f"{above}{name}/", modes)  # noqa: SLF001
+                inner = replace(inner, digest=below)
             elif inner.kind == "file":
                 inner = replace(inner, digest=sha256) if sha256 else (self / name).entry()
-            line = f"{name!r} {inner.kind} {inner.mode:o} {inner.digest} {inner.target!r}\n"
+            mode = modes.get(inner.kind, inner.mode)
+            line = f"{name!r} {inner.kind} {mode:o} {inner.digest} {inner.target!r}\n"
             digest.update(line.encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
+
+    def forget(self) -> None:
+        """Let the kernel drop what it has in memory of the files here and below, so that the disk is read again.
+
+        Pages that were not written yet stay (posix_fadvise(2), POSIX_FADV_DONTNEED).
+        """
+        kind = self.identity()[0]
+        if kind == "file":
+            with self.reader() as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        elif kind == "dir":
+            for name in self.names():
+                (self / name).forget()
 
     def target(self) -> str:
         """Where the link here points."""

@@ -86,6 +86,7 @@ class InstallAssets(Operation):
             wanted,
             fill=lambda slot: _install(source, slot, wanted),
             size_bytes=fresh.size_bytes,
+            note={"source": source.name},
         )
         affects = frozenset({"assets"})
         path = situation.host.path(target)
@@ -94,7 +95,7 @@ class InstallAssets(Operation):
         if seen.kind == "dir":
             raise RefusedError(f"{path}: expected a file, found a directory", hint="move it away", path=path)
         if seen.same_content(wanted):
-            adopted = Change(st.ADOPT, target, seen, seen, detail="same content")
+            adopted = Change(st.ADOPT, target, seen, seen, detail="same content", note={"source": source.name})
             return Proposal((adopted,), skipped=(f"{path}: has the same content",))
         ours = target in recorded and seen.same_content(recorded[target][0].after)
         if situation.settings.skip_existing and not ours:

@@ -11,12 +11,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from vvmigrate.content import gguf, manifest
 from vvmigrate.content.manifest import Artefact, Manifest
 from vvmigrate.engine import state as st
+from vvmigrate.engine.effects import TREE
 from vvmigrate.engine.host import ROOT
 from vvmigrate.engine.session import now
 from vvmigrate.engine.state import Change, Kept, Proposal
@@ -46,6 +47,7 @@ class Installation:
     situation: Situation
     source: str = ""
     main_file: str = ""
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def generation(self) -> str:
@@ -85,9 +87,12 @@ class Installation:
         seen = self.situation.observer.entry(target)
         if not seen.exists or not self._verifies(target.name):
             return None
-        adopted = Change(st.ADOPT, target, seen, seen, lasting=True, detail="in the store, verified")
+        note = {TREE: self.situation.host.place(target).entry(tree=True, known=self.digests).digest}
+        adopted = Change(st.ADOPT, target, seen, seen, lasting=True, detail="in the store, verified", note=note)
         path = self.situation.host.path(target)
-        return Proposal((adopted,), skipped=(f"{path}: verified, nothing to download",))
+        missing = not self.situation.observer.entry(root(f"{target.name}.json")).exists
+        changes = (adopted, self._entry_file()) if missing else (adopted,)
+        return Proposal(changes, skipped=(f"{path}: verified, nothing to download",))
 
     def delivery(self) -> Proposal:
         """Deliver the generation, with its entry beside it.
@@ -111,17 +116,22 @@ class Installation:
             inodes=max(len(self.artefact.files), 1),
         )
         kept = (Kept(self.situation.host.path(root(name)), "does not verify; set aside"),) if seen.exists else ()
-        entry = Change(
+        affects = frozenset({"model"})
+        return self._store() + Proposal(
+            (change, self._entry_file()), kept=kept, downloads=(self._download(),), affects=affects
+        )
+
+    def _entry_file(self) -> Change:
+        target = root(f"{STORE}/{self.generation}.json")
+        return Change(
             st.PLACE_FILE,
-            root(name + ".json"),
-            self.situation.observer.entry(root(name + ".json")),
+            target,
+            self.situation.observer.entry(target),
             self._entry("file"),
             fill=lambda slot: slot.write(_as_json(self._described()), FILE_MODE, self._given()),
             lasting=True,
             detail="what the information file says of it",
         )
-        affects = frozenset({"model"})
-        return self._store() + Proposal((change, entry), kept=kept, downloads=(self._download(),), affects=affects)
 
     def _download(self) -> supply.ModelDownload:
         return supply.wanted(
@@ -194,6 +204,7 @@ class Installation:
             if (seen.kind, seen.digest, seen.size_bytes) != ("file", sha256, size_bytes):
                 return False
         self.main_file = next((file for file in wanted if file.endswith(".gguf")), next(iter(wanted)))
+        self.digests = {file: sha256 for file, (sha256, _) in wanted.items()}
         return True
 
     def _recorded_whole(self, name: str) -> bool:
@@ -207,7 +218,9 @@ class Installation:
     def _adopt_folder(self, seen: Entry) -> Proposal:
         target = root(f"{MODELS}/{self.name}")
         path = self.situation.host.path(target)
-        adopted = Change(st.ADOPT, target, seen, seen, detail="verified", note={"variant": self.variant})
+        tree = self.situation.host.place(target).entry(tree=True, known=self.digests).digest
+        note = {"variant": self.variant, TREE: tree}
+        adopted = Change(st.ADOPT, target, seen, seen, detail="verified", note=note)
         return Proposal((adopted,), skipped=(f"{path}: verified, nothing to download",))
 
     def _link(self, seen: Entry) -> Proposal:

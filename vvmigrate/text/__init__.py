@@ -9,6 +9,7 @@ from vvmigrate.text.screen import Screen
 SHOWN = {
     "bundle": done.bundle,
     "current": seen.current,
+    "doctor": seen.doctor,
     "downgrade": done.downgrade,
     "fetch": done.fetch,
     "heads": seen.heads,
@@ -16,9 +17,12 @@ SHOWN = {
     "plan": seen.plan,
     "prune": done.prune,
     "recover": done.recover,
+    "repair": done.repair,
     "show": seen.show,
     "status": seen.status,
     "upgrade": done.upgrade,
+    "verify": seen.verify,
+    "why": seen.why,
 }
 """How each command's report is shown."""
 

@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from vvmigrate.progress import amount
 from vvmigrate.text.screen import Screen, printable
+from vvmigrate.text.seen import drift
 
 
 def upgrade(screen: Screen, body: Mapping[str, Any]) -> None:
@@ -67,3 +68,14 @@ def prune(screen: Screen, body: Mapping[str, Any]) -> None:
         screen.say(f"[yellow]kept:[/] {escape(printable(item['path']))}: {escape(item['reason'])}")
     does = "would be freed" if body["dry_run"] else "freed"
     screen.say(f"{amount(body['freed_bytes'])} {does}" if body["pruned"] else "nothing to prune")
+
+
+def repair(screen: Screen, body: Mapping[str, Any]) -> None:
+    """What was set aside, and what still differs."""
+    for item in body.get("set_aside", []):
+        screen.say(f"[yellow]set aside:[/] {escape(printable(item['path']))} is now {escape(printable(item['aside']))}")
+    if body["affects"]:
+        screen.say(f"changed: {', '.join(body['affects'])}; restart what uses them")
+    drift(screen, body.get("left", []), "not mended")
+    if not body.get("drift") and body["error"] is None:
+        screen.say("nothing to repair: everything is as recorded")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import groupby
 from typing import Any
 
 from rich.markup import escape
@@ -110,10 +111,88 @@ def findings(screen: Screen, body: Mapping[str, Any]) -> None:
         screen.say(f"[yellow]held:[/] {item['revision']}, by {item['user']} at {item['at']}: {escape(item['reason'])}")
     for item in body["degraded"]:
         screen.say(f"[yellow]degraded:[/] {item['revision']}: {escape(printable(item['reason']))}")
-    for item in body["drift"]:
-        path = escape(printable(item["path"]))
-        screen.say(f"[yellow]drift:[/] {path}: expected {item['expected']}, found {item['actual']}")
+    drift(screen, body["drift"])
     if body["journal"]:
         screen.say(f"[yellow]a step was interrupted:[/] {escape(printable(body['journal']))} waits: vvmigrate recover")
     if body["required_missing"]:
         screen.say(f"[yellow]no value in .env for:[/] {', '.join(body['required_missing'])}")
+
+
+def drift(screen: Screen, found: Iterable[Mapping[str, Any]], word: str = "drift") -> None:
+    """What differs, a line for each path."""
+    for path, group in groupby(found, key=lambda item: item["path"]):
+        facts = "; ".join(f"expected {item['expected']}, found {item['actual']}" for item in group)
+        screen.say(f"[yellow]{word}:[/] {escape(printable(path))}: {escape(facts)}")
+
+
+def verify(screen: Screen, body: Mapping[str, Any]) -> None:
+    """What differs, and how much was looked at."""
+    drift(screen, body["drift"])
+    count = body["checked"]
+    if body["drift"]:
+        paths = len({item["path"] for item in body["drift"]})
+        screen.say(f"{paths} of {count} differ from what is recorded")
+        screen.say("  why one does: vvmigrate why PATH; to mend them: vvmigrate repair")
+    elif body["error"] is None:
+        screen.say(f"{count} paths and files are as recorded" if count else "nothing is recorded on this host yet")
+
+
+def why(screen: Screen, body: Mapping[str, Any]) -> None:
+    """The life of a path, oldest first, and how it stands now."""
+    screen.say(f"[bold]{escape(printable(body['path']))}[/]")
+    if body["part_of"]:
+        screen.say(f"  is part of {escape(printable(body['part_of']))}")
+    if body["release"]:
+        screen.say("  is a file of the release, as vv-signature.json lists it")
+    elif not body["life"]:
+        screen.say("  is not managed: no step ever did anything to it")
+    if wanted := body["recorded"]:
+        screen.say(f"  should be {escape(_entry(wanted))}")
+    if artefact := body["artefact"]:
+        model = f"{artefact.get('model_name')} {artefact.get('model_version')} ({artefact.get('variant')})"
+        screen.say(f"  holds {escape(printable(model))} from {escape(printable(artefact.get('source')))}")
+    for event in body["life"]:
+        _event(screen, event)
+    if body["drift"]:
+        drift(screen, body["drift"], "not as it was left")
+        screen.say(f"  to have it back: vvmigrate repair {escape(printable(body['part_of'] or body['path']))}")
+    elif body["managed"]:
+        screen.say("  [green]is as it was left[/]")
+    elif body["life"]:
+        screen.say("  is not managed any more")
+
+
+def _entry(entry: Mapping[str, Any]) -> str:
+    if entry["kind"] == "absent":
+        return "nothing"
+    parts = [f"a {'directory' if entry['kind'] == 'dir' else entry['kind']}"]
+    if "target" in entry:
+        return f"a link to {printable(entry['target'])}"
+    if entry.get("sha256"):
+        parts.append(f"of {amount(entry['size_bytes'])}, SHA-256 {entry['sha256'][:12]}")
+    return f"{' '.join(parts)}, mode {entry['mode']}, owner {entry['owner']}"
+
+
+def _event(screen: Screen, event: Mapping[str, Any]) -> None:
+    when = event["finished_at"][:19].replace("T", " ")
+    user = event["user"] + (f" (sudo: {event['sudo_user']})" if event["sudo_user"] else "")
+    style = STYLE.get(event["result"], "")
+    title = escape(printable(event["title"]))
+    screen.say(f"  {when}  [{style}]{event['result']}[/] {event['revision']} {title}, by {escape(user)}")
+    said = f": {printable(event['detail'])}" if event["detail"] else ""
+    source = f", from {printable(event['source'])}" if event["source"] else ""
+    screen.say(f"      {event['action']}{escape(said + source)}")
+    if event["before_image"]:
+        screen.say(f"      what stood there lies in {escape(printable(event['before_image']))}")
+
+
+def doctor(screen: Screen, body: Mapping[str, Any]) -> None:
+    """A paragraph for each thing that looks wrong, with the command that mends it."""
+    for item in body["findings"]:
+        screen.say(f"[yellow]{escape(printable(item['what']))}[/]")
+        screen.say(f"  {escape(printable(item['why']))}")
+        if item["remedy"]:
+            screen.say(f"  [bold]{escape(printable(item['remedy']))}[/]")
+        screen.say("")
+    count = len(body["findings"])
+    screen.say(f"{count} finding{'s' * (count > 1)}" if count else "[green]nothing looks wrong[/]")

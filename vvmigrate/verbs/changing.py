@@ -106,6 +106,23 @@ def prune(call: Any, **_: Any) -> Any:
     return command(call)
 
 
+@verb("repair")
+@click.argument("paths", nargs=-1, type=click.Path())
+@click.option("--quick", is_flag=True, default=None, help="As verify's.")
+@click.option("--deep", is_flag=True, default=None, help="As verify's.")
+@click.option("--offline", is_flag=True, default=None, help="Only what is on the host: nobody is asked for a model.")
+def repair(call: Any, paths: tuple[str, ...], **_: Any) -> Any:
+    """Publish again what was recorded; what somebody changed is set aside, and named. Exit 3 if anything is left.
+
+    \b
+    vvmigrate repair
+    vvmigrate repair storage/fallback
+    """
+    from vvmigrate.commands.repair import repair as command
+
+    return command(call, paths)
+
+
 @verb("recover")
 def recover(call: Any) -> Any:
     """Settle what a crash left, and nothing else (every command that writes does it first).
@@ -129,4 +146,4 @@ def stamp(_call: Any) -> Any:
     )
 
 
-VERBS = (upgrade, downgrade, fetch, bundle, prune, recover, stamp)
+VERBS = (upgrade, downgrade, fetch, bundle, prune, repair, recover, stamp)

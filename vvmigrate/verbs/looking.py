@@ -99,9 +99,54 @@ def status(call: Any) -> Any:
     vvmigrate status
     vvmigrate status --json
     """
-    from vvmigrate.commands import inspect
+    from vvmigrate.commands.status import status as command
 
-    return inspect.status(call)
+    return command(call)
 
 
-VERBS = (plan, history, current, heads, show, status)
+@verb("verify")
+@click.argument("paths", nargs=-1, type=click.Path())
+@click.option("--quick", is_flag=True, default=None, help="By kind, mode, owner and size; contents are not read.")
+@click.option("--deep", is_flag=True, default=None, help="Read from the disk again what the kernel has in memory.")
+def verify(call: Any, paths: tuple[str, ...], **_: Any) -> Any:
+    """Compare this host with what is recorded, by content. Exit 3 if anything differs.
+
+    \b
+    vvmigrate verify
+    vvmigrate verify --quick
+    vvmigrate verify storage/models --deep
+    """
+    from vvmigrate.commands.verify import verify as command
+
+    return command(call, paths)
+
+
+@verb("why")
+@click.argument("path", type=click.Path())
+def why(call: Any, path: str, **_: Any) -> Any:
+    """Tell the life of a path: which step made it, when, by whom, from what; and whether it is still as we left it.
+
+    \b
+    vvmigrate why storage/models/bitnet_summarizer
+    vvmigrate why .env
+    """
+    from vvmigrate.commands.why import why as command
+
+    return command(call, path)
+
+
+@verb("doctor")
+@click.option("--quick", is_flag=True, default=None, help="As verify's.")
+@click.option("--deep", is_flag=True, default=None, help="As verify's.")
+def doctor(call: Any, **_: Any) -> Any:
+    """Show everything that looks wrong, each with the command that mends it. Exit 3 or higher if anything does.
+
+    \b
+    vvmigrate doctor
+    """
+    from vvmigrate.commands.doctor import doctor as command
+
+    return command(call)
+
+
+VERBS = (plan, history, current, heads, show, status, verify, why, doctor)

@@ -1,0 +1,211 @@
+"""`doctor`: everything that looks wrong on this host, each with what it means and the command that mends it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import groupby
+
+from vvmigrate.commands.forecast import Workplace, open_workplace
+from vvmigrate.commands.looking import FINDINGS
+from vvmigrate.commands.opening import Call, clock_warnings
+from vvmigrate.commands.status import is_ahead, missing
+from vvmigrate.commands.upgrade import degraded, pending, split_at_hold
+from vvmigrate.commands.verify import compare, how_deep
+from vvmigrate.engine import database, journal
+from vvmigrate.engine.drift import Drift
+from vvmigrate.engine.host import ROOT
+from vvmigrate.engine.session import Session
+from vvmigrate.engine.state import Target
+from vvmigrate.errors import IntegrityError, StateError, VvmigrateError
+from vvmigrate.operations.env_file import set_hint
+from vvmigrate.report import Report
+
+LOW_BYTES = 64 << 20
+"""Free space under which the next step may be refused: many times what a step without a model needs."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that looks wrong.
+
+    Attributes:
+        what: one sentence.
+        why: what it means for this host.
+        remedy: the command that mends it, or what a person has to do.
+        exit_code: by the contract.
+    """
+
+    what: str
+    why: str
+    remedy: str
+    exit_code: int = FINDINGS
+    path: str | None = None
+
+
+def doctor(call: Call) -> Report:
+    """Look at everything.
+
+    Returns:
+        `findings`: what, why, remedy, path and exit code of each. A host that cannot be opened is a finding too.
+    """
+    report = Report(call.command, body={"findings": []})
+    call = call.asking_nobody()
+    found: list[Finding] = []
+    try:
+        settings, session = call.read()
+        with session:
+            found += [_from_warning(text) for text in session.warnings]
+            found += _of_the_session(session)
+            found += _of_the_revisions(open_workplace(call, settings, session))
+    except VvmigrateError as error:
+        found.append(Finding(error.message, _MEANS[error.exit_code], error.hint or "", error.exit_code, error.path))
+    report.body["findings"] = [asdict(finding) for finding in found]
+    for finding in found:
+        report.raise_to(finding.exit_code)
+    return report
+
+
+_MEANS = {
+    1: "This stopped the examination.",
+    2: "This stopped the examination: the command line or a setting is wrong.",
+    4: "vvmigrate does not judge this by itself and touches nothing until a person has.",
+    5: "This stopped the examination.",
+    6: "Commands that change the host are refused until this is mended.",
+    7: "Something was changed that nobody but vvmigrate, or the author of the release, should have changed.",
+}
+
+
+def _from_warning(text: str) -> Finding:
+    return Finding(text, "This is allowed, but rarely meant.", "see docs/cli.md, Settings")
+
+
+def _of_the_session(session: Session) -> Iterator[Finding]:
+    """What can be told without the release."""
+    state = session.host.state(ROOT)
+    waits = journal.pending(state)
+    if waits is not None:
+        yield Finding(
+            "a step was interrupted, and waits to be settled",
+            "The host may be half-way until then; the next command that writes settles it first.",
+            "vvmigrate recover",
+            path=waits.path,
+        )
+    yield from _room(session)
+    if session.connection is None:
+        return
+    for text in clock_warnings(session):
+        yield Finding(text, "Times in the history and in certificates will be wrong.", "set the clock: timedatectl")
+    if session.key is not None:
+        yield from (
+            Finding(text, _MEANS[7], "vvmigrate history --verify", IntegrityError.exit_code)
+            for text in session.ledger.problems()
+        )
+    try:
+        rows = session.connection.execute("PRAGMA quick_check(3)").fetchall()
+    except sqlite3.Error as error:
+        rows = [(database.translate(error, session.database_path).message,)]
+    for row in rows if rows != [("ok",)] else []:
+        yield Finding(
+            f"SQLite's quick_check: {row[0]}",
+            "The database is damaged; rows may be lost.",
+            "stop the orchestrator, then: sqlite3 DATABASE .recover",
+            StateError.exit_code,
+            session.database_path,
+        )
+
+
+def _room(session: Session) -> Iterator[Finding]:
+    tree = session.host.tree(ROOT)
+    free_bytes, free_inodes = tree.free() if tree is not None else (LOW_BYTES, 1 << 10)
+    if free_bytes < LOW_BYTES or free_inodes < 1 << 8:
+        yield Finding(
+            f"the storage root has {free_bytes:,} bytes and {free_inodes:,} inodes free",
+            "The next step may be refused for want of room, and the orchestrator may fail to write.",
+            "vvmigrate prune; remove old recordings",
+            path=str(tree.path) if tree is not None else None,
+        )
+
+
+def _of_the_revisions(place: Workplace) -> Iterator[Finding]:
+    """What has to be compared with the release and with what is recorded."""
+    if is_ahead(place):
+        yield Finding(
+            f"this host is at revision {place.version}, ahead of this release",
+            "An older package was installed over a newer one; what the newer one did is still there.",
+            "vvmigrate downgrade head",
+            StateError.exit_code,
+        )
+    else:
+        yield from _ahead(place)
+    for item in degraded(place):
+        yield Finding(
+            f"revision {item['revision']} is degraded: {item['reason']}",
+            "It was applied without what could not be had; every upgrade tries again.",
+            "vvmigrate upgrade head",
+        )
+    if names := missing(place):
+        yield Finding(
+            f"{', '.join(names)} has no value in .env",
+            "Services that need it will not start, or not work.",
+            set_hint(names),
+        )
+    found = sorted(compare(place, [], how_deep(place.call)).drift, key=lambda item: item.target)
+    for target, facts in groupby(found, key=lambda item: item.target):
+        yield _drifted(place, target, list(facts))
+    yield from _left_beside(place)
+
+
+def _ahead(place: Workplace) -> Iterator[Finding]:
+    steps = pending(place, "head")
+    _, held, _ = split_at_hold(place, steps)
+    if held:
+        yield Finding(
+            f"revision {held['revision']} was taken back by {held['user']} at {held['at']} ({held['reason']})",
+            "It does not return by itself; upgrades stop below it.",
+            "vvmigrate upgrade head --release-hold",
+        )
+    elif steps:
+        names = ", ".join(step.revision.revision for step in steps)
+        yield Finding(
+            f"revisions of this release are not applied yet: {names}",
+            "The release may expect what they bring.",
+            "vvmigrate upgrade head",
+        )
+
+
+def _drifted(place: Workplace, target: Target, facts: list[Drift]) -> Finding:
+    path = place.session.host.path(target)
+    what = "; ".join(f"expected {item.expected}, found {item.actual}" for item in facts)
+    if facts[0].kind == "release":
+        return Finding(
+            f"{path}: {what}",
+            "A file of the release was changed after it was signed on this host.",
+            "install the release again; if it was changed on purpose: vvmigrate repair vv-signature.json",
+            path=path,
+        )
+    return Finding(
+        f"{path}: {what}",
+        f"It is not as revision {facts[0].revision} left it: somebody changed it, or the disk did.",
+        f"vvmigrate why {path}; to have it back: vvmigrate repair {path}",
+        path=path,
+    )
+
+
+def _left_beside(place: Workplace) -> Iterator[Finding]:
+    """What recoveries put beside what a user had changed, and nobody has looked at since."""
+    host = place.session.host
+    recorded = place.ledger.recorded() if place.ledger is not None else {}
+    folders = sorted({Target(target.area, os.path.dirname(target.name)) for target in recorded})
+    for folder in folders:
+        for name in host.names(folder):
+            if ".vv-before" in name:
+                path = host.path(folder / name)
+                yield Finding(
+                    f"{path} was left beside a file that was changed while a step was undone",
+                    "It is what stood there before; nothing uses it.",
+                    "compare the two, keep what is right, and remove the other",
+                    path=path,
+                )

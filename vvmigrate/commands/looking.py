@@ -1,0 +1,36 @@
+"""Looking at a host: no lock, no recovery, nothing written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from vvmigrate.commands.forecast import Workplace, open_workplace
+from vvmigrate.commands.opening import Call
+from vvmigrate.engine import journal
+from vvmigrate.engine.host import ROOT
+from vvmigrate.errors import VvmigrateError
+from vvmigrate.report import Report
+
+FINDINGS = 3
+"""Exit code of a look that found something."""
+
+
+def looking(call: Call, look: Callable[[Workplace, Report], None]) -> Report:
+    """A whole command that only looks; it asks nobody anything.
+
+    Returns:
+        Its report, whatever happened.
+    """
+    report = Report(call.command)
+    call = call.asking_nobody()
+    try:
+        settings, session = call.read()
+        with session:
+            for text in session.warnings:
+                call.listener("warning", text=text)
+            if waits := journal.pending(session.host.state(ROOT)):
+                call.listener("warning", text=f"{waits.path}: a step was interrupted and waits: vvmigrate recover")
+            look(open_workplace(call, settings, session), report)
+    except VvmigrateError as error:
+        report.fail(error)
+    return report

@@ -1,0 +1,95 @@
+"""`repair`: publish again what was recorded, by the same step as everything else; what was changed is set aside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from vvmigrate.commands.forecast import REPAIR, Forecast, Workplace
+from vvmigrate.commands.looking import FINDINGS
+from vvmigrate.commands.opening import Call
+from vvmigrate.commands.verify import SIGNATURE, as_json, compare, how_deep, target_of
+from vvmigrate.commands.work import Run, carry_out
+from vvmigrate.engine.drift import Drift
+from vvmigrate.engine.effects import MENDED
+from vvmigrate.engine.host import Host
+from vvmigrate.engine.ledger import Ledger
+from vvmigrate.engine.rehearsal import Rehearsed
+from vvmigrate.engine.state import ADOPT, ATTRIBUTES, Target
+from vvmigrate.operations.mend import Mend
+from vvmigrate.report import Report
+
+
+def repair(call: Call, paths: Iterable[str] = ()) -> Report:
+    """Mend what `verify` finds.
+
+    Args:
+        paths: only these, and what is below them; the signature, named, is made anew even if it is as recorded.
+
+    Returns:
+        The report of `repair`: as upgrade's, with `drift` (what was found), `left` (what still differs) and
+        `set_aside` (path, and where what stood there lies now); exit code 3 if anything is left.
+    """
+    return carry_out(call.asking_nobody(), lambda run: _repair(run, list(paths)))
+
+
+def _repair(run: Run, paths: list[str]) -> None:
+    place = run.place
+    found = compare(place, paths, how_deep(place.call)).drift
+    run.report.body = {"drift": as_json(place, found), "left": [], "set_aside": []}
+    if place.ledger is None:
+        return
+    forecasts = [_forecast(place, revision, damage) for revision, damage in _damage(place, found, paths)]
+    run.preflight(forecasts)
+    for forecast in forecasts:
+        run.perform(forecast)  # one that fails is undone, and does not hold up the others
+    damaged = sorted({place.session.host.path(item.target) for item in found})
+    left = compare(place, damaged, how_deep(place.call)).drift if damaged else []
+    run.report.body["left"] = as_json(place, left)
+    run.report.body["set_aside"] = [
+        item
+        for outcome in run.outcomes
+        if outcome.happened
+        for item in set_aside(place.session.host, place.session.ledger, outcome.step_id)
+    ]
+    if left:
+        run.report.raise_to(FINDINGS)
+
+
+def _damage(
+    place: Workplace, found: list[Drift], paths: list[str]
+) -> list[tuple[str, tuple[tuple[Target, frozenset[str]], ...]]]:
+    """What each revision has to mend, in the line's order: what holds other things comes before them."""
+    facts: dict[Target, set[str]] = {}
+    for item in found:
+        if item.revision:
+            facts.setdefault(item.target, set()).add(item.kind)
+    recorded = place.session.ledger.recorded()
+    if SIGNATURE in recorded and any(target_of(place, path) == SIGNATURE for path in paths):
+        facts.setdefault(SIGNATURE, set()).add("content")
+    by_revision: dict[str, list[tuple[Target, frozenset[str]]]] = {}
+    for target in sorted(facts):
+        revision = str(recorded[target][1]["revision"])
+        by_revision.setdefault(revision, []).append((target, frozenset(facts[target])))
+    line = [step["revision"] for step in place.session.ledger.applied()]
+    return [(revision, tuple(by_revision[revision])) for revision in line if revision in by_revision]
+
+
+def _forecast(place: Workplace, revision: str, damage: tuple[tuple[Target, frozenset[str]], ...]) -> Forecast:
+    forecast = place.again(revision, REPAIR)
+    forecast.rehearsed = Rehearsed((Mend(damage, forecast.operations),), (), reads_rows=False)
+    place.predict(forecast)
+    return forecast
+
+
+def set_aside(host: Host, ledger: Ledger, step_id: str) -> list[dict[str, Any]]:
+    """What a repair took out of its place, and where it lies."""
+    return [
+        {"path": host.path(effect.target), "aside": effect.slot_place(host).path}
+        for effect in ledger.effects(step_id)
+        if effect.note.get(MENDED)
+        and effect.before.exists
+        and effect.action not in (ADOPT, ATTRIBUTES)
+        and not effect.merge
+        and host.state(effect.store) is not None
+    ]

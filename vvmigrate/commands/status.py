@@ -1,0 +1,93 @@
+"""`status`: where a host stands, and what is not as it should be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vvmigrate.commands.forecast import Workplace
+from vvmigrate.commands.looking import FINDINGS, looking
+from vvmigrate.commands.opening import Call, root_of
+from vvmigrate.commands.upgrade import degraded, pending, split_at_hold
+from vvmigrate.commands.verify import as_json, compare
+from vvmigrate.engine import journal
+from vvmigrate.engine.drift import QUICK
+from vvmigrate.engine.host import ROOT
+from vvmigrate.engine.state import Target, digest
+from vvmigrate.operations.env_file import missing_required
+from vvmigrate.report import Report
+
+
+def status(call: Call) -> Report:
+    """Where the host stands, and what is not as it should be.
+
+    Returns:
+        The report of `status`; exit code 3 if something is pending, held, degraded, missing, or waits for recovery.
+    """
+
+    def look(place: Workplace, report: Report) -> None:
+        steps = pending(place, "head") if not is_ahead(place) else []
+        _, held, _ = split_at_hold(place, steps)
+        waits = journal.pending(place.session.host.state(ROOT))
+        runs = place.ledger.rows("vv_run") if place.ledger else []
+        rows = place.ledger.rows("vv_step") if place.ledger else []
+        failures = [row for row in rows if row["result"] in ("failed", "interrupted")]
+        drift = as_json(place, compare(place, [], QUICK).drift)
+        report.body = {
+            "home": str(place.settings.home),
+            "storage_root": root_of(place.session),
+            "revision": place.version,
+            "head": place.scripts.package_head(),
+            "pending": [{"revision": s.revision.revision, "title": s.revision.doc} for s in steps],
+            "drift": drift,
+            "degraded": degraded(place),
+            "journal": waits.path if waits else None,
+            "state_digest": _digest(place),
+            "last_run": _run(runs[-1]) if runs else None,
+            "last_failure": {k: failures[-1][k] for k in ("revision", "result", "finished_at", "error")}
+            if failures
+            else None,
+            "generations": [
+                name for name in place.session.host.names(Target(ROOT, "models/.store")) if "." not in name[-5:]
+            ],
+            "held": [held] if held else [],
+            "required_missing": list(missing(place)),
+        }
+        keys = ("pending", "drift", "degraded", "journal", "held", "required_missing")
+        if any(report.body[key] for key in keys):
+            report.raise_to(FINDINGS)
+        if is_ahead(place):
+            pending(place, "head")
+
+    return looking(call, look)
+
+
+def is_ahead(place: Workplace) -> bool:
+    """Whether the host is at a revision that this release does not have."""
+    return bool(place.version) and place.version not in place.scripts.package
+
+
+def _run(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in ("run_id", "command", "user", "started_at", "finished_at", "exit_code")}
+
+
+def missing(place: Workplace) -> tuple[str, ...]:
+    """Required keys without a value, once `.env` is managed."""
+    if place.ledger is None or not any(target.name == ".env" for target in place.ledger.recorded()):
+        return ()
+    try:
+        return missing_required(place.situation(place.session.host))
+    except OSError:
+        return ()  # another user's .env
+
+
+def _digest(place: Workplace) -> str:
+    recorded = place.ledger.recorded() if place.ledger else {}
+    entries = {}
+    for target, (effect, _) in recorded.items():
+        host = place.session.host
+        try:
+            entries[target] = host.glance(target) if effect.secret or effect.after.kind == "dir" else host.entry(target)
+        except OSError:
+            entries[target] = host.glance(target)
+    keys = {target: tuple(effect.note["keys"]) for target, (effect, _) in recorded.items() if "keys" in effect.note}
+    return digest(place.version, entries, keys, place.settings.owner)

@@ -1,0 +1,198 @@
+"""`verify`: whether this host is what was recorded; and the comparison that status, repair and doctor begin with."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from vvmigrate.commands.forecast import Workplace
+from vvmigrate.commands.looking import FINDINGS, looking
+from vvmigrate.commands.opening import Call
+from vvmigrate.commands.work import paths_of
+from vvmigrate.content import signature
+from vvmigrate.content.env.document import Document
+from vvmigrate.engine import drift as drifts
+from vvmigrate.engine import old
+from vvmigrate.engine.drift import CONTENT, DEEP, QUICK, Drift
+from vvmigrate.engine.effects import TREE
+from vvmigrate.engine.host import HOME, ROOT
+from vvmigrate.engine.state import Target
+from vvmigrate.errors import EnvFileError, UsageError
+from vvmigrate.operations.base import home
+from vvmigrate.operations.env_file import NAME, read_template
+from vvmigrate.report import Report
+
+SIGNATURE = home(signature.NAME)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was looked at, and what differs.
+
+    Attributes:
+        checked: how many recorded paths, and files of the release.
+    """
+
+    checked: int
+    drift: list[Drift]
+
+
+def verify(call: Call, paths: Iterable[str] = ()) -> Report:
+    """Compare what is there with what is recorded, by content unless told otherwise.
+
+    Args:
+        paths: only these, and what is below them; all without any.
+
+    Returns:
+        The report of `verify`; exit code 3 if anything differs.
+    """
+
+    def look(place: Workplace, report: Report) -> None:
+        found = compare(place, list(paths), how_deep(call))
+        report.body = {"checked": found.checked, "drift": as_json(place, found.drift)}
+        if found.drift:
+            report.raise_to(FINDINGS)
+
+    return looking(call, look)
+
+
+def how_deep(call: Call) -> str:
+    """Which comparison the options ask for.
+
+    Raises:
+        UsageError: two that exclude each other.
+    """
+    quick, deep = call.options.get("quick"), call.options.get("deep")
+    if quick and deep:
+        raise UsageError("--quick and --deep exclude each other")
+    return QUICK if quick else DEEP if deep else CONTENT
+
+
+def as_json(place: Workplace, found: Iterable[Drift]) -> list[dict[str, Any]]:
+    """Drift as reports show it."""
+    return [
+        {
+            "path": place.session.host.path(item.target),
+            "kind": item.kind,
+            "expected": item.expected,
+            "actual": item.actual,
+            "revision": item.revision,
+        }
+        for item in found
+    ]
+
+
+def compare(place: Workplace, paths: list[str], how: str = CONTENT) -> Comparison:
+    """Compare recorded with actual.
+
+    Raises:
+        UsageError: nothing is recorded at one of the paths.
+    """
+    if place.ledger is None:
+        return Comparison(0, [])
+    host, recorded = place.session.host, place.ledger.recorded()
+    chosen = chosen_by(place, paths, list(recorded))
+    targets = [target for target in drifts.managed(recorded, host) if target in chosen]
+    trees = {**old.placed_trees(place.ledger)}
+    trees |= {target: effect.note[TREE] for target, (effect, _) in recorded.items() if TREE in effect.note}
+
+    def progress(done: int, total: int) -> None:
+        place.call.listener("progress", phase="verify", done=done, total=total)
+
+    found = drifts.find(host, recorded, trees, targets, how, progress)
+    found += _keys(place, targets, {item.target for item in found if item.kind == "kind"})
+    listed: list[Drift] = []
+    names: list[str] = []
+    if SIGNATURE in targets and not any(item.target == SIGNATURE for item in found):
+        names, listed = _release(place, how)
+    return Comparison(len(targets) + len(names), found + listed)
+
+
+def chosen_by(place: Workplace, paths: list[str], recorded: list[Target]) -> set[Target]:
+    """The recorded paths that somebody means: those at and below a path, else the one that holds it.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if not paths:
+        return set(recorded)
+    chosen: set[Target] = set()
+    for path in paths:
+        target = target_of(place, path)
+        below = {t for t in recorded if t == target or _holds(target, t)}
+        above = [t for t in recorded if _holds(t, target)]
+        if not below and not above:
+            raise UsageError(f"{path}: nothing is recorded there", hint="vvmigrate status", path=path)
+        chosen |= below or {max(above, key=lambda t: len(t.name))}
+    return chosen
+
+
+def _holds(folder: Target, target: Target) -> bool:
+    return folder.area == target.area and (not folder.name or target.name.startswith(f"{folder.name}/"))
+
+
+def target_of(place: Workplace, path: str) -> Target:
+    """A path as somebody types it, by area and name; links are not followed.
+
+    Raises:
+        UsageError: it lies neither in the home nor in the storage root.
+    """
+    areas = paths_of(place)
+    tried = [os.path.normpath(os.path.join(place.call.folder, path))]
+    if not os.path.isabs(path):
+        tried += [os.path.normpath(os.path.join(areas[area], path)) for area in (ROOT, HOME)]
+    inside: list[Target] = []
+    for name in tried:
+        for area in (ROOT, HOME):  # the storage root may lie below the home
+            if name == areas[area] or name.startswith(areas[area] + "/"):
+                inside.append(Target(area, name[len(areas[area]) + 1 :]))
+                break
+    known = place.ledger.recorded() if place.ledger is not None else {}
+    for target in inside:
+        if any(target == other or _holds(target, other) or _holds(other, target) for other in known):
+            return target
+    if not inside:
+        raise UsageError(f"{path}: neither in {areas[HOME]} nor in {areas[ROOT]}", path=path)
+    return inside[0]
+
+
+# ---- what is not compared as a whole ---------------------------------------------------------------------------------
+
+
+def _keys(place: Workplace, targets: list[Target], gone: set[Target]) -> list[Drift]:
+    """Required keys that were in `.env` and are not any more; every other key, and every value, is the user's right."""
+    found: list[Drift] = []
+    recorded = place.ledger.recorded() if place.ledger is not None else {}
+    for target in targets:
+        effect, step = recorded[target]
+        if "keys" not in effect.note or target in gone:
+            continue
+        with suppress(EnvFileError, OSError):
+            template = read_template(place.situation(place.session.host))
+            document = Document.parse(place.session.host.read(target), name=NAME)
+            found += [
+                Drift(target, "key", f"the required key {key.name}", "no such key", str(step["revision"]))
+                for key in template.keys
+                if key.required and key.name in effect.note["keys"] and document.get(key.name) is None
+            ]
+    return found
+
+
+def _release(place: Workplace, how: str) -> tuple[list[str], list[Drift]]:
+    """The release's files against the host's own list, if it is still the list of this release."""
+    if place.version != place.scripts.package_head():
+        return [], []  # another release was put there, and is not applied yet
+    host = place.session.host
+    files: dict[str, dict[str, Any]] = json.loads(host.read(SIGNATURE))["files"]
+    found = []
+    for name, wanted in files.items():
+        seen = host.glance(home(name)) if how == QUICK else host.entry(home(name))
+        if seen.kind != "file":
+            found.append(Drift(home(name), "release", "a file of the release", drifts.kind_of(seen), ""))
+        elif seen.size_bytes != wanted["size_bytes"] or (seen.digest and seen.digest != wanted["sha256"]):
+            found.append(Drift(home(name), "release", "as vv-signature.json lists it", "another content", ""))
+    return list(files), found

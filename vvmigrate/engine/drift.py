@@ -1,0 +1,143 @@
+"""Drift: what stands on the host against what is recorded. Reads, decides nothing, and changes nothing.
+
+What is the user's right is no drift: the content of a file of keys, rows, and whatever we did not put there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vvmigrate.engine.effects import TREE, Effect
+from vvmigrate.engine.host import Host
+from vvmigrate.engine.state import Target
+from vvmigrate.files import Entry
+
+Recorded = Mapping[Target, tuple[Effect, Mapping[str, Any]]]
+"""What `Ledger.recorded` returns."""
+
+Progress = Callable[[int, int], None]
+"""Told the bytes that were looked at, and all that there are."""
+
+QUICK, CONTENT, DEEP = "quick", "content", "deep"
+SHOWN_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class Drift:
+    """One fact that is not as it was recorded.
+
+    Attributes:
+        kind: which fact: `kind`, `content`, `size`, `link`, `mode`, `owner`, `key`, `release`.
+        expected, actual: for people.
+        revision: the one that recorded it; empty for what no revision did.
+    """
+
+    target: Target
+    kind: str
+    expected: str
+    actual: str
+    revision: str
+
+
+def managed(recorded: Recorded, host: Host) -> list[Target]:
+    """The recorded paths that must be there, parents before what they hold: all but generations that were pruned."""
+    current = set()
+    for target, (effect, _) in recorded.items():
+        if effect.after.kind == "link":
+            current.add(os.path.join(os.path.dirname(target.name), effect.after.target))
+    return [
+        target
+        for target, (effect, _) in sorted(recorded.items())
+        if not effect.lasting
+        or target.name.removesuffix(".json") in current
+        or any(name.startswith(f"{target.name}/") or target.name.startswith(f"{name}/") for name in current)
+        or host.glance(target).exists
+    ]
+
+
+def find(
+    host: Host,
+    recorded: Recorded,
+    trees: Mapping[Target, str],
+    targets: list[Target],
+    how: str = CONTENT,
+    progress: Progress = lambda _done, _total: None,
+) -> list[Drift]:
+    """Compare.
+
+    Args:
+        trees: the digest of each directory that we placed as a whole.
+        targets: which of the recorded paths.
+        how: `quick`: kind, mode, owner, size and link target; `content`: also by SHA-256; `deep`: that, and what the
+            kernel has in memory is read from the disk again (a cache would hide a disk that lost a bit).
+        progress: told in bytes while contents are read.
+
+    Returns:
+        What differs, in the order of the targets.
+    """
+    sizes = {target: _bytes_of(recorded[target][0], host) if how != QUICK else 0 for target in targets}
+    total, done, found = sum(sizes.values()), 0, []
+    for target in targets:
+        effect, step = recorded[target]
+        found += [
+            Drift(target, kind, expected, actual, str(step["revision"]))
+            for kind, expected, actual in _one(host, target, effect, trees.get(target, ""), how)
+        ]
+        done += sizes[target]
+        if sizes[target]:
+            progress(done, total)
+    return found
+
+
+def _bytes_of(effect: Effect, host: Host) -> int:
+    """What has to be read of a path, as far as records tell; a tree counts by what stands there."""
+    if effect.after.kind == "file":
+        return effect.after.size_bytes
+    place = host.place(effect.target)
+    if TREE not in effect.note and not effect.lasting:
+        return 0
+    return sum((place / name).glance().size_bytes for name in place.names())
+
+
+def _one(host: Host, target: Target, effect: Effect, tree: str, how: str) -> Iterator[tuple[str, str, str]]:
+    wanted, seen = effect.after, host.glance(target)
+    if seen.kind != wanted.kind:
+        yield "kind", kind_of(wanted), kind_of(seen)
+        return
+    if wanted.kind == "link":
+        if seen.target != wanted.target:
+            yield "link", f"link to {wanted.target}", f"link to {seen.target}"
+    elif wanted.kind == "file" and not effect.secret:
+        yield from _content(host, target, wanted, seen, how)
+    elif wanted.kind == "dir" and tree and how != QUICK:
+        place = host.place(target)
+        if how == DEEP:
+            place.forget()
+        if (digest := place.entry(tree=True).digest) != tree:
+            yield "content", _sha(tree), _sha(digest)
+    if wanted.kind != "link" and seen.mode != wanted.mode:
+        yield "mode", f"mode {wanted.mode:04o}", f"mode {seen.mode:04o}"
+    if seen.owner != wanted.owner:
+        yield "owner", f"owner {wanted.uid}:{wanted.gid}", f"owner {seen.uid}:{seen.gid}"
+
+
+def _content(host: Host, target: Target, wanted: Entry, seen: Entry, how: str) -> Iterator[tuple[str, str, str]]:
+    if seen.size_bytes != wanted.size_bytes:
+        yield "size", f"{wanted.size_bytes:,} bytes", f"{seen.size_bytes:,} bytes"
+    elif how != QUICK and wanted.digest:
+        if how == DEEP:
+            host.place(target).forget()
+        if (digest := host.entry(target).digest) != wanted.digest:
+            yield "content", _sha(wanted.digest), _sha(digest)
+
+
+def kind_of(entry: Entry) -> str:
+    """What stands there, in a word for people."""
+    return {"absent": "nothing", "dir": "directory"}.get(entry.kind, entry.kind)
+
+
+def _sha(digest: str) -> str:
+    return f"SHA-256 {digest[:SHOWN_DIGITS]}"

@@ -1,0 +1,184 @@
+"""What was recorded at some paths stands there again: what a repair consists of. No revision can ask for it.
+
+It comes from the records themselves, then from before-images, and only for the rest the revision's own operations are
+asked: they have the store, the release and the network. What stands in the way is exchanged out, and so set aside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from vvmigrate.content import signature
+from vvmigrate.engine import state as st
+from vvmigrate.engine.effects import MENDED, TREE, Effect
+from vvmigrate.engine.host import HOME
+from vvmigrate.engine.state import Change, Kept, Overlay, Proposal, Target
+from vvmigrate.files import ABSENT, Entry, Place
+from vvmigrate.operations.base import Operation, Situation, home
+from vvmigrate.operations.env_file import MergeEnv
+from vvmigrate.operations.generation import DIRECTORY_MODE, FILE_MODE
+from vvmigrate.operations.signature import WriteSignature
+
+INNER_MODES = {"file": FILE_MODE, "dir": DIRECTORY_MODE}
+LACKING = "what was recorded here is neither in the store, nor in a before-image, nor in the release"
+
+
+@dataclass(frozen=True)
+class Mend(Operation):
+    """Recorded paths as they were recorded.
+
+    Attributes:
+        damage: each path, parents first, with the facts that differ (see `drift.Drift.kind`).
+        operations: what the revision that recorded them asks for.
+    """
+
+    damage: tuple[tuple[Target, frozenset[str]], ...]
+    operations: tuple[Operation, ...] = field(default=(), compare=False)
+
+    def propose(self, situation: Situation) -> Proposal:
+        """A change for each path that differs; what cannot be had is kept as it is, and said."""
+        recorded = situation.recorded()
+        asked: Proposal | None = None
+        total = Proposal()
+        for target, facts in self.damage:
+            effect = recorded[target][0]
+            seen = situation.observer.entry(target)
+            changes = _from_records(situation, effect, seen, facts)
+            if not changes:
+                asked = asked or self._ask(situation)
+                changes = [_as(effect, seen, change) for change in asked.changes if _is_it(change, effect)]
+                if changes and changes[0].action == st.PLACE_TREE:
+                    total += Proposal(downloads=asked.downloads)
+            if not changes:
+                total += Proposal(kept=(Kept(situation.host.path(target), LACKING),))
+            total += Proposal(tuple(changes), affects=_affected(target) if changes else frozenset())
+        return total
+
+    def _ask(self, situation: Situation) -> Proposal:
+        """What the revision's operations would do if nothing stood at these paths."""
+        overlay = Overlay(situation.observer)
+        for target, facts in self.damage:
+            if facts != {"key"}:
+                overlay.predict(Change(st.REMOVE_FILE, target, situation.observer.entry(target), ABSENT))
+        proposal = Proposal()
+        for operation in self.operations:
+            if isinstance(operation, MergeEnv | WriteSignature) and not self._names(operation, situation):
+                continue
+            one = operation.propose(replace(situation, observer=overlay))
+            for change in one.changes:
+                overlay.predict(change)
+            proposal += one
+        return proposal
+
+    def _names(self, operation: Operation, situation: Situation) -> bool:
+        """Whether the file that such an operation writes is among the damaged ones: else it would ask, and sign."""
+        if isinstance(operation, WriteSignature):
+            return any(target == home(signature.NAME) for target, _ in self.damage)
+        return any(situation.recorded()[target][0].secret for target, _ in self.damage)
+
+
+def _from_records(situation: Situation, effect: Effect, seen: Entry, facts: frozenset[str]) -> list[Change]:
+    """The changes that records and before-images suffice for; empty where they do not."""
+    wanted = effect.after
+    change = Change("", effect.target, seen, wanted, lasting=effect.lasting, secret=effect.secret, note=_note(effect))
+    if facts <= {"mode", "owner"}:
+        after = seen.with_attributes(wanted.mode, wanted.owner)
+        return [replace(change, action=st.ATTRIBUTES, after=after, detail=f"was {_attributes(seen)}")]
+    if wanted.kind == "link":
+        return [replace(change, action=st.SWITCH_LINK, detail=f"to {wanted.target} again")]
+    if wanted.kind == "dir":
+        return _directory(situation, effect, change)
+    return _file(situation, effect, change) if "key" not in facts else []
+
+
+def _directory(situation: Situation, effect: Effect, change: Change) -> list[Change]:
+    tree = _tree_of(situation, effect)
+    if not tree:
+        return [replace(change, action=st.MAKE_DIRECTORY, detail="made again")]
+    place = situation.host.place(effect.target)
+    if change.before.kind == "dir" and place.entry(tree=True, modes=INNER_MODES).digest == tree:
+        return list(_inner(place, effect.target))
+    return []
+
+
+def _file(situation: Situation, effect: Effect, change: Change) -> list[Change]:
+    image = _image(situation, effect)
+    if image is None:
+        return []
+    change = replace(change, action=st.PLACE_FILE, detail="as recorded")
+    if effect.secret:
+        content = image.read()
+        return [replace(change, content=content, size_bytes=len(content))]
+    return [replace(change, fill=image.copy_to, size_bytes=effect.after.size_bytes)]
+
+
+def _attributes(entry: Entry) -> str:
+    return f"mode {entry.mode:04o}, owner {entry.uid}:{entry.gid}"
+
+
+def _tree_of(situation: Situation, effect: Effect) -> str:
+    """The digest that a directory had when we placed or adopted it as a whole; empty for one that was only made."""
+    if TREE in effect.note or situation.ledger is None:
+        return str(effect.note.get(TREE, ""))
+    effects = (e for step in situation.ledger.committed() for e in situation.ledger.effects(step["step_id"]))
+    return next((str(e.note[TREE]) for e in effects if e.target == effect.target and TREE in e.note), "")
+
+
+def _inner(place: Place, target: Target) -> Iterator[Change]:
+    """Contents are right, and only modes below differ: they are set, and nothing is copied or downloaded."""
+    for name in place.names():
+        seen, inner = (place / name).entry(), target / name
+        wanted = INNER_MODES.get(seen.kind, seen.mode)
+        if seen.mode != wanted:
+            after, note = seen.with_attributes(wanted, None), {MENDED: True}
+            detail = f"was {_attributes(seen)}"
+            yield Change(st.ATTRIBUTES, inner, seen, after, lasting=True, note=note, detail=detail)
+        if seen.kind == "dir":
+            yield from _inner(place / name, inner)
+
+
+def _image(situation: Situation, effect: Effect) -> Place | None:
+    """Where the recorded content still lies: in what a merge wrote, or in what a later step replaced."""
+    ledger, host = situation.ledger, situation.host
+    if ledger is None:
+        return None
+    for step in reversed(ledger.committed()):
+        for other in ledger.effects(step["step_id"]):
+            if not other.slot or host.state(other.store) is None:
+                continue
+            if other.target == effect.target and other.merge and other.after.exists:
+                place = other.merge_places(host)[1]
+            elif other.before.digest == effect.after.digest and other.before.kind == "file" and not effect.secret:
+                place = other.slot_place(host)
+            else:
+                continue
+            seen = place.entry()
+            if seen.kind == "file" and (effect.secret or seen.digest == effect.after.digest):
+                return place
+    return None
+
+
+def _is_it(change: Change, effect: Effect) -> bool:
+    """Whether a change brings what is recorded; an output that is made anew may differ from the one before."""
+    same = not change.after.digest or effect.secret or change.after.digest == effect.after.digest
+    return change.target == effect.target and change.action != st.ADOPT and same
+
+
+def _as(effect: Effect, seen: Entry, change: Change) -> Change:
+    """What an operation proposed, with what really stands there, and the records that belong to it."""
+    before = change.before if change.merge and change.before.exists else seen
+    merge = change.merge if before.kind in ("file", "absent") else ""
+    note = {**_note(effect), **change.note}
+    return replace(change, before=before, merge=merge, note=note, lasting=effect.lasting)
+
+
+def _note(effect: Effect) -> dict[str, object]:
+    return {**effect.note, MENDED: True}
+
+
+def _affected(target: Target) -> frozenset[str]:
+    folder = target.name.split("/")[0]
+    if target.area == HOME:
+        return frozenset({"env"} if folder == ".env" else ())
+    return frozenset({{"fallback": "assets", "models": "model"}.get(folder, "directories")})
