@@ -59,9 +59,11 @@ def doctor(call: Call) -> Report:
         with session:
             found += [_from_warning(text) for text in session.warnings]
             found += _of_the_session(session)
-            found += _of_the_revisions(open_workplace(call, settings, session))
+            place = open_workplace(call, settings, session)
+            for part in (_ahead, _degraded, _unset, _drifted, _left_beside):
+                found += _as_far_as_possible(part(place))
     except VvmigrateError as error:
-        found.append(Finding(error.message, _MEANS[error.exit_code], error.hint or "", error.exit_code, error.path))
+        found.append(_from_error(error))
     report.body["findings"] = [asdict(finding) for finding in found]
     for finding in found:
         report.raise_to(finding.exit_code)
@@ -76,6 +78,18 @@ _MEANS = {
     6: "Commands that change the host are refused until this is mended.",
     7: "Something was changed that nobody but vvmigrate, or the author of the release, should have changed.",
 }
+
+
+def _as_far_as_possible(findings: Iterator[Finding]) -> Iterator[Finding]:
+    """One thing that cannot be examined is a finding, and does not hide the others."""
+    try:
+        yield from findings
+    except VvmigrateError as error:
+        yield _from_error(error)
+
+
+def _from_error(error: VvmigrateError) -> Finding:
+    return Finding(error.message, _MEANS[error.exit_code], error.hint or "", error.exit_code, error.path)
 
 
 def _from_warning(text: str) -> Finding:
@@ -129,8 +143,8 @@ def _room(session: Session) -> Iterator[Finding]:
         )
 
 
-def _of_the_revisions(place: Workplace) -> Iterator[Finding]:
-    """What has to be compared with the release and with what is recorded."""
+def _ahead(place: Workplace) -> Iterator[Finding]:
+    """What lies between the host and the release."""
     if is_ahead(place):
         yield Finding(
             f"this host is at revision {place.version}, ahead of this release",
@@ -138,27 +152,7 @@ def _of_the_revisions(place: Workplace) -> Iterator[Finding]:
             "vvmigrate downgrade head",
             StateError.exit_code,
         )
-    else:
-        yield from _ahead(place)
-    for item in degraded(place):
-        yield Finding(
-            f"revision {item['revision']} is degraded: {item['reason']}",
-            "It was applied without what could not be had; every upgrade tries again.",
-            "vvmigrate upgrade head",
-        )
-    if names := missing(place):
-        yield Finding(
-            f"{', '.join(names)} has no value in .env",
-            "Services that need it will not start, or not work.",
-            set_hint(names),
-        )
-    found = sorted(compare(place, [], how_deep(place.call)).drift, key=lambda item: item.target)
-    for target, facts in groupby(found, key=lambda item: item.target):
-        yield _drifted(place, target, list(facts))
-    yield from _left_beside(place)
-
-
-def _ahead(place: Workplace) -> Iterator[Finding]:
+        return
     steps = pending(place, "head")
     _, held, _ = split_at_hold(place, steps)
     if held:
@@ -176,8 +170,31 @@ def _ahead(place: Workplace) -> Iterator[Finding]:
         )
 
 
-def _drifted(place: Workplace, target: Target, facts: list[Drift]) -> Finding:
-    path = place.session.host.path(target)
+def _degraded(place: Workplace) -> Iterator[Finding]:
+    for item in degraded(place):
+        yield Finding(
+            f"revision {item['revision']} is degraded: {item['reason']}",
+            "It was applied without what could not be had; every upgrade tries again.",
+            "vvmigrate upgrade head",
+        )
+
+
+def _unset(place: Workplace) -> Iterator[Finding]:
+    if names := missing(place):
+        yield Finding(
+            f"{', '.join(names)} has no value in .env",
+            "Services that need it will not start, or not work.",
+            set_hint(names),
+        )
+
+
+def _drifted(place: Workplace) -> Iterator[Finding]:
+    found = sorted(compare(place, [], how_deep(place.call)).drift, key=lambda item: item.target)
+    for target, facts in groupby(found, key=lambda item: item.target):
+        yield _of_a_path(place.session.host.path(target), list(facts))
+
+
+def _of_a_path(path: str, facts: list[Drift]) -> Finding:
     what = "; ".join(f"expected {item.expected}, found {item.actual}" for item in facts)
     if facts[0].kind == "release":
         return Finding(

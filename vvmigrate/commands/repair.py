@@ -66,7 +66,7 @@ def _damage(
             facts.setdefault(item.target, set()).add(item.kind)
     recorded = place.session.ledger.recorded()
     if SIGNATURE in recorded and any(target_of(place, path) == SIGNATURE for path in paths):
-        facts.setdefault(SIGNATURE, set()).add("content")
+        facts.setdefault(SIGNATURE, set()).add("release")
     by_revision: dict[str, list[tuple[Target, frozenset[str]]]] = {}
     for target in sorted(facts):
         revision = str(recorded[target][1]["revision"])

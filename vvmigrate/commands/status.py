@@ -13,7 +13,7 @@ from vvmigrate.engine import journal
 from vvmigrate.engine.drift import QUICK
 from vvmigrate.engine.host import ROOT
 from vvmigrate.engine.state import Target, digest
-from vvmigrate.operations.env_file import missing_required
+from vvmigrate.operations.env_file import NAME, missing_required
 from vvmigrate.report import Report
 
 
@@ -72,8 +72,9 @@ def _run(row: dict[str, Any]) -> dict[str, Any]:
 
 def missing(place: Workplace) -> tuple[str, ...]:
     """Required keys without a value, once `.env` is managed."""
-    if place.ledger is None or not any(target.name == ".env" for target in place.ledger.recorded()):
-        return ()
+    managed = [t for t in place.ledger.recorded() if t.name == NAME] if place.ledger is not None else []
+    if not managed or place.session.host.glance(managed[0]).kind not in ("file", "absent"):
+        return ()  # what stands in its place is drift
     try:
         return missing_required(place.situation(place.session.host))
     except OSError:

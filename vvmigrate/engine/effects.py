@@ -19,6 +19,10 @@ from vvmigrate.files import Entry, Place
 TREE = "tree"
 """Key of an effect's note: digest of everything below a directory that we placed."""
 
+CONTENT = "content"
+"""Key of an effect's note: the text of a small file that we placed, so that it can be had again, byte for byte."""
+CONTENT_BYTES = 16 << 10
+
 MENDED = "mended"
 """Key of an effect's note: it published again what an earlier effect had. The way back of that one is its way back."""
 

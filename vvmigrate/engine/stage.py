@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
-from vvmigrate.engine.effects import TREE, Effect
+from vvmigrate.engine.effects import CONTENT, CONTENT_BYTES, TREE, Effect
 from vvmigrate.engine.host import Host, make_folders
-from vvmigrate.engine.state import ADOPT, ATTRIBUTES, MAKE_DIRECTORY, PLACE_TREE, Change, Target
+from vvmigrate.engine.state import ADOPT, ATTRIBUTES, MAKE_DIRECTORY, PLACE_FILE, PLACE_TREE, Change, Target
 from vvmigrate.files import Entry, Owner, Place, Tree
 
 
@@ -77,7 +78,18 @@ def _stage_one(host: Host, step_id: str, number: int, change: Change, opened: di
     note = effect.note
     if change.action == PLACE_TREE:
         note = {**note, TREE: place.entry(tree=True, known=digests).digest}
+    elif change.action == PLACE_FILE and not change.secret and (text := _text(place)) is not None:
+        note = {**note, CONTENT: text}
     return Effect(**{**vars(effect), "after": place.entry(), "note": note})
+
+
+def _text(place: Place) -> str | None:
+    """The text of a small file; None for a larger one, and for what is no text."""
+    if place.glance().size_bytes > CONTENT_BYTES:
+        return None
+    with suppress(UnicodeDecodeError):
+        return place.read().decode("utf-8")
+    return None
 
 
 def _folder(host: Host, store: str, step_id: str) -> Tree:

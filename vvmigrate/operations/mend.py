@@ -6,12 +6,13 @@ asked: they have the store, the release and the network. What stands in the way 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from vvmigrate.content import signature
 from vvmigrate.engine import state as st
-from vvmigrate.engine.effects import MENDED, TREE, Effect
+from vvmigrate.engine.effects import CONTENT, MENDED, TREE, Effect
 from vvmigrate.engine.host import HOME
 from vvmigrate.engine.state import Change, Kept, Overlay, Proposal, Target
 from vvmigrate.files import ABSENT, Entry, Place
@@ -21,6 +22,8 @@ from vvmigrate.operations.generation import DIRECTORY_MODE, FILE_MODE
 from vvmigrate.operations.signature import WriteSignature
 
 INNER_MODES = {"file": FILE_MODE, "dir": DIRECTORY_MODE}
+ANEW = frozenset({"key", "release"})
+"""Facts for which a file is not as it was recorded on purpose: it is made anew by the operation that makes it."""
 LACKING = "what was recorded here is neither in the store, nor in a before-image, nor in the release"
 
 
@@ -82,14 +85,14 @@ def _from_records(situation: Situation, effect: Effect, seen: Entry, facts: froz
     """The changes that records and before-images suffice for; empty where they do not."""
     wanted = effect.after
     change = Change("", effect.target, seen, wanted, lasting=effect.lasting, secret=effect.secret, note=_note(effect))
-    if facts <= {"mode", "owner"}:
+    if facts <= {"mode", "owner"} and wanted.kind != "link":  # a link's owner is set when it is made
         after = seen.with_attributes(wanted.mode, wanted.owner)
         return [replace(change, action=st.ATTRIBUTES, after=after, detail=f"was {_attributes(seen)}")]
     if wanted.kind == "link":
         return [replace(change, action=st.SWITCH_LINK, detail=f"to {wanted.target} again")]
     if wanted.kind == "dir":
         return _directory(situation, effect, change)
-    return _file(situation, effect, change) if "key" not in facts else []
+    return _file(situation, effect, change) if not facts & ANEW else []
 
 
 def _directory(situation: Situation, effect: Effect, change: Change) -> list[Change]:
@@ -103,6 +106,10 @@ def _directory(situation: Situation, effect: Effect, change: Change) -> list[Cha
 
 
 def _file(situation: Situation, effect: Effect, change: Change) -> list[Change]:
+    text = effect.note.get(CONTENT)
+    if isinstance(text, str) and hashlib.sha256(text.encode()).hexdigest() == effect.after.digest:
+        content = text.encode()
+        return [replace(change, action=st.PLACE_FILE, content=content, size_bytes=len(content), detail="as recorded")]
     image = _image(situation, effect)
     if image is None:
         return []
