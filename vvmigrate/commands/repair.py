@@ -43,7 +43,8 @@ def _repair(run: Run, paths: list[str]) -> None:
     run.preflight(forecasts)
     for forecast in forecasts:
         run.perform(forecast)  # one that fails is undone, and does not hold up the others
-    damaged = sorted({place.session.host.path(item.target) for item in found})
+    looked_at = {item.target if item.revision else SIGNATURE for item in found}  # it lists the release's files
+    damaged = sorted(place.session.host.path(target) for target in looked_at)
     left = compare(place, damaged, how_deep(place.call)).drift if damaged else []
     run.report.body["left"] = as_json(place, left)
     run.report.body["set_aside"] = [

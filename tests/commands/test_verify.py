@@ -1,0 +1,252 @@
+"""What is drift and what is the user's right; how deep a look goes; what a repair leaves."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.commands.models import NAME, current, install, release
+from tests.commands.proof import nothing_changes, says
+from tests.conftest import HostFolder
+from tests.content.fault_server import FaultServer, good
+
+PICTURE = "fallback/placeholder.png"
+
+
+@pytest.fixture
+def up(host: HostFolder) -> HostFolder:
+    """A host at its last revision, with every required value."""
+    host.up(values={"DVR_IP": "192.168.1.20"})
+    return host
+
+
+def drift(host: HostFolder, *paths: str, **options: object) -> list[tuple[str, str]]:
+    """(path, fact) of everything that `verify` finds."""
+    report = host.call("verify", *paths, **options)
+    assert report.error is None
+    assert report.exit_code == (3 if report.body["drift"] else 0)
+    names = [Path(item["path"]) for item in report.body["drift"]]
+    tops = [host.root if name.is_relative_to(host.root) else host.home for name in names]
+    facts = [item["kind"] for item in report.body["drift"]]
+    return [(str(n.relative_to(top)), fact) for n, top, fact in zip(names, tops, facts, strict=True)]
+
+
+def flip(path: Path) -> None:
+    """Change a byte, and nothing that a directory listing shows."""
+    before, data = path.stat(), bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+# ---- what is no drift ------------------------------------------------------------------------------------------------
+
+
+def edit_a_value(host: HostFolder) -> None:
+    path = host.home / ".env"
+    path.write_text(path.read_text().replace("DVR_IP=192.168.1.20", "DVR_IP=10.0.0.9") + "MINE=1\n")
+
+
+def delete_a_key(host: HostFolder) -> None:
+    path = host.home / ".env"
+    path.write_text("".join(x for x in path.read_text().splitlines(keepends=True) if not x.startswith("LOG_LEVEL")))
+
+
+def write_rows(host: HostFolder) -> None:
+    host.sql(
+        "INSERT INTO processed_videos (sha256, file_name, size_bytes, status, first_seen) VALUES ('a','b',1,'c','d')"
+    )
+
+
+def record_a_video(host: HostFolder) -> None:
+    (host.root / "raw/cam1.mp4").write_bytes(b"recorded")
+
+
+@pytest.mark.parametrize("act", [edit_a_value, delete_a_key, write_rows, record_a_video])
+def test_what_people_and_the_orchestrator_do_is_no_drift(up: HostFolder, act: Callable[[HostFolder], None]) -> None:
+    """An edited value, a deleted key, rows, recordings: verify and status see nothing, and repair does nothing."""
+    act(up)
+    before = up.tree()
+    assert drift(up) == []
+    assert up.call("status").body["drift"] == []
+    entries = len(up.history())
+    assert up.call("repair").body["drift"] == []
+    assert (up.tree(), len(up.history())) == (before, entries)
+
+
+def test_a_required_key_that_is_gone_comes_in_again(up: HostFolder) -> None:
+    """Services need it: its line returns at its place, and what was edited beside it stays."""
+    edit_a_value(up)
+    path = up.home / ".env"
+    path.write_text("".join(x for x in path.read_text().splitlines(keepends=True) if not x.startswith("HMAC_SECRET")))
+    assert drift(up) == [(".env", "key")]
+    assert "HMAC_SECRET_KEY" in str(up.call("doctor").body["findings"])
+    secret = json.loads((up.root / ".vvmigrate/secrets").read_text())["HMAC_SECRET_KEY"]
+    up.call("repair")
+    assert f"HMAC_SECRET_KEY={secret}" in path.read_text()
+    assert "DVR_IP=10.0.0.9" in path.read_text()
+    assert "MINE=1" in path.read_text()
+
+
+# ---- how deep, and where ---------------------------------------------------------------------------------------------
+
+
+def test_a_quick_look_reads_no_content(up: HostFolder) -> None:
+    """A flipped byte is found by content only; a missing file by both; --deep finds what verify finds."""
+    flip(up.root / PICTURE)
+    (up.root / "fallback/loop_silencioso.mp4").unlink()
+    gone = ("fallback/loop_silencioso.mp4", "kind")
+    assert drift(up, quick=True) == [gone]
+    assert sorted(drift(up)) == sorted(drift(up, deep=True)) == [gone, (PICTURE, "content")]
+    says(up.call("verify", quick=True, deep=True), 2, "--quick", "--deep")
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("{root}/fallback", [(PICTURE, "content")]),
+        ("fallback/placeholder.png", [(PICTURE, "content")]),
+        ("{root}/models", []),
+        ("{root}", [(PICTURE, "content")]),
+        (".env", []),
+    ],
+)
+def test_a_path_limits_the_look(up: HostFolder, path: str, found: list[tuple[str, str]]) -> None:
+    """Absolute, or relative to where one stands, to the storage root, or to the home."""
+    flip(up.root / PICTURE)
+    assert drift(up, path.format(root=up.root)) == found
+
+
+def test_a_path_of_which_nothing_is_recorded(up: HostFolder) -> None:
+    """It is said, instead of a healthy answer about nothing."""
+    (up.root / "mine").mkdir()
+    says(up.call("verify", str(up.root / "mine")), 2, "mine", "nothing is recorded")
+    says(up.call("verify", "/etc/hostname"), 2, "/etc/hostname", str(up.root))
+    says(up.call("why", str(up.root / "nowhere")), 2, "nowhere")
+    assert not up.call("why", str(up.root / "mine")).body["managed"]
+
+
+def test_a_host_that_has_nothing_yet(host: HostFolder) -> None:
+    """Neither verify nor doctor makes anything; doctor names the command that brings the host up."""
+    with nothing_changes(host):
+        assert drift(host) == []
+        findings = host.call("doctor").body["findings"]
+    assert "vvmigrate upgrade head" in [item["remedy"] for item in findings]
+
+
+# ---- the release's own files -----------------------------------------------------------------------------------------
+
+
+def test_a_file_of_the_release_that_was_changed_is_found_and_not_repaired(up: HostFolder) -> None:
+    """Only its author has the right bytes; whoever changed it on purpose says so by naming the list."""
+    with (up.home / ".env.example").open("a") as file:
+        file.write("# changed\n")
+    assert drift(up) == [(".env.example", "release")]
+    report = up.call("repair")
+    assert (report.exit_code, [item["kind"] for item in report.body["left"]]) == (3, ["release"])
+    assert "release again" in str(up.call("doctor").body["findings"])
+    assert up.call("why", ".env.example").body["drift"]
+    assert up.call("repair", str(up.home / "vv-signature.json")).exit_code == 0
+    assert drift(up) == []
+
+
+def test_a_release_that_is_not_applied_yet_is_no_drift(up: HostFolder) -> None:
+    """Between unpacking a release and the upgrade its files differ from the host's list: that is pending, not wrong."""
+    up.revision("0007", "op.write_signature()")
+    (up.home / ".env.example").write_text("# of the next release\n")
+    assert drift(up) == []
+
+
+# ---- repair ----------------------------------------------------------------------------------------------------------
+
+
+def test_only_what_is_really_gone_is_downloaded(bare: HostFolder, server: FaultServer) -> None:
+    """A link, a mode and the information file cost no request; a damaged model is fetched once more, once."""
+    data = hashlib.shake_128(b"model").digest(70_001)
+    release(bare, "2.0.0", data, server.url("/m", good(data)))
+    install(bare, "0002", "2.0.0")
+    bare.up()
+    server.requests.clear()
+    generation = bare.root / "models" / os.readlink(bare.root / f"models/{NAME}")
+    (bare.root / f"models/{NAME}").unlink()
+    next(generation.iterdir()).chmod(0o600)
+    (bare.root / "models/.current_model_info.json").write_text("{}")
+    assert bare.call("repair").exit_code == 0
+    assert (drift(bare), server.requests) == ([], [])
+    flip(next(generation.iterdir()))
+    assert bare.call("repair", offline=True).exit_code in (3, 6)
+    assert bare.call("repair").exit_code == 0
+    assert (drift(bare), current(bare), len(server.requests)) == ([], data, 1)
+
+
+def test_what_cannot_be_had_does_not_hold_up_the_rest(up: HostFolder) -> None:
+    """The release's picture is gone too: it is named, exit 3, and everything else is mended."""
+    (up.home / PICTURE).unlink()
+    (up.root / PICTURE).unlink()
+    (up.root / "tv_curado").rmdir()
+    report = up.call("repair", str(up.root))
+    assert (report.exit_code, [item["path"] for item in report.body["left"]]) == (3, [str(up.root / PICTURE)])
+    assert (up.root / "tv_curado").is_dir()
+
+
+def test_another_picture_of_the_release_is_not_what_was_recorded(up: HostFolder) -> None:
+    """A repair never brings what no revision has applied."""
+    (up.home / PICTURE).write_bytes(b"of the next release")
+    (up.root / PICTURE).unlink()
+    assert up.call("repair", str(up.root)).exit_code == 3
+    assert not (up.root / PICTURE).exists()
+
+
+def test_a_downgrade_after_a_repair_is_exact(up: HostFolder) -> None:
+    """A repair is the same revision's work: going back and coming again leaves the same host."""
+    before = up.tree()
+    flip(up.root / PICTURE)
+    (up.root / "tv_curado").rmdir()
+    (up.root / f"models/{NAME}").unlink()
+    assert up.call("repair").exit_code == 0
+    assert up.tree() == before
+    up.down("base")
+    assert not (up.root / PICTURE).exists()
+    assert not (up.root / "tv_curado").exists()
+    up.up(values={"DVR_IP": "192.168.1.20"})
+    assert drift(up) == []
+    assert {k: v[:2] for k, v in up.tree().items()} == {k: v[:2] for k, v in before.items()}
+
+
+def test_a_repair_of_something_else_does_not_hide_a_degraded_step(bare: HostFolder) -> None:
+    """What could not be had when it was applied is still missing, whatever else was mended."""
+    (bare.home / PICTURE).unlink()
+    bare.revision("0002", "op.install_assets('fallback', 'fallback', ['placeholder.png', 'loop_silencioso.mp4'])")
+    bare.up()
+    (bare.root / "fallback/loop_silencioso.mp4").unlink()
+    assert bare.call("repair").exit_code == 0
+    assert [item["revision"] for item in bare.call("status").body["degraded"]] == ["0002"]
+    assert "degraded" in str(bare.call("doctor").body["findings"])
+
+
+def test_a_changed_history_row_is_an_integrity_error_everywhere(up: HostFolder) -> None:
+    """Nobody believes a row that somebody else wrote: doctor and repair say so, exit 7."""
+    up.sql("UPDATE vv_step SET user = 'nobody' WHERE revision = '0003'")
+    assert up.call("doctor").exit_code == 7
+    (up.root / PICTURE).unlink()
+    says(up.call("repair"), 7, "history")
+    assert not (up.root / PICTURE).exists()
+
+
+def test_people_read_it(up: HostFolder) -> None:
+    """One line for a path that differs, the commands that follow, and a life that reads from the oldest on."""
+    flip(up.root / PICTURE)
+    found = up.run("verify").stdout
+    assert f"{up.root / PICTURE}: expected SHA-256" in found
+    assert "vvmigrate repair" in found
+    told = up.run("why", str(up.root / PICTURE)).stdout
+    assert told.index("applied 0003") < told.index("not as it was left")
+    assert "from fallback/placeholder.png" in told
+    advised = up.run("doctor")
+    assert (advised.returncode, "1 finding" in advised.stdout) == (3, True)
+    assert "nothing looks wrong" in (up.run("repair"), up.run("doctor"))[1].stdout
