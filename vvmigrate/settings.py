@@ -43,6 +43,7 @@ class Settings:
         allow_degraded: a model that cannot be had does not stop the rest.
         delivery_timeout_s: how long the deliveries of a run may take together, 0 for ever; None where nobody said.
         keep_releases: how many releases can be taken back without fetching a model again.
+        after_change: a line for /bin/sh that is told what was changed; empty for none.
         warnings: what was assumed.
     """
 
@@ -66,6 +67,7 @@ class Settings:
     allow_degraded: bool = False
     delivery_timeout_s: float | None = None
     keep_releases: int = 1
+    after_change: str = ""
     lock_timeout_s: float = 0.0
     database_timeout_s: float = 10.0
     log_file: Path | None = None
@@ -153,6 +155,7 @@ def resolve(
         allow_degraded=bool(options.get("allow_degraded")) or _truth("allow_degraded", ini.get("allow_degraded", "no")),
         delivery_timeout_s=_seconds("VV_DELIVERY_TIMEOUT", patience) if patience else None,
         keep_releases=_count("keep_releases", ini.get("keep_releases", "1") if keep is None else keep),
+        after_change=ini.get("after_change", ""),
         lock_timeout_s=float(options.get("lock_timeout") or 0),
         database_timeout_s=_seconds(
             "VV_DATABASE_TIMEOUT", environ.get("VV_DATABASE_TIMEOUT") or ini.get("database_timeout") or "10"

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
+import syslog
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from vvmigrate.commands.forecast import DOWN, Forecast, Workplace, open_workplace
+from vvmigrate.commands.hook import Hook
 from vvmigrate.commands.opening import Call
 from vvmigrate.content.delivery import download
 from vvmigrate.engine import journal, preflight, recovery, step
-from vvmigrate.engine.host import HOME, ROOT
+from vvmigrate.engine.host import HOME, ROOT, STATE
 from vvmigrate.engine.runtime import HostOperation
 from vvmigrate.engine.session import DATABASE
 from vvmigrate.engine.signals import Ended, put_off
 from vvmigrate.engine.state import ADOPT, Overlay, Proposal, Target
 from vvmigrate.engine.step import Attempt, Outcome
 from vvmigrate.errors import RefusedError, StepError, VvmigrateError
+from vvmigrate.files import Tree
 from vvmigrate.log import Log, opened
 from vvmigrate.operations import MERGERS
 from vvmigrate.operations.generation import STORE, STORE_DIGITS
@@ -37,6 +41,7 @@ class Run:
     place: Workplace
     report: Report
     log: Log
+    hook: Hook
     outcomes: list[Outcome] = field(default_factory=list)
     before: str = ""
     brings: bool = False
@@ -62,7 +67,15 @@ class Run:
         for forecast in forecasts:
             if forecast.error is not None and forecast.error.exit_code > StepError.exit_code:
                 raise forecast.error
-        preflight.check(self.place.session, sum((forecast.proposal for forecast in forecasts), Proposal()))
+        total = sum((forecast.proposal for forecast in forecasts), Proposal())
+        preflight.check(self.place.session, total)
+        schema = frozenset().union(*map(schema_affected, forecasts))
+        self.hook.expect(self.place.session.host.private, total.affects | schema)
+
+    @property
+    def affects(self) -> list[str]:
+        """What the steps that happened have changed."""
+        return sorted({name for outcome in self.outcomes if outcome.happened for name in outcome.proposal.affects})
 
     def perform(self, forecast: Forecast, holds: tuple[Mapping[str, Any], ...] = ()) -> bool:
         """Do one step.
@@ -130,13 +143,27 @@ class Run:
             return
         with put_off():
             if not all(outcome.traceless for outcome in self.outcomes):
-                affects = sorted({name for outcome in self.outcomes for name in outcome.proposal.affects})
-                recovery.end_run(session, session.run, exit_code=self.report.exit_code, affects=affects)
+                recovery.end_run(session, session.run, exit_code=self.report.exit_code, affects=self.affects)
+                self._publish_head()
             private = session.host.private
+            self.hook.settle(private, self.affects)
             (private / "run").remove_file(missing_ok=True)
             private.fsync()
             if not self.report.exit_code and not self.brings:
                 self._tidy()
+
+    def _publish_head(self) -> None:
+        """The end of the chain goes to the logs, so that a copy of it stands where this host's rows do not reach."""
+        head = self.place.session.ledger.head()
+        self.log.write("chain", seq=head.seq, hash=head.hash)
+        run = self.place.session.run
+        syslog.openlog("vvmigrate", syslog.LOG_PID, syslog.LOG_USER)
+        syslog.syslog(
+            syslog.LOG_NOTICE,
+            f"{run['command']} by {run['user']} ended with {self.report.exit_code}: "
+            f"run {run['run_id']}, history row {head.seq}, chain {head.hash}",
+        )
+        syslog.closelog()
 
     def _tidy(self) -> None:
         """What was received and is in the store now is of no more use; what was not installed yet stays."""
@@ -208,7 +235,9 @@ def running(call: Call, fill: Doer) -> Iterator[Run]:
             call.listener("recovered", text=sentence)
             log.write("recovered", text=sentence)
         place = open_workplace(call, settings, session)
-        run = Run(place, Report(call.command), log, before=place.version)
+        run = Run(
+            place, Report(call.command), log, Hook.of(settings.after_change, session.host.private), before=place.version
+        )
         try:
             yield run
         except VvmigrateError as error:
@@ -239,13 +268,12 @@ def _close(run: Run, log: Log, fill: Doer) -> None:
 def fill_report(run: Run) -> None:
     """What the reports of upgrade, downgrade and repair have in common."""
     steps = [outcome_as_json(outcome, run.paths()) for outcome in run.outcomes]
-    done = [outcome for outcome in run.outcomes if outcome.happened]
     common = {
         "run_id": run.place.session.run["run_id"],
         "from": run.before,
         "to": run.place.version if run.place.session.connection is not None else run.before,
         "steps": steps,
-        "affects": sorted({name for outcome in done for name in outcome.proposal.affects}),
+        "affects": run.affects,
         "held": [],
         "required_missing": [],
         "degraded": [],
@@ -271,8 +299,26 @@ def carry_out(call: Call, doer: Doer, fill: Doer = fill_report) -> Report:
         with running(call, fill) as run:
             report = run.report
             doer(run)
+        _tell_hook(run)
     except VvmigrateError as error:
         report.fail(error)
     except Ended as ended:
         report.exit_code = SIGNALLED + ended.number
     return report
+
+
+def _tell_hook(run: Run) -> None:
+    """Let the release's command know what was changed, now that nothing is locked; its failure is a warning."""
+    paths = run.paths()
+    facts = {"VV_HOME": paths[HOME], "VIDEO_STORAGE_ROOT": paths[ROOT], "VV_REVISION": str(run.report.body.get("to"))}
+    done = run.hook.call(run.place.settings.home, run.place.call.environ, facts)
+    if done is None:
+        return
+    run.report.body["after_change"] = done
+    if done["exit_code"] == 0:
+        with Tree.open(Path(paths[ROOT]) / STATE) as state:
+            run.hook.told(state)
+    else:
+        code = "could not be run" if done["exit_code"] is None else f"ended with {done['exit_code']}"
+        text = f"after_change {code}: {done['output']}; the next command that writes tells it again"
+        run.place.call.listener("warning", text=text)
