@@ -21,10 +21,12 @@ from .shim import HarnessError
 from .trees import Snapshot, Snapshots
 
 STATE_FILES: Final = frozenset(
-    {"lock", "ledger_id", "key", "anchor", "reserve", "secrets", "sources", "staging", "undo", "downloads"}
+    {"lock", "ledger_id", "key", "anchor", "reserve", "secrets", "sources", "staging", "undo", "downloads", "settled"}
 )
 #: A file that a crash left beside the one it was to replace; the next replacement begins by removing it.
-HALF_WRITTEN: Final = frozenset({"ledger_id.new", "key.new", "anchor.new", "secrets.new", "run.new", "journal.new"})
+HALF_WRITTEN: Final = frozenset(
+    f"{name}.new" for name in ("ledger_id", "key", "anchor", "secrets", "run", "journal", "settled")
+)
 #: What the run file and the secrets said when the struck command had just ended: between strike and recovery.
 SEEN: Final = ".seen"
 #: Every so manieth point is brought to the state after by running the command again.

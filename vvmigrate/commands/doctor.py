@@ -10,7 +10,8 @@ from itertools import groupby
 
 from vvmigrate.commands.forecast import Workplace, open_workplace
 from vvmigrate.commands.looking import FINDINGS
-from vvmigrate.commands.opening import Call, clock_warnings
+from vvmigrate.commands.opening import Call
+from vvmigrate.commands.settled import clock_warnings
 from vvmigrate.commands.status import is_ahead, missing
 from vvmigrate.commands.upgrade import degraded, pending, split_at_hold
 from vvmigrate.commands.verify import compare, how_deep

@@ -8,12 +8,12 @@ from typing import Any
 
 from alembic.runtime.migration import RevisionStep
 
-from vvmigrate.commands.opening import Call, root_of, variant_of, what_runs
+from vvmigrate.commands.opening import Call, root_of, variant_of
 from vvmigrate.engine import vault
 from vvmigrate.engine.host import HOME, ROOT
 from vvmigrate.engine.ledger import Ledger
 from vvmigrate.engine.rehearsal import Rehearsal, Rehearsed
-from vvmigrate.engine.roots import check_trust
+from vvmigrate.engine.roots import check_trust, what_runs
 from vvmigrate.engine.scripts import Scripts, Source, read_package
 from vvmigrate.engine.session import Session
 from vvmigrate.engine.state import Observer, Overlay, Proposal

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from vvmigrate import settings as settled
+from vvmigrate.commands.settled import clock_warnings, opening_of
 from vvmigrate.content.env.document import Document
 from vvmigrate.engine import binding as bindings
 from vvmigrate.engine import session as sessions
 from vvmigrate.engine.host import HOME, ROOT, state_tree
-from vvmigrate.engine.roots import check_trust
-from vvmigrate.engine.session import Opening, Session
+from vvmigrate.engine.roots import check_trust, what_runs
+from vvmigrate.engine.session import Session
 from vvmigrate.engine.state import Target
 from vvmigrate.errors import RefusedError
 from vvmigrate.files import Tree
@@ -26,10 +27,6 @@ Listener = Callable[..., None]
 """Told what happens while it happens: `listener(event, **facts)`."""
 
 FROM_ENV_FILE = ("VIDEO_STORAGE_ROOT", "VV_MODEL_VARIANT")
-
-
-FIRST_RELEASE = "2025"
-"""No host runs this tool at an earlier time."""
 
 
 def silent(_event: str, **_facts: Any) -> None:
@@ -79,7 +76,7 @@ class Call:
     def read(self) -> tuple[Settings, Session]:
         """Open the host for looking."""
         settings = self.settings()
-        return settings, sessions.open_reader(_opening(settings), sessions.who_runs(self.command, self.arguments))
+        return settings, sessions.open_reader(opening_of(settings), sessions.who_runs(self.command, self.arguments))
 
     def write(self, mergers: Mapping[str, Any]) -> tuple[Settings, Session]:
         """Open the host for changing it.
@@ -91,38 +88,13 @@ class Call:
         check_trust(settings.home, what_runs(settings.home))
         run = sessions.who_runs(self.command, self.arguments)
         try:
-            session = sessions.open_writer(_opening(settings), run, mergers)
+            session = sessions.open_writer(opening_of(settings), run, mergers)
         except OSError as error:
             where = os.fsdecode(error.filename or settings.home)
             raise RefusedError(f"{where}: the host cannot be opened: {error.strerror}", path=where) from error
         for text in (*settings.warnings, *session.warnings, *clock_warnings(session)):
             self.listener("warning", text=text)
         return settings, session
-
-
-def clock_warnings(session: Session) -> list[str]:
-    """What is odd about this host's clock; the history's order does not depend on it."""
-    now = session.run["started_at"]
-    if now < FIRST_RELEASE:
-        return [f"the clock says {now}: it has no date yet; times in the history will be wrong, its order will not"]
-    row = session.ledger.connection.execute("SELECT max(finished_at) FROM vv_step").fetchone()
-    last = str(row[0] or "")
-    if now < last:
-        return [f"the clock says {now}, but the last step ended at {last}: it went back; the history keeps its order"]
-    return []
-
-
-def _opening(settings: Settings) -> Opening:
-    return Opening(
-        home=settings.home,
-        requested_root=settings.requested_root,
-        default_root=settings.default_root,
-        variant=settings.variant,
-        owner=settings.owner,
-        directory_mode=settings.directory_mode,
-        lock_timeout_s=settings.lock_timeout_s,
-        database_timeout_s=settings.database_timeout_s,
-    )
 
 
 def variant_of(settings: Settings, session: Session) -> str:
@@ -133,14 +105,6 @@ def variant_of(settings: Settings, session: Session) -> str:
 def root_of(session: Session) -> str:
     """The storage root's absolute path."""
     return session.host.path(Target(ROOT, "")).rstrip("/")
-
-
-def what_runs(home: Path) -> list[Path]:
-    """What is read and run from a release, so that root must be able to trust it."""
-    versions = home / "migrations/versions"
-    found = [home / "alembic.ini", home / "migrations", versions, home / "migrations/env.py"]
-    found += sorted(versions.glob("*.py"))
-    return [path for path in found if os.path.lexists(path)]
 
 
 def _look_at_home(home: Path) -> tuple[bindings.Binding | None, dict[str, str]]:
@@ -174,4 +138,4 @@ def _look_at_home(home: Path) -> tuple[bindings.Binding | None, dict[str, str]]:
     return bound, values
 
 
-__all__ = ["HOME", "ROOT", "Call", "Listener", "root_of", "silent", "variant_of", "what_runs"]
+__all__ = ["HOME", "ROOT", "Call", "Listener", "root_of", "silent", "variant_of"]

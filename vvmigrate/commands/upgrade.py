@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from vvmigrate.commands.forecast import UP, Forecast, Workplace
 from vvmigrate.commands.opening import Call, variant_of
-from vvmigrate.commands.work import Run, carry_out
+from vvmigrate.commands.settled import remember
+from vvmigrate.commands.work import Run, carry_out, fill_report
 from vvmigrate.engine.step import tells_something
 from vvmigrate.errors import HeldError, RefusedError, StateError
 from vvmigrate.operations import InstallModel, MergeEnv, Operation
@@ -24,7 +26,21 @@ def upgrade(call: Call, target: str = "head") -> Report:
     Returns:
         The report of `upgrade`, by docs/cli.md.
     """
-    return carry_out(call, lambda run: _upgrade(run, target))
+    return carry_out(call, lambda run: _upgrade(run, target), fill=_fill)
+
+
+def _fill(run: Run) -> None:
+    """The report; and where nothing is left to be done, a note, so that the next upgrade can tell at once."""
+    fill_report(run)
+    place, body = run.place, run.report.body
+    open_ends = ("held", "required_missing", "degraded")
+    if (
+        run.report.exit_code == 0
+        and place.version == place.scripts.package_head()
+        and not any(map(body.get, open_ends))
+    ):
+        with suppress(OSError):  # then the next one takes the long way
+            remember(place.session, place.call.environ)
 
 
 def pending(place: Workplace, target: str) -> list[Any]:

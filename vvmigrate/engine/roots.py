@@ -44,6 +44,14 @@ def check_trust(home: Path, inside: Iterable[Path]) -> None:
             )
 
 
+def what_runs(home: Path) -> list[Path]:
+    """What is read and run from a release, so that root must be able to trust it."""
+    versions = home / "migrations/versions"
+    found = [home / "alembic.ini", home / "migrations", versions, home / "migrations/env.py"]
+    found += sorted(versions.glob("*.py"))
+    return [path for path in found if os.path.lexists(path)]
+
+
 def check_root(root: Path, home: Path) -> None:
     """Refuse folders that cannot be a storage root.
 

@@ -1,0 +1,174 @@
+"""The upgrade of every boot: where nothing is to be done it costs next to nothing; any doubt takes the long way."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.commands.proof import nothing_changes
+from tests.conftest import HostFolder
+
+HEAVY = ("alembic", "sqlalchemy", "requests", "jsonschema", "rich", "dotenv", "mako", "asyncio")
+"""What a look that finds nothing must not import: seconds of a small host's processor."""
+
+
+@pytest.fixture
+def up(host: HostFolder) -> HostFolder:
+    """A host at its last revision, with nothing left to be done."""
+    host.up(values={"DVR_IP": "192.168.1.20"})
+    return host
+
+
+def imported(host: HostFolder, *arguments: str, environ: dict[str, str] | None = None) -> tuple[set[str], int, str]:
+    """Which of the heavy modules a command imports, its exit code, and what it prints."""
+    done = host.run(*arguments, environ={"PYTHONPROFILEIMPORTTIME": "1", **(environ or {})})
+    lines = [line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")]
+    return {name.partition(".")[0] for name in lines} & set(HEAVY), done.returncode, done.stdout
+
+
+def test_it_imports_nothing_heavy_and_changes_nothing(up: HostFolder) -> None:
+    """Not one byte is written, not even into the log."""
+    log = (up.home / "logs/bootstrap.log").read_bytes()
+    with nothing_changes(up):
+        assert imported(up, "upgrade", "head") == (set(), 0, "nothing to do: at 0006\n")
+        assert imported(up, "upgrade", "--offline", "--skip-existing")[0] == set()
+        assert imported(up, "upgrade", "--quiet") == (set(), 0, "")
+    assert (up.home / "logs/bootstrap.log").read_bytes() == log
+
+
+def test_it_says_what_the_long_way_says(up: HostFolder) -> None:
+    """The same text, the same document but for the run's number, the same exit code."""
+    settled = up.root / ".vvmigrate/settled"
+    for arguments in (("upgrade",), ("--json", "upgrade", "head")):
+        short = up.run(*arguments)
+        settled.unlink()
+        long = up.run(*arguments)
+        assert (short.returncode, short.stderr) == (long.returncode, long.stderr)
+        if "--json" in arguments:
+            one, other = json.loads(short.stdout), json.loads(long.stdout)
+            assert len(one.pop("run_id")) == len(other.pop("run_id"))
+            assert one == other
+        else:
+            assert short.stdout == long.stdout
+
+
+# ---- doubts ----------------------------------------------------------------------------------------------------------
+
+
+def append(path: Path, text: str) -> None:
+    with path.open("a") as file:
+        file.write(text)
+
+
+def lose_a_value(host: HostFolder) -> None:
+    path = host.home / ".env"
+    path.write_text(path.read_text().replace("DVR_IP=192.168.1.20", "DVR_IP="))
+
+
+def tamper(host: HostFolder) -> None:
+    host.sql("UPDATE vv_step SET user = 'nobody' WHERE revision = '0002'")
+
+
+def plant_a_trigger(host: HostFolder) -> None:
+    host.sql("CREATE TRIGGER theirs AFTER INSERT ON vv_run BEGIN DELETE FROM vv_step; END")
+
+
+def lose_a_row(host: HostFolder) -> None:
+    host.sql("DELETE FROM vv_run WHERE seq = (SELECT max(seq) FROM vv_run)")
+
+
+def restore_another_database(host: HostFolder) -> None:
+    host.database.unlink()
+    with closing(sqlite3.connect(host.database)) as db:
+        db.execute("CREATE TABLE theirs (id INTEGER)")
+
+
+def link_the_settings(host: HostFolder) -> None:
+    path = host.home / ".env"
+    path.rename(host.home / ".env.real")
+    path.symlink_to(".env.real")
+
+
+STATE = ".vvmigrate"
+DOUBTS: dict[str, tuple[Callable[[HostFolder], object], int]] = {
+    "another revision": (lambda h: h.revision("0007", "op.make_directories(['more'])"), 0),
+    "an edited revision": (lambda h: append(h.home / "migrations/versions/0003_fallback_assets.py", "\n# mine\n"), 0),
+    "a broken revision": (lambda h: append(h.home / "migrations/versions/0003_fallback_assets.py", "\n)\n"), 6),
+    "another env.py": (lambda h: append(h.home / "migrations/env.py", "\n# mine\n"), 0),
+    "another configuration": (lambda h: append(h.home / "alembic.ini", "\n# mine\n"), 0),
+    "another manifest": (lambda h: append(h.home / "model_manifest.json", " "), 0),
+    "another template": (lambda h: append(h.home / ".env.example", "\n# mine\n"), 0),
+    "a value that is gone": (lose_a_value, 0),
+    "no settings": (lambda h: (h.home / ".env").unlink(), 0),
+    "settings that others may read": (lambda h: (h.home / ".env").chmod(0o644), 0),
+    "settings behind a link": (link_the_settings, 0),
+    "a journal": (lambda h: (h.root / STATE / "journal").write_text("{}"), 4),
+    "a run": (lambda h: (h.root / STATE / "run").write_text('{"run": {"run_id": "x"}, "step": null}'), 0),
+    "something staged": (lambda h: (h.root / STATE / "staging/left").mkdir(), 0),
+    "no reserve": (lambda h: (h.root / STATE / "reserve").unlink(), 0),
+    "no key": (lambda h: (h.root / STATE / "key").unlink(), 4),
+    "a state directory that others may enter": (lambda h: (h.root / STATE).chmod(0o755), 4),
+    "no ledger id": (lambda h: (h.root / STATE / "ledger_id").unlink(), 6),
+    "a changed row": (tamper, 7),
+    "a row that is gone": (lose_a_row, 4),
+    "a trigger": (plant_a_trigger, 4),
+    "another database": (restore_another_database, 4),
+    "no database": (lambda h: h.database.unlink(), 4),
+    "a hold": (lambda h: h.down("0005"), 3),
+    "what was not told": (lambda h: (h.root / STATE / "changed").write_text('{"affects": ["env"]}'), 0),
+}
+
+
+@pytest.mark.parametrize("doubt", DOUBTS)
+def test_a_doubt_takes_the_long_way(up: HostFolder, doubt: str) -> None:
+    """And the long way says what it always said, with its exit code."""
+    act, code = DOUBTS[doubt]
+    act(up)
+    heavy, returned, _ = imported(up, "upgrade", "head")
+    assert "sqlalchemy" in heavy or returned not in (0, 3)
+    assert returned == code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "code"),
+    [
+        (["--set", "LOG_LEVEL=DEBUG"], {}, 0),
+        (["--update-env"], {}, 0),
+        (["--strict"], {}, 0),
+        (["--release-hold"], {}, 0),
+        (["--plan"], {}, 0),
+        (["0006"], {}, 0),
+        (["0009"], {}, 2),
+        ([], {"VV_MODEL_VARIANT": "full"}, 1),
+        ([], {"VIDEO_STORAGE_ROOT": "/nowhere/else"}, 6),
+        ([], {"VV_DIR_MODE": "0750"}, 0),
+    ],
+)
+def test_who_asks_for_more_gets_the_long_way(
+    up: HostFolder, arguments: list[str], environ: dict[str, str], code: int
+) -> None:
+    """An option, a target, or a setting that was another when nothing was left to be done."""
+    offline = ["--offline"] if "VV_MODEL_VARIANT" in environ else []
+    heavy, returned, _ = imported(up, "upgrade", *arguments, *offline, environ=environ)
+    assert "sqlalchemy" in heavy or returned == 6
+    assert returned in ((code,) if code != 1 else (1, 6))
+
+
+def test_what_is_left_to_be_done_is_never_forgotten(host: HostFolder) -> None:
+    """A required key without a value, and a degraded step, are said at every boot."""
+    host.up()
+    assert "DVR_IP" in host.run("upgrade").stdout
+    assert "DVR_IP" in host.run("upgrade").stdout
+    assert not (host.root / STATE / "settled").exists()
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["upgrade", "--help"], ["--version"]])
+def test_help_imports_nothing_heavy(host: HostFolder, arguments: list[str]) -> None:
+    """Nobody waits for the words that say what there is."""
+    heavy, code, text = imported(host, *arguments)
+    assert (heavy, code, bool(text)) == (set(), 0, True)

@@ -1,0 +1,189 @@
+"""Whether an upgrade has nothing to do, told before anything heavy is imported.
+
+The last upgrade that left nothing to be done wrote down a keyed digest of everything that could give the next one
+something to do: revisions, env.py, configuration, manifest and template by content; `.env`; the binding; all our rows,
+and the schema; the settings in the environment; the tool's and Python's version. It lies in the state directory, which
+only we may write, and whoever cannot read the chain's key cannot make it. Nothing is believed but that digest: where it
+differs, where anything waits, is odd or raises, the long way is taken, which says what it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from vvmigrate import __version__
+from vvmigrate import settings as settle
+from vvmigrate.engine import journal, roots, vault
+from vvmigrate.engine import session as sessions
+from vvmigrate.engine.host import HOME, ROOT
+from vvmigrate.engine.session import Opening, Session
+from vvmigrate.errors import VvmigrateError
+from vvmigrate.files import Place
+from vvmigrate.report import Report
+from vvmigrate.schema import TABLES
+from vvmigrate.settings import Settings
+
+NAME = "settled"
+FIRST_RELEASE = "2025"
+"""No host runs this tool at an earlier time."""
+
+HARMLESS = frozenset(
+    {
+        *("home", "storage_root", "as_json", "quiet", "verbose", "color", "log_file", "non_interactive", "yes"),
+        *("lock_timeout", "debug", "offline", "skip_existing", "allow_degraded", "no_resume", "revision"),
+    }
+)
+"""Options that give an upgrade nothing to do."""
+
+READ = ("alembic.ini", "model_manifest.json", ".env.example", "migrations/env.py")
+WAITING = ("run", "changed")
+
+
+def opening_of(settings: Settings) -> Opening:
+    """What a host is opened with."""
+    return Opening(
+        home=settings.home,
+        requested_root=settings.requested_root,
+        default_root=settings.default_root,
+        variant=settings.variant,
+        owner=settings.owner,
+        directory_mode=settings.directory_mode,
+        lock_timeout_s=settings.lock_timeout_s,
+        database_timeout_s=settings.database_timeout_s,
+    )
+
+
+def clock_warnings(session: Session) -> list[str]:
+    """What is odd about this host's clock; the history's order does not depend on it."""
+    now = session.run["started_at"]
+    if now < FIRST_RELEASE:
+        return [f"the clock says {now}: it has no date yet; times in the history will be wrong, its order will not"]
+    row = session.ledger.connection.execute("SELECT max(finished_at) FROM vv_step").fetchone()
+    last = str(row[0] or "")
+    if now < last:
+        return [f"the clock says {now}, but the last step ended at {last}: it went back; the history keeps its order"]
+    return []
+
+
+def nothing_to_do(
+    options: Mapping[str, Any], environ: Mapping[str, str], folder: Path, warn: Callable[[str], None]
+) -> Report | None:
+    """The report of an upgrade to head that has nothing to do.
+
+    Args:
+        options: of the command line.
+        environ: the process's environment.
+        folder: the working directory.
+        warn: told what was assumed.
+
+    Returns:
+        None where there is any doubt.
+    """
+    told = {name for name, value in options.items() if value not in (None, (), {}, False)}
+    if told - HARMLESS or options.get("revision", "head") != "head":
+        return None
+    with suppress(VvmigrateError, OSError, ValueError, KeyError, TypeError, AttributeError):
+        home = settle.find_home(options.get("home"), environ, folder)
+        settings = settle.resolve(home, options, environ, {})
+        roots.check_trust(home, roots.what_runs(home))
+        with sessions.open_reader(opening_of(settings), sessions.who_runs("upgrade", [])) as session:
+            if session.warnings or clock_warnings(session) or not _is_calm(session):
+                return None
+            state = session.host.private
+            known = vault.read_json(state, NAME) or {}
+            seen = fingerprint(session, environ)
+            if not seen or not hmac.compare_digest(seen, str(known.get("fingerprint"))):
+                return None
+            for text in settings.warnings:
+                warn(text)
+            return _report(session)
+    return None
+
+
+def remember(session: Session, environ: Mapping[str, str]) -> None:
+    """After an upgrade that left nothing to be done: so that the next one can tell."""
+    state = session.host.private
+    known, fresh = vault.read_json(state, NAME) or {}, fingerprint(session, environ)
+    if fresh and known.get("fingerprint") != fresh:
+        (state / NAME).replace(json.dumps({"fingerprint": fresh}).encode())
+
+
+def fingerprint(session: Session, environ: Mapping[str, str]) -> str:
+    """The keyed digest of all that could give an upgrade something to do; empty where it cannot be told."""
+    if session.key is None or session.bound is None:
+        return ""
+    digest = hashlib.sha256()
+    for fact in _facts(session, environ):
+        data = fact if isinstance(fact, bytes) else repr(fact).encode("utf-8", "surrogateescape")
+        digest.update(b"%d:%b" % (len(data), data))
+    return hmac.new(session.key, digest.digest(), "sha256").hexdigest()
+
+
+def _facts(session: Session, environ: Mapping[str, str]) -> Iterator[object]:
+    yield __version__, sys.version, os.geteuid(), os.getegid(), asdict(session.bound) if session.bound else None
+    yield session.opening.owner, session.opening.directory_mode
+    yield sorted(item for item in environ.items() if item[0].startswith(("VV_", "VIDEO_")))
+    home = session.host.tree(HOME)
+    if home is None:
+        return
+    for name in READ:
+        yield name
+        yield (home / name).read()
+    versions = home / "migrations/versions"
+    for name in versions.names():
+        if name.endswith(".py"):
+            yield name
+            yield (versions / name).read()
+    yield from _env(home / ".env")
+    yield from _rows(session)
+
+
+def _env(place: Place) -> Iterator[object]:
+    seen = place.glance()
+    yield seen.kind, seen.mode, seen.uid, seen.gid
+    if seen.kind != "absent":
+        yield place.read()  # a link, and what else is no file, raises: the long way
+
+
+def _rows(session: Session) -> Iterator[object]:
+    connection = session.ledger.connection
+    yield connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name").fetchall()
+    for table in TABLES:
+        yield from connection.execute(f"SELECT * FROM {table} ORDER BY rowid")  # noqa: S608 - our own names
+
+
+def _is_calm(session: Session) -> bool:
+    """Whether nothing waits, nothing is lost, and the chain ends where the anchor says."""
+    state = session.host.state(ROOT)
+    if state is None or session.connection is None or journal.pending(state):
+        return False
+    waits = any((state / name).stat() is not None for name in WAITING)
+    staged = any((tree / "staging").names() for _, tree in session.host.states())
+    whole = (state / "reserve").stat() is not None and vault.anchor(state) == session.ledger.head()
+    return whole and not waits and not staged
+
+
+def _report(session: Session) -> Report:
+    version = session.ledger.version()
+    return Report(
+        "upgrade",
+        body={
+            "run_id": session.run["run_id"],
+            "from": version,
+            "to": version,
+            "steps": [],
+            "affects": [],
+            "held": [],
+            "required_missing": [],
+            "degraded": [],
+        },
+    )
