@@ -16,7 +16,7 @@ FILES = {
 TREES = {name: ast.parse(path.read_bytes(), str(path)) for name, path in FILES.items()}
 
 ARROWS: dict[str, set[str]] = {
-    "__main__": {"cli"},
+    "__main__": {"cli", "commands"},
     "cli": {"verbs", "options", "running", "completion"},
     "verbs": {"commands", "options", "running", "errors"},
     "running": {"commands", "engine", "text", "options", "report", "errors"},

@@ -1,5 +1,67 @@
-"""`python -m vvmigrate`."""
+"""The program: the upgrade of every boot first, which mostly has nothing to do; else the command line."""
 
-from vvmigrate.cli import main
+import os
+import sys
+from pathlib import Path
 
-main()
+_TAKES_VALUE = frozenset({"--home", "--storage-root", "--log-file", "--color", "--lock-timeout"})
+_FLAGS = frozenset(
+    {
+        *("--json", "-q", "--quiet", "--non-interactive", "--yes", "--debug", "--offline", "--skip-existing"),
+        *("--allow-degraded", "--no-resume"),
+    }
+)
+"""Options that give an upgrade nothing to do; one that is not here is for the command line to judge."""
+
+
+def main() -> None:
+    """Entry point."""
+    options = plain_upgrade(sys.argv[1:])
+    if options is None or "_VVMIGRATE_COMPLETE" in os.environ or not _is_settled(options):
+        from vvmigrate.cli import main as command_line
+
+        command_line()
+
+
+def plain_upgrade(arguments: list[str]) -> dict[str, str] | None:
+    """The options of `upgrade [head]`, by name; None where anything else is asked for."""
+    words, options, rest = [], {}, iter(arguments)
+    for argument in rest:
+        name, equals, value = argument.partition("=")
+        if name in _TAKES_VALUE:
+            options[name] = value if equals else next(rest, "")
+        elif argument in _FLAGS:
+            options[argument] = argument
+        elif not argument.startswith("-"):
+            words.append(argument)
+        else:
+            return None
+    return options if words in (["upgrade"], ["upgrade", "head"]) else None
+
+
+def _is_settled(options: dict[str, str]) -> bool:
+    """Whether there was nothing to do; then it was said."""
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        return False
+    from vvmigrate.commands.settled import nothing_to_do
+
+    given = {"home": options.get("--home"), "storage_root": options.get("--storage-root")}
+    found = nothing_to_do(given, dict(os.environ), Path.cwd())
+    if found is None:
+        return False
+    report, warnings = found
+    colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ and options.get("--color") != "never"
+    mark = "\x1b[33mwarning:\x1b[0m" if colour or options.get("--color") == "always" else "warning:"
+    for text in warnings:
+        sys.stderr.write(f"{mark} {text}\n")
+    if "--json" in options:
+        import json
+
+        sys.stdout.write(json.dumps(report.as_json(), ensure_ascii=True) + "\n")
+    elif not {"-q", "--quiet"} & options.keys():
+        sys.stdout.write(f"nothing to do: at {report.body['to'] or 'base'}\n")
+    return True
+
+
+if __name__ == "__main__":
+    main()

@@ -6,7 +6,6 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import click
@@ -14,9 +13,7 @@ import click
 from vvmigrate.options import Verb, ask_person, confirming, masked, read_values, with_globals
 
 
-def verb(
-    name: str, *, shortcut: Callable[..., Any] | None = None, **settings: Any
-) -> Callable[[Callable[..., Any]], click.Command]:
+def verb(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.Command]:
     """A verb of the command line; its function gets a call and its own options, and returns a report."""
 
     def wrap(function: Callable[..., Any]) -> click.Command:
@@ -26,7 +23,7 @@ def verb(
         def body(context: click.Context, /, **options: Any) -> None:
             given = {key: value for key, value in options.items() if value is not None}
             ours = {key: options[key] for key in own if key in options}
-            run(name, {**(context.obj or {}), **given}, lambda call: function(call, **ours), shortcut)
+            run(name, {**(context.obj or {}), **given}, lambda call: function(call, **ours))
 
         body.__doc__ = function.__doc__
         body.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
@@ -35,20 +32,8 @@ def verb(
     return wrap
 
 
-def run(
-    name: str,
-    options: Mapping[str, Any],
-    function: Callable[[Any], Any],
-    shortcut: Callable[..., Any] | None = None,
-) -> None:
-    """Run a verb, show its report, exit with its code.
-
-    Args:
-        shortcut: tells, at little cost, that there is nothing to do: its report, or None.
-    """
-    if shortcut is not None and (report := shortcut(options, dict(os.environ), Path.cwd(), _warn)) is not None:
-        _print_nothing(report, options)
-        sys.exit(report.exit_code)
+def run(name: str, options: Mapping[str, Any], function: Callable[[Any], Any]) -> None:
+    """Run a verb, show its report, exit with its code."""
     from vvmigrate import text
     from vvmigrate.commands.opening import Call
     from vvmigrate.engine import signals
@@ -106,18 +91,6 @@ def refuse(error: click.ClickException) -> None:
         report.fail(UsageError(error.format_message(), hint="vvmigrate --help"))
         _print(report, None, as_json=True)
     sys.exit(error.exit_code)
-
-
-def _warn(text: str) -> None:
-    mark = "warning:" if "NO_COLOR" in os.environ else click.style("warning:", fg="yellow")
-    click.echo(f"{mark} {text}", err=True)  # without its colour where no terminal is
-
-
-def _print_nothing(report: Any, options: Mapping[str, Any]) -> None:
-    if options.get("as_json"):
-        click.echo(json.dumps(report.as_json(), ensure_ascii=True))
-    elif not options.get("quiet"):
-        click.echo(f"nothing to do: at {report.body['to'] or 'base'}")
 
 
 def _print(report: Any, screen: Any, *, as_json: bool) -> None:

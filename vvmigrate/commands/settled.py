@@ -14,7 +14,7 @@ import hmac
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -35,14 +35,6 @@ from vvmigrate.settings import Settings
 NAME = "settled"
 FIRST_RELEASE = "2025"
 """No host runs this tool at an earlier time."""
-
-HARMLESS = frozenset(
-    {
-        *("home", "storage_root", "as_json", "quiet", "verbose", "color", "log_file", "non_interactive", "yes"),
-        *("lock_timeout", "debug", "offline", "skip_existing", "allow_degraded", "no_resume", "revision"),
-    }
-)
-"""Options that give an upgrade nothing to do."""
 
 READ = ("alembic.ini", "model_manifest.json", ".env.example", "migrations/env.py")
 WAITING = ("run", "changed")
@@ -75,22 +67,18 @@ def clock_warnings(session: Session) -> list[str]:
 
 
 def nothing_to_do(
-    options: Mapping[str, Any], environ: Mapping[str, str], folder: Path, warn: Callable[[str], None]
-) -> Report | None:
+    options: Mapping[str, Any], environ: Mapping[str, str], folder: Path
+) -> tuple[Report, tuple[str, ...]] | None:
     """The report of an upgrade to head that has nothing to do.
 
     Args:
         options: of the command line.
         environ: the process's environment.
         folder: the working directory.
-        warn: told what was assumed.
 
     Returns:
-        None where there is any doubt.
+        And what was assumed; None where there is any doubt.
     """
-    told = {name for name, value in options.items() if value not in (None, (), {}, False)}
-    if told - HARMLESS or options.get("revision", "head") != "head":
-        return None
     with suppress(VvmigrateError, OSError, ValueError, KeyError, TypeError, AttributeError):
         home = settle.find_home(options.get("home"), environ, folder)
         settings = settle.resolve(home, options, environ, {})
@@ -103,9 +91,7 @@ def nothing_to_do(
             seen = fingerprint(session, environ)
             if not seen or not hmac.compare_digest(seen, str(known.get("fingerprint"))):
                 return None
-            for text in settings.warnings:
-                warn(text)
-            return _report(session)
+            return _report(session), settings.warnings
     return None
 
 

@@ -6,7 +6,7 @@ It outranks `.env`, so that every later command finds the host again, also befor
 from __future__ import annotations
 
 import json
-import uuid
+import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -58,7 +58,7 @@ def write(state: Tree, binding: Binding) -> None:
 
 def fresh(root: Path, variant: str) -> Binding:
     """A binding for a host that has none, with a new ledger id."""
-    return Binding(str(root), uuid.uuid4().hex, variant)
+    return Binding(str(root), os.urandom(16).hex(), variant)
 
 
 def settled(binding: Binding, variant: str) -> Binding:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
-import socket
 import sqlite3
-import uuid
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -48,12 +46,12 @@ def who_runs(command: str, arguments: list[str]) -> dict[str, Any]:
     with suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         boot_id = file.read().strip()
     return {
-        "run_id": uuid.uuid4().hex,
+        "run_id": os.urandom(16).hex(),
         "command": command,
         "arguments": json.dumps(arguments),
         "user": user,
         "sudo_user": os.environ.get("SUDO_USER", ""),
-        "host": socket.gethostname(),
+        "host": os.uname().nodename,
         "boot_id": boot_id,
         "tool_version": __version__,
         "started_at": now(),

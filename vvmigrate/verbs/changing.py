@@ -11,13 +11,7 @@ from vvmigrate.running import verb
 from vvmigrate.verbs.looking import forecast
 
 
-def _nothing_to_do(*arguments: Any) -> Any:
-    from vvmigrate.commands.settled import nothing_to_do
-
-    return nothing_to_do(*arguments)
-
-
-@verb("upgrade", shortcut=_nothing_to_do)
+@verb("upgrade")
 @click.argument("revision", default="head", shell_complete=revisions)
 @click.option(
     "--skip-existing", is_flag=True, default=None, help="Leave alone what exists already, even if it differs."
