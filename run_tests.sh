@@ -34,7 +34,7 @@ fi
 stamp=.venv-tests/installed
 wanted=$(cat pyproject.toml requirements-dev.lock | sha256sum)
 if [ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]; then
-    .venv-tests/bin/python -m pip install --quiet --require-hashes --requirement requirements-dev.lock
+    .venv-tests/bin/python -m pip install --quiet --no-deps --require-hashes --requirement requirements-dev.lock
     .venv-tests/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
     echo "$wanted" >"$stamp"
 fi

@@ -160,16 +160,26 @@ def main() -> None:
             for name, (host, verb) in hosts.items()
         }
         environs = {name: host.environ for name, (host, _) in hosts.items()}
-        commands |= {"alembic upgrade, 6": [*few, "upgrade", "head"], "alembic upgrade, 5000": [*many, "upgrade", "head"],
-                     "alembic current": [*few, "current"]}  # fmt: skip
+        commands |= {
+            "alembic upgrade, 6": [*few, "upgrade", "head"],
+            "alembic upgrade, 5000": [*many, "upgrade", "head"],
+            "alembic current": [*few, "current"],
+        }
         found = medians(commands, opt.runs, environs)
     finally:
         shutil.rmtree(scratch)
-    pairs = [("no-op, 6 revisions", "alembic upgrade, 6", 0.15), (f"no-op, {MANY} revisions", "alembic upgrade, 5000", 0.10),
-             ("no-op, 1 GB model", "no-op, 6 revisions", 1.1), ("--help", "alembic current", 0.5),
-             (f"history, {ENTRIES} entries", "alembic current", 0.5), ("status", "alembic current", 0.5)]  # fmt: skip
-    rows = [{"what": a, "against": b, "seconds": round(found[a], 3), "ratio": round(found[a] / found[b], 3), "target": t}
-            for a, b, t in pairs]  # fmt: skip
+    pairs = [
+        ("no-op, 6 revisions", "alembic upgrade, 6", 0.15),
+        (f"no-op, {MANY} revisions", "alembic upgrade, 5000", 0.10),
+        ("no-op, 1 GB model", "no-op, 6 revisions", 1.1),
+        ("--help", "alembic current", 0.5),
+        (f"history, {ENTRIES} entries", "alembic current", 0.5),
+        ("status", "alembic current", 0.5),
+    ]
+    rows = [
+        {"what": a, "against": b, "seconds": round(found[a], 3), "ratio": round(found[a] / found[b], 3), "target": t}
+        for a, b, t in pairs
+    ]
     print("| what | against | seconds | ratio | at most |\n|---|---|---|---|---|")
     for row in rows:
         print(f"| {row['what']} | {row['against']} | {row['seconds']} | {row['ratio']} | {row['target']} |")

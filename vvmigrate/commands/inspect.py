@@ -1,8 +1,7 @@
-"""Looking: plan, history, current, heads, show."""
+"""Looking: plan, current, heads, show."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from vvmigrate.commands.downgrade import steps_down
@@ -12,15 +11,9 @@ from vvmigrate.commands.opening import Call
 from vvmigrate.commands.upgrade import pending, split_at_hold
 from vvmigrate.commands.work import paths_of
 from vvmigrate.engine import preflight
-from vvmigrate.engine.session import Session
 from vvmigrate.engine.state import Proposal
-from vvmigrate.errors import IntegrityError, UsageError, VvmigrateError
+from vvmigrate.errors import UsageError
 from vvmigrate.report import Report
-
-ENTRY = (
-    *("run_id", "revision", "title", "direction", "result", "started_at", "finished_at", "duration_s", "user", "host"),
-    *("tool_version", "script_sha256", "error", "hash", "previous_hash"),
-)
 
 
 def plan(call: Call, target: str = "head", *, down: bool = False) -> Report:
@@ -59,56 +52,6 @@ def _version_after(place: Workplace, steps: list[Any], *, down: bool) -> str:
         return place.version
     last = steps[-1].revision
     return str(last.down_revision or "") if down else str(last.revision)
-
-
-def history(call: Call, span: str = "") -> Report:
-    """Every attempt, newest first.
-
-    Args:
-        span: `A:B`, revisions between which attempts are shown; empty for all.
-
-    Returns:
-        The report of `history`.
-    """
-    report = Report(call.command, body={"entries": []})
-    try:
-        _, session = call.read()
-        with session:
-            if session.connection is None:
-                return report
-            if call.options.get("verify"):
-                problems = session.ledger.problems()
-                report.body["problems"] = problems
-                if problems:
-                    report.fail(IntegrityError(problems[0], hint="compare with a copy of the database, or of the log"))
-            report.body["entries"] = _entries(session, call, span)
-    except VvmigrateError as error:
-        report.fail(error)
-    return report
-
-
-def _entries(session: Session, call: Call, span: str) -> list[dict[str, Any]]:
-    first, _, last = span.partition(":")
-    rows = session.ledger.rows("vv_step")
-    if run := call.options.get("run"):
-        rows = [row for row in rows if row["run_id"].startswith(run)]
-    if call.options.get("failures"):
-        rows = [row for row in rows if row["result"] in ("failed", "interrupted")]
-    if first:
-        rows = [row for row in rows if row["revision"] >= first]
-    if last or (span and ":" not in span):
-        rows = [row for row in rows if row["revision"] <= (last or first)]
-    entries = []
-    for row in reversed(rows):
-        entry = {name: row[name] for name in ENTRY}
-        entry["kept"] = json.loads(row["notes"]).get("kept", [])
-        if call.options.get("effects"):
-            entry["effects"] = [
-                {"action": effect.action, "path": session.host.path(effect.target), "detail": effect.detail}
-                for effect in session.ledger.effects(row["step_id"])
-            ]
-        entries.append(entry)
-    return entries
 
 
 def current(call: Call) -> Report:

@@ -12,7 +12,6 @@ from typing import Any
 
 from vvmigrate import settings as settled
 from vvmigrate.commands.settled import clock_warnings, opening_of
-from vvmigrate.content.env.document import Document
 from vvmigrate.engine import binding as bindings
 from vvmigrate.engine import session as sessions
 from vvmigrate.engine.host import HOME, ROOT, state_tree
@@ -123,6 +122,8 @@ def _look_at_home(home: Path) -> tuple[bindings.Binding | None, dict[str, str]]:
         if info is None or not stat.S_ISREG(info.st_mode):
             return bound, {}
         values: dict[str, str] = {}
+        from vvmigrate.content.env.document import Document  # not at the top: a host without .env need not pay for it
+
         with suppress(OSError):  # another user's .env cannot be read, and need not be
             document = Document.parse(place.read(), name=place.path)
             values = {name: document.get(name) or "" for name in FROM_ENV_FILE}

@@ -97,6 +97,18 @@ class Ledger:
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor]
 
+    def newest(
+        self, table: str, where: str = "1", arguments: tuple[Any, ...] = (), limit: int = 0
+    ) -> list[dict[str, Any]]:
+        """Rows of one of our tables, newest first; at most so many, 0 for all."""
+        picked = f"seq IN (SELECT seq FROM {table} WHERE {where} ORDER BY seq DESC LIMIT ?)"
+        return self.rows(table, picked, (*arguments, limit or -1))[::-1]
+
+    def count(self, table: str, where: str = "1", arguments: tuple[Any, ...] = ()) -> int:
+        """How many rows there are."""
+        found = self.connection.execute(f"SELECT count(*) FROM {table} WHERE {where}", arguments)
+        return int(found.fetchone()[0])
+
     def step(self, step_id: str) -> dict[str, Any] | None:
         """The row of one attempt, if it has one."""
         rows = self.rows("vv_step", "step_id = ?", (step_id,))

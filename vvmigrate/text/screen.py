@@ -182,7 +182,5 @@ class Screen:
             what = escape(printable(entry["title"]))
             if entry["error"]:
                 what += f"\n[red]{escape(printable(entry['error']))}[/]"
-            for effect in entry.get("effects", []):
-                what += f"\n[dim]{effect['action']} {escape(printable(effect['path']))}[/]"
             table.add_row(*row, what)
         self.out.print(table, soft_wrap=not self.out.is_terminal)

@@ -51,15 +51,49 @@ def history(screen: Screen, body: Mapping[str, Any]) -> None:
     if not body["entries"]:
         screen.say("no history: nothing was done on this host yet")
         return
+    if "effects" in body["entries"][0]:
+        for entry in body["entries"]:
+            _chapter(screen, entry)
+    else:
+        _overview(screen, body["entries"])
+    if body["older"]:
+        screen.say(f"{body['older']} older attempts are not shown: vvmigrate history --limit 0")
+
+
+def _overview(screen: Screen, entries: list[Mapping[str, Any]]) -> None:
     rows = []
-    for entry in body["entries"]:
+    for entry in entries:
         took = "" if entry["duration_s"] is None else f"{entry['duration_s']:.1f} s"
         style = STYLE.get(entry["result"], "")
         when = entry["finished_at"].replace("T", " ")[:19]
         rows.append(
             [when, entry["revision"], entry["direction"], f"[{style}]{entry['result']}[/]", took, entry["user"]]
         )
-    screen.table(["when (UTC)", "revision", "way", "result", "took", "who"], rows, body["entries"])
+    screen.table(["when (UTC)", "revision", "way", "result", "took", "who"], rows, entries)
+
+
+WAYS = {"up": "upgrade", "down": "downgrade", "repair": "repair"}
+
+
+def _chapter(screen: Screen, entry: Mapping[str, Any]) -> None:
+    """One attempt, as it is told: when, what became of it, who did it with what, what it changed, what it left."""
+    when, style = entry["finished_at"].replace("T", " ")[:19], STYLE.get(entry["result"], "")
+    took = "" if entry["duration_s"] is None else f" in {entry['duration_s']:.2f} s"
+    screen.say(f"{when}  [bold]{entry['revision']}[/] {escape(printable(entry['title']))}")
+    who = escape(printable(f"{entry['user']} on {entry['host']}, vvmigrate {entry['tool_version']}"))
+    screen.say(f"    {WAYS[entry['direction']]} [{style}]{entry['result']}[/]{took}, by {who}")
+    if entry["error"]:
+        screen.say(f"    [red]{escape(printable(entry['error']))}[/]")
+    screen.changes([effect for effect in entry["effects"] if effect["action"] != "adopt"])
+    for effect in entry["effects"]:
+        if effect["before_image"]:
+            image = escape(printable(effect["before_image"]))
+            screen.say(f"    [dim]what stood at {escape(printable(effect['path']))} lies in {image}[/]")
+    for item in entry["kept"]:
+        screen.say(f"    [yellow]kept:[/] {escape(printable(item['path']))}: {escape(printable(item['reason']))}")
+    for text in entry["warnings"]:
+        screen.say(f"    [yellow]warning:[/] {escape(printable(text))}")
+    screen.say("")
 
 
 def current(screen: Screen, body: Mapping[str, Any]) -> None:

@@ -9,6 +9,9 @@ import click
 from vvmigrate.options import revisions
 from vvmigrate.running import verb
 
+FIRST_PAGE = 50
+"""How many attempts people are shown at once."""
+
 
 def forecast(call: Any, revision: str, *, down: bool = False) -> Any:
     """`plan`, also as an option of the verbs that it is the beginning of."""
@@ -37,6 +40,9 @@ def plan(call: Any, revision: str, **_: Any) -> Any:
 @click.option("--failures", is_flag=True, default=None, help="Only attempts that failed or were interrupted.")
 @click.option("--run", metavar="ID", help="Only one run.")
 @click.option("--verify", is_flag=True, default=None, help="Recompute the chain of hashes.")
+@click.option(
+    "--limit", type=click.IntRange(min=0), metavar="N", help="At most so many, 0 for all (default: 50; --json: all)."
+)
 def history(call: Any, span: str, **_: Any) -> Any:
     """Show every attempt, newest first; A:B for a range of revisions, -v with effects.
 
@@ -47,10 +53,11 @@ def history(call: Any, span: str, **_: Any) -> Any:
     """
     from dataclasses import replace
 
-    from vvmigrate.commands import inspect
+    from vvmigrate.commands.history import history as command
 
-    options = {**call.options, "effects": call.options.get("verbose")}
-    return inspect.history(replace(call, options=options), span)
+    limit = call.options.get("limit", 0 if call.options.get("as_json") else FIRST_PAGE)
+    options = {**call.options, "effects": call.options.get("verbose"), "limit": limit}
+    return command(replace(call, options=options), span)
 
 
 @verb("current")

@@ -1,0 +1,83 @@
+"""`history`: every attempt, newest first. Reads the ledger alone: no release is needed to know what was done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from vvmigrate.commands.opening import Call
+from vvmigrate.engine.effects import Effect
+from vvmigrate.engine.session import Session
+from vvmigrate.engine.state import ADOPT, ATTRIBUTES
+from vvmigrate.errors import IntegrityError, VvmigrateError
+from vvmigrate.report import Report
+
+ENTRY = (
+    *("run_id", "revision", "title", "direction", "result", "started_at", "finished_at", "duration_s", "user", "host"),
+    *("tool_version", "script_sha256", "error", "hash", "previous_hash"),
+)
+
+
+def history(call: Call, span: str = "") -> Report:
+    """Every attempt, newest first.
+
+    Args:
+        span: `A:B`, revisions between which attempts are shown; empty for all.
+
+    Returns:
+        The report of `history`; `older` is how many attempts the option `limit` left out.
+    """
+    report = Report(call.command, body={"entries": [], "older": 0})
+    try:
+        _, session = call.read()
+        with session:
+            if session.connection is None:
+                return report
+            if call.options.get("verify"):
+                problems = session.ledger.problems()
+                report.body["problems"] = problems
+                if problems:
+                    report.fail(IntegrityError(problems[0], hint="compare with a copy of the database, or of the log"))
+            where, arguments = _chosen(call.options, span)
+            limit = int(call.options.get("limit") or 0)
+            rows = session.ledger.newest("vv_step", where, arguments, limit)
+            report.body["entries"] = [_entry(session, row, call.options) for row in rows]
+            report.body["older"] = session.ledger.count("vv_step", where, arguments) - len(rows) if limit else 0
+    except VvmigrateError as error:
+        report.fail(error)
+    return report
+
+
+def _chosen(options: Mapping[str, Any], span: str) -> tuple[str, tuple[Any, ...]]:
+    """Which attempts are asked for, as an SQL condition and its arguments."""
+    first, colon, last = span.partition(":")
+    found: list[tuple[str, tuple[Any, ...]]] = [("1", ())]
+    if run := options.get("run"):
+        found.append(("substr(run_id, 1, ?) = ?", (len(run), run)))
+    if options.get("failures"):
+        found.append(("result IN (?, ?)", ("failed", "interrupted")))
+    if first:
+        found.append(("revision >= ?", (first,)))
+    if last or (first and not colon):
+        found.append(("revision <= ?", (last or first,)))
+    return " AND ".join(text for text, _ in found), tuple(value for _, values in found for value in values)
+
+
+def _entry(session: Session, row: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    entry: dict[str, Any] = {name: row[name] for name in ENTRY}
+    notes = json.loads(row["notes"])
+    entry["kept"] = notes.get("kept", [])
+    if options.get("effects"):
+        entry["warnings"] = notes.get("warnings", [])
+        entry["effects"] = [_effect(session, effect) for effect in session.ledger.effects(row["step_id"])]
+    return entry
+
+
+def _effect(session: Session, effect: Effect) -> dict[str, Any]:
+    host = session.host
+    shown = {"action": effect.action, "path": host.path(effect.target), "detail": effect.detail, "before_image": None}
+    replaced = effect.before.exists and effect.slot and effect.action not in (ADOPT, ATTRIBUTES)
+    if replaced and host.state(effect.store) is not None and effect.slot_place(host).stat() is not None:
+        shown["before_image"] = effect.slot_place(host).path
+    return shown
