@@ -18,11 +18,13 @@ class Checked:
 
     Attributes:
         revisions: how many there are.
+        not_tried: numbers of those that could not be, or were not dared to be, run on an empty database.
         findings: what is wrong, in the order of files and lines.
         allowed: what an author accepts, with the reason.
     """
 
     revisions: int
+    not_tried: list[str]
     findings: list[Finding]
     allowed: list[tuple[Finding, str]]
 
@@ -41,17 +43,24 @@ class Subject:
 
 
 def check(home: Place) -> Checked:
-    """Look at everything.
+    """Look at everything. A revision that goes round its operations is read, but not run.
 
     Args:
         home: the release folder.
     """
     release = read(home)
-    wrong = {finding.path for finding in (*release.unreadable, *line.findings(release))}
-    subject = Subject(release, try_all(release, wrong))
+    unsound = {finding.path for finding in (*release.unreadable, *line.findings(release))}
+    risky = {finding.path for finding in allowed.sort_out(release, _outside(release))[0] if finding.kind in RISKY}
+    subject = Subject(release, try_all(release, unsound, risky))
     found = {finding for look in CHECKS for finding in look(subject)}
     rest, accepted = allowed.sort_out(release, _without_echoes(found))
-    return Checked(len(release.drafts) + len(release.unreadable), rest, accepted)
+    tried = {name for name, trial in subject.trials.items() if trial.up is not None}
+    not_tried = [draft.revision for draft in release.drafts if draft.name not in tried]
+    return Checked(len(release.drafts) + len(release.unreadable), not_tried, rest, accepted)
+
+
+RISKY = frozenset({"outside", "import"})
+"""Who has such a finding may write to this machine when it is run."""
 
 
 def _without_echoes(found: set[Finding]) -> Iterator[Finding]:
@@ -66,17 +75,22 @@ def _as_written(subject: Subject) -> Iterator[Finding]:
     yield from subject.release.unreadable
     yield from line.findings(subject.release)
     yield from fixed.findings(subject.release)
+    yield from _outside(subject.release)
 
 
-def _revisions(subject: Subject) -> Iterator[Finding]:
+def _outside(release: Release) -> Iterator[Finding]:
+    for draft in release.drafts:
+        yield from outside.findings(draft, statements.of(draft, "upgrade") + statements.of(draft, "downgrade"))
+
+
+def _as_tried(subject: Subject) -> Iterator[Finding]:
     for draft in subject.release.drafts:
         trial = subject.trials.get(draft.name, Trial())
-        written, down = statements.of(draft, "upgrade"), statements.of(draft, "downgrade")
-        up = rows.with_tried(draft, written, trial)
+        up, down = rows.statements(draft, "upgrade", trial.up), rows.statements(draft, "downgrade", trial.down)
         yield from trial.findings
-        yield from outside.findings(draft, written + down)
         yield from way_back.findings(draft, up, down, trial)
         yield from rows.findings(draft, up, trial)
 
 
-CHECKS: tuple[Callable[[Subject], Iterable[Finding]], ...] = (_as_written, _revisions)
+CHECKS: tuple[Callable[[Subject], Iterable[Finding]], ...] = (_as_written, _as_tried)
+"""Inputs that no revision covers are the next one."""

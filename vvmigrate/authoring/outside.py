@@ -137,7 +137,7 @@ def _call(draft: Draft, call: ast.Call, names: Mapping[str, str]) -> Iterator[Fi
 
 def _is_of_a_path(module: str, last: str, call: ast.Call) -> bool:
     """A method of pathlib's, of whatever object; `replace` has one argument there, and two for a text."""
-    one_argument = len(call.args) + len(call.keywords) == 1
+    one_argument = len(call.args) == 1 and not call.keywords
     return (
         module in ("", "pathlib.Path")
         and (last in _PATH_METHODS or (last == "replace" and one_argument))

@@ -7,25 +7,26 @@ from collections.abc import Iterator
 from vvmigrate.authoring.findings import Finding
 from vvmigrate.authoring.release import Draft
 from vvmigrate.authoring.sql import SCHEMA, UNREAD, Statement, read
+from vvmigrate.authoring.statements import of as written_in
 from vvmigrate.authoring.trial import Trial
+from vvmigrate.engine.rehearsal import Rehearsed
 
 _CHANGES = frozenset({"INSERT", "UPDATE", "DELETE", "REPLACE"})
 _BATCH = "_alembic_tmp_"
 """How Alembic names the table into which batch mode copies another."""
 
 
-def with_tried(draft: Draft, written: list[Statement], trial: Trial) -> list[Statement]:
-    """The statements that are written in `upgrade()`, and those that it made up when it was tried.
+def statements(draft: Draft, function: str, tried: Rehearsed | None) -> list[Statement]:
+    """The statements that are written in a function, and those that it made up when it was tried.
 
     Those that its source does not tell stand at the first line that runs one of them.
     """
-    if trial.up is None:
-        return written
+    written = written_in(draft, function)
     told = {(one.verb, one.table) for one in written}
     unread = [one.line for one in written if one.verb == UNREAD or (one.verb in _CHANGES and not one.table)]
-    line = min(unread, default=draft.line("upgrade"))
-    tried = [read(text, line) for text in trial.up.statements]
-    more = [one for one in tried if one.verb in _CHANGES and (one.verb, one.table) not in told]
+    line = min(unread, default=draft.line(function))
+    made_up = [read(text, line) for text in (tried.statements if tried is not None else ())]
+    more = [one for one in made_up if one.verb in _CHANGES and (one.verb, one.table) not in told]
     return written + [one for one in dict.fromkeys(more) if not one.table.startswith(_BATCH)]
 
 

@@ -31,17 +31,19 @@ class Trial:
     findings: tuple[Finding, ...] = ()
 
 
-def try_all(release: Release, wrong: set[str]) -> dict[str, Trial]:
+def try_all(release: Release, unsound: set[str], risky: set[str]) -> dict[str, Trial]:
     """Try the revisions in order, up to the first one that cannot be.
 
     Args:
-        wrong: names of files that are no part of a sound line.
+        unsound: names of files that are no part of a line.
+        risky: names of files that are not run at all, since they may do more than ask.
 
     Returns:
-        By the file's name; nothing of those that were not tried.
+        By the file's name; those that were not tried have no `up`.
     """
-    trials = {draft.name: Trial(findings=tuple(_imported(draft))) for draft in release.drafts}
-    spoiled = wrong | {name for name, trial in trials.items() if trial.findings}
+    drafts = [draft for draft in release.drafts if draft.name not in risky]
+    trials = {draft.name: Trial(findings=tuple(_imported(draft))) for draft in drafts}
+    spoiled = unsound | risky | {name for name, trial in trials.items() if trial.findings}
     sound = list(takewhile(lambda draft: draft.name not in spoiled, release.drafts))
     scripts = Scripts(f"{release.home.path}migrations", [draft.source for draft in sound], {})
     with Rehearsal() as rehearsal:

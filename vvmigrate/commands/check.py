@@ -18,8 +18,8 @@ def check(call: Call) -> Report:
     """Look at the release, and at nothing else.
 
     Returns:
-        `revisions`: how many; `findings`: path (relative to the release), line, kind, reason and remedy of each;
-        `allowed`: the same of those that an author accepts, with `because`.
+        `revisions`: how many; `not_tried`: the numbers of those that were only read; `findings`: path (relative to
+        the release), line, kind, reason and remedy of each; `allowed`: those that an author accepts, with `because`.
     """
     report = Report(call.command)
     try:
@@ -34,6 +34,7 @@ def check(call: Call) -> Report:
     else:
         report.body = {
             "revisions": checked.revisions,
+            "not_tried": checked.not_tried,
             "findings": [asdict(finding) for finding in checked.findings],
             "allowed": [{**asdict(finding), "because": reason} for finding, reason in checked.allowed],
         }

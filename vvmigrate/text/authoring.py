@@ -20,6 +20,8 @@ def check(screen: Screen, body: Mapping[str, Any]) -> None:
         for item in body["allowed"]:
             where = f"{printable(item['path'])}:{item['line']}"
             screen.say(f"{escape(where)}: {item['kind']} is allowed: {escape(printable(item['because']))}")
+    if body["not_tried"]:
+        screen.say(f"only read, not tried on an empty database: {escape(', '.join(body['not_tried']))}")
     count, allowed = len(body["findings"]), len(body["allowed"])
     result = f"[yellow]{count} finding{'s' * (count != 1)}[/]" if count else "[green]nothing is wrong[/]"
     accepted = f", {allowed} allowed" if allowed else ""
