@@ -101,8 +101,11 @@ class Rehearsal:
         self._connection.close()
 
 
+_CHANGES_BEHIND_WITH = re.compile(r"\)\s*(insert|replace|update|delete)\b")
+
+
 def _reads_rows(statement: str, tables: list[str]) -> bool:
-    words = statement.lower()
-    if not words.lstrip().startswith(("select", "with")):
+    words = statement.lower().lstrip()
+    if not words.startswith(("select", "with")) or (words.startswith("with") and _CHANGES_BEHIND_WITH.search(words)):
         return False
     return any(re.search(rf"\b{re.escape(table.lower())}\b", words) for table in tables)
