@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from vvmigrate.errors import VvmigrateError
+from vvmigrate.errors import UsageError, VvmigrateError
 
 
 def run() -> None:
@@ -67,7 +67,9 @@ class _NoDatabase:
     """Stands for Alembic's context of a database, which nobody gets from us."""
 
     def __getattr__(self, name: str) -> NoReturn:
-        _refuse("this function of Alembic's")
+        from alembic.util import CommandError
+
+        raise CommandError("this function of Alembic's wants the database, and is refused: see vvmigrate --help")
 
 
 def _function(context: Any, config: Any) -> None:
@@ -97,6 +99,8 @@ def _report(name: str, target: str, config: Any, listener: Any = None) -> Any:
     from vvmigrate.commands import downgrade, inspect, upgrade
     from vvmigrate.commands.opening import Call, silent
 
+    if config.config_file_name is None:
+        raise UsageError("expected a Config of the release's alembic.ini, found one without a file")
     home = Path(os.path.realpath(config.config_file_name)).parent
     options = {**config.attributes.get("vvmigrate", {}), "home": str(home)}
     call = Call(name, options, [name, *([target] if name != "current" else [])], listener=listener or silent)

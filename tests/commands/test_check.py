@@ -33,6 +33,12 @@ RIGHT: dict[str, str] = {
         "    batch.drop_column('camera')\n"
         "    batch.alter_column('name', nullable=False)",
     ),
+    "batch-with-back-fill": source(
+        "with op.batch_alter_table('videos') as batch:\n"
+        "    batch.add_column(sa.Column('camera', sa.Text))\n"
+        "op.execute(\"UPDATE videos SET camera = 'front' WHERE camera IS NULL\")",
+        "with op.batch_alter_table('videos') as batch:\n    batch.drop_column('camera')",
+    ),
     "index": source("op.create_index('ix_name', 'videos', ['name'])", "op.drop_index('ix_name', 'videos')"),
     "new-table-filled": source(
         "kinds = op.create_table('kinds', sa.Column('kind', sa.Text, primary_key=True))\n"
@@ -127,6 +133,10 @@ WRONG: dict[str, tuple[str, list[tuple[int, str]]]] = {
     ),
     "delete-that-only-running-shows": (
         source("words = ['DELETE', 'FROM', 'videos', 'WHERE id = 1']\nop.execute(' '.join(words[:]))"),
+        [(7, "inverse")],
+    ),
+    "delete-of-a-table-that-only-running-shows": (
+        source("for table in ('videos',):\n    op.execute(f'DELETE FROM {table} WHERE id = 1')"),
         [(7, "inverse")],
     ),
     "delete-answered-by-a-delete": (

@@ -2,7 +2,7 @@
 
 `migrations/fixed.sha256` has a line for each, as sha256sum writes it, in the order of their names: `sha256sum -c
 fixed.sha256` in that folder reads it, and two branches that add different revisions merge line by line. A line is
-only ever added (see docs/decisions/0012-fixed-revisions.md).
+only ever added (see docs/decisions/0012-check.md).
 """
 
 from __future__ import annotations

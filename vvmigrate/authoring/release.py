@@ -60,7 +60,7 @@ class Draft:
 
     @cached_property
     def assigned(self) -> dict[str, ast.expr]:
-        """What its names stand for, where the file gives them a value at its top level, once."""
+        """What its names stand for at the end of its top level."""
         found: dict[str, ast.expr] = {}
         for node in self.tree.body:
             targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]

@@ -27,7 +27,9 @@ def statements(draft: Draft, function: str, tried: Rehearsed | None) -> list[Sta
     line = min(unread, default=draft.line(function))
     made_up = [read(text, line) for text in (tried.statements if tried is not None else ())]
     more = [one for one in made_up if one.verb in _CHANGES and (one.verb, one.table) not in told]
-    return written + [one for one in dict.fromkeys(more) if not one.table.startswith(_BATCH)]
+    more = [one for one in dict.fromkeys(more) if not one.table.startswith(_BATCH)]
+    better = {one.verb for one in more}
+    return [one for one in written if one.table or one.verb not in better] + more
 
 
 def findings(draft: Draft, up: list[Statement], trial: Trial) -> Iterator[Finding]:

@@ -144,7 +144,7 @@ class _Reader:
             return left + (right or "?") if isinstance(node.op, ast.Add) and left else left
         if isinstance(node, ast.Call) and depth:
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            if name in ("text", "DDL"):
+            if name in ("text", "DDL", "dedent"):
                 return self._first_text(node)
             return self._text(node.func.value, depth - 1) if isinstance(node.func, ast.Attribute) else ""
         return ""
