@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.commands.proof import nothing_changes
-from tests.commands.revisions import HEAD, found, put, source
+from tests.commands.revisions import HEAD, VIDEOS, found, put, source
 from tests.conftest import REPOSITORY, HostFolder
 
 # ---- what is right ---------------------------------------------------------------------------------------------------
@@ -238,3 +238,17 @@ def test_what_is_wrong_is_found_at_its_line(release: HostFolder, text: str, find
     put(release, text)
     with nothing_changes(release):
         assert found(release) == findings
+
+
+def test_batch_mode_that_loses_autoincrement_is_found(release: HostFolder) -> None:
+    """Batch mode makes the table anew without it, unless told: old keys would be given out again."""
+    numbers = VIDEOS.replace(
+        "    )\n    op.create_index", "        sqlite_autoincrement=True,\n    )\n    op.create_index"
+    )
+    put(release, numbers, "0002_videos.py")
+    up = "with op.batch_alter_table('videos') as batch:\n    batch.alter_column('name', nullable=True)"
+    down = "with op.batch_alter_table('videos') as batch:\n    batch.alter_column('name', nullable=False)"
+    put(release, source(up, down))
+    assert found(release) == [(8, "way-back")]
+    put(release, source(up, down).replace("('videos'", "('videos', table_kwargs={'sqlite_autoincrement': True}"))
+    assert found(release) == []

@@ -19,6 +19,7 @@ Run = Callable[..., list[tuple[Any, ...]]]
 """Runs a statement with its arguments, and returns the rows."""
 
 _BEYOND_PRAGMAS = re.compile(r"\b(check|collate|generated|where|strict|without)\b", re.IGNORECASE)
+_BEYOND_SHAPE = re.compile(_BEYOND_PRAGMAS.pattern + r"|\bautoincrement\b", re.IGNORECASE)
 
 
 def quoted(name: str) -> str:
@@ -107,7 +108,7 @@ def _unordered(run: Run, name: str, sql: str) -> tuple[Any, ...]:
     """A table's shape, and the words of what pragmas do not tell."""
     columns, parents, unique = _shape(run, name)
     _, _, body = sql.partition("(")
-    beyond = sorted(_plain(part) for part in _parts(body.rpartition(")")[0]) if _BEYOND_PRAGMAS.search(part))
+    beyond = sorted(_plain(part) for part in _parts(body.rpartition(")")[0]) if _BEYOND_SHAPE.search(part))
     return (
         tuple(sorted(columns, key=repr)),
         tuple(parents),
