@@ -221,6 +221,8 @@ WRONG: dict[str, tuple[str, list[tuple[int, str]]]] = {
         ),
         [(5, "import"), (6, "import"), (7, "import")],
     ),
+    "its-own-database": (source("sa.create_engine('sqlite://')"), [(6, "outside")]),
+    "alembic-inside": (source("pass", top="from alembic import command\n"), [(5, "outside")]),
     "code": (source("exec('x = 1')\neval('1')\n__import__('os')"), [(6, "outside"), (7, "outside"), (8, "outside")]),
     "sleep": (source("time.sleep(1)", top="import time\n"), [(7, "outside")]),
     "commit": (source("op.get_bind().commit()"), [(6, "transaction")]),

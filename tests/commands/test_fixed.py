@@ -42,6 +42,8 @@ def test_an_edit_after_fixing_is_found_and_not_fixed_over(release: HostFolder) -
     assert found(release) == [(1, "fixed")]
     assert fix(release) == []
     assert found(release) == [(1, "fixed")]
+    put(release, VIDEOS.partition("def downgrade")[0], "0002_videos.py")
+    assert found(release) == [(1, "fixed"), (1, "unusable")]
 
 
 FIXED: dict[str, tuple[Callable[[str], str], list[tuple[int, str]]]] = {

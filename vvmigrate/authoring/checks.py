@@ -63,11 +63,15 @@ RISKY = frozenset({"outside", "import"})
 """Who has such a finding may write to this machine when it is run."""
 
 
+REFUSED = frozenset({"drop", "transaction", "ledger"})
+"""What the engine's guard refuses when it runs."""
+
+
 def _without_echoes(found: set[Finding]) -> Iterator[Finding]:
     """What fails at a line that has a finding of its own needs not be said twice."""
-    told = {(finding.path, finding.line) for finding in found if finding.kind not in ("fails", "unusable")}
+    told = {(finding.path, finding.line) for finding in found if finding.kind in REFUSED}
     for finding in found:
-        if finding.kind not in ("fails", "unusable") or (finding.path, finding.line) not in told:
+        if finding.kind != "fails" or (finding.path, finding.line) not in told:
             yield finding
 
 

@@ -23,6 +23,7 @@ _MODULES: Mapping[str, str] = {
     **dict.fromkeys(("requests", "urllib3", "httpx", "aiohttp"), "talks to a network"),
     **dict.fromkeys(("sqlite3", "dbm", "shelve"), "opens a database of its own"),
     **dict.fromkeys(("importlib", "runpy"), "runs code that is not written here"),
+    "alembic.command": "moves versions by itself",
 }
 """Modules that a revision has no use for, and what they do."""
 
@@ -39,9 +40,10 @@ _PATH_METHODS = frozenset(
     {"write_text", "write_bytes", "mkdir", "unlink", "rename", "rmdir", "touch", "symlink_to", "hardlink_to"}
     | {"chmod", "lchmod"}
 )
-_BUILTINS: Mapping[str, tuple[str, str]] = {
+_FUNCTIONS: Mapping[str, tuple[str, str]] = {
     **dict.fromkeys(("exec", "eval", "compile", "__import__"), ("runs code that is not written here", "write it out")),
     **dict.fromkeys(("input", "breakpoint"), ("waits for a person, where there is none", "remove it")),
+    "sqlalchemy.create_engine": ("opens a database of its own", "use op.get_bind()"),
     "time.sleep": ("waits while nobody else can write to the database", "remove it"),
 }
 _TRANSACTION = frozenset({"commit", "rollback", "autocommit_block", "executescript"})
@@ -89,9 +91,8 @@ def _named(node: ast.Import | ast.ImportFrom, names: dict[str, str]) -> Iterator
     """The full name of each thing that is imported, and its module as it is written."""
     for alias in node.names:
         if isinstance(node, ast.Import):
-            names[alias.asname or alias.name.partition(".")[0]] = (
-                alias.name if alias.asname else alias.name.split(".")[0]
-            )
+            top = alias.name.partition(".")[0]
+            names[alias.asname or top] = alias.name if alias.asname else top
             yield alias.name, alias.name
         else:
             module = "." * node.level + (node.module or "")
@@ -117,8 +118,8 @@ def _full_name(node: ast.expr, names: Mapping[str, str]) -> str:
 def _call(draft: Draft, call: ast.Call, names: Mapping[str, str]) -> Iterator[Finding]:
     name = _full_name(call.func, names)
     module, _, last = name.rpartition(".")
-    if name in _BUILTINS:
-        reason, remedy = _BUILTINS[name]
+    if name in _FUNCTIONS:
+        reason, remedy = _FUNCTIONS[name]
         yield draft.finding(call.lineno, "outside", f"{name}() {reason}", remedy)
     elif last in _TRANSACTION and module != "os":
         yield draft.finding(
@@ -141,7 +142,7 @@ def _is_of_a_path(module: str, last: str, call: ast.Call) -> bool:
     return (
         module in ("", "pathlib.Path")
         and (last in _PATH_METHODS or (last == "replace" and one_argument))
-        and (isinstance(call.func, ast.Attribute))
+        and isinstance(call.func, ast.Attribute)
     )
 
 

@@ -25,4 +25,5 @@ def check(screen: Screen, body: Mapping[str, Any]) -> None:
     count, allowed = len(body["findings"]), len(body["allowed"])
     result = f"[yellow]{count} finding{'s' * (count != 1)}[/]" if count else "[green]nothing is wrong[/]"
     accepted = f", {allowed} allowed" if allowed else ""
-    screen.say(f"{body['revisions']} revisions checked: {result}{accepted}")
+    revisions = body["revisions"]
+    screen.say(f"{revisions} revision{'s' * (revisions != 1)} checked: {result}{accepted}")
