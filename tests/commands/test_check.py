@@ -77,6 +77,13 @@ RIGHT: dict[str, str] = {
         "str(sa.select(sa.literal(1)).compile())",
         top="import os\nimport re\nfrom datetime import UTC, datetime\n",
     ),
+    "statement-made-in-parts": source(
+        "op.add_column('videos', sa.Column('camera', sa.Text))\n"
+        "sql = \"UPDATE videos SET camera = 'front'\"\n"
+        "sql += ' WHERE camera IS NULL'\n"
+        "op.execute(sql)",
+        "op.drop_column('videos', 'camera')",
+    ),
     "reading-pragma": source("op.execute('PRAGMA table_info(videos)')"),
     "trigger": source(
         "op.execute('CREATE TRIGGER t AFTER INSERT ON videos BEGIN UPDATE videos SET status = 1; END')",

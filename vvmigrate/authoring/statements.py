@@ -65,6 +65,8 @@ class _Reader:
                 for target in node.targets:
                     if isinstance(target, ast.Name):
                         self.local[target.id] = None if target.id in self.local else node.value
+            elif isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
+                self.local[node.target.id] = None
             elif isinstance(node, ast.withitem) and isinstance(node.context_expr, ast.Call):
                 name = getattr(node.optional_vars, "id", "")
                 self.batches[name] = self._first_text(node.context_expr)

@@ -107,15 +107,9 @@ def describe(run: Run, without: Callable[[str], bool]) -> dict[tuple[str, str], 
 def _unordered(run: Run, name: str, sql: str) -> tuple[Any, ...]:
     """A table's shape, and the words of what pragmas do not tell."""
     columns, parents, unique = _shape(run, name)
-    _, _, body = sql.partition("(")
-    beyond = sorted(_plain(part) for part in _parts(body.rpartition(")")[0]) if _BEYOND_SHAPE.search(part))
-    return (
-        tuple(sorted(columns, key=repr)),
-        tuple(parents),
-        tuple(unique),
-        tuple(beyond),
-        body.rpartition(")")[2].strip(),
-    )
+    body, _, options = sql.partition("(")[2].rpartition(")")
+    beyond = sorted(_plain(part) for part in _parts(body) if _BEYOND_SHAPE.search(part))
+    return sorted(columns, key=repr), parents, unique, beyond, _plain(options)
 
 
 def _parts(body: str) -> list[str]:
