@@ -25,7 +25,9 @@ ARROWS: dict[str, set[str]] = {
     "completion": {"settings", "errors"},
     "text": {"report", "progress", "errors"},
     "progress": set(),
-    "commands": {"operations", "engine", "content", "settings", "report", "log", "files", "errors", "schema"},
+    "commands": {"authoring", "operations", "engine", "content", "settings", "report", "log", "files", "errors"}
+    | {"schema"},
+    "authoring": {"operations", "engine", "content", "settings", "files", "errors", "schema"},
     "log": {"engine", "files", "errors"},
     "report": {"errors"},
     "operations": {"engine", "content", "settings", "files", "errors", "schema"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from vvmigrate.engine.effects import Effect, Merger
 from vvmigrate.engine.host import HOME, ROOT, Host
@@ -67,7 +67,13 @@ class Situation:
 
 
 class Operation(HostOperation):
-    """A frozen value; subclasses are dataclasses. Adding a kind is one file and one line in `__init__`."""
+    """A frozen value; subclasses are dataclasses. Adding a kind is one file and one line in `__init__`.
+
+    Attributes:
+        leaves_files: what it does stays on the host until `op.revert()`.
+    """
+
+    leaves_files: ClassVar[bool] = True
 
     def propose(self, situation: Situation) -> Proposal:
         """What has to change on this host, now, for the operation to hold.
