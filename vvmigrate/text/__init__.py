@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vvmigrate.report import Report
-from vvmigrate.text import done, seen
+from vvmigrate.text import done, seen, tried
 from vvmigrate.text.screen import Screen
 
 SHOWN = {
@@ -17,6 +17,7 @@ SHOWN = {
     "plan": seen.plan,
     "prune": done.prune,
     "recover": done.recover,
+    "rehearse": tried.rehearse,
     "repair": done.repair,
     "show": seen.show,
     "status": seen.status,
