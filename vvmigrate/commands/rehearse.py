@@ -17,7 +17,7 @@ from vvmigrate.commands.recover import recover
 from vvmigrate.commands.shadowed import Shadowed, open_shadow
 from vvmigrate.commands.upgrade import pending, split_at_hold, upgrade
 from vvmigrate.engine.signals import Ended
-from vvmigrate.errors import RefusedError, StepError, UsageError, VvmigrateError
+from vvmigrate.errors import RefusedError, StepError, VvmigrateError
 from vvmigrate.operations.generation import STORE
 from vvmigrate.report import SIGNALLED, Report, error_as_json
 
@@ -90,11 +90,9 @@ def _opened(call: Call, target: str, report: Report, stack: ExitStack) -> Course
 def _line(place: Workplace, target: str) -> tuple[list[RevisionStep], str]:
     """The steps to a target, and which way they go."""
     if not target.startswith("-") and target != "base":
-        try:
-            return pending(place, target), UP
-        except UsageError:
-            if not place.version:
-                raise
+        steps = pending(place, target)
+        if steps or target == "head" or place.scripts.script(target).revision == place.version:
+            return steps, UP
     return steps_down(place, target), DOWN
 
 

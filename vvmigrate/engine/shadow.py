@@ -70,6 +70,16 @@ class Wanted:
     steps: frozenset[str] = frozenset()
     received: frozenset[str] = field(default_factory=frozenset)
 
+    def single(self, area: str) -> list[Target]:
+        """The paths of an area that are wanted by themselves: not as a part of a tree, and not the database."""
+        return sorted(
+            target
+            for target in self.targets
+            if target.area == area
+            and not target.name.startswith(database.NAME)
+            and not any(target.name.startswith(f"{tree.name}/") for tree in self.trees if tree.area == area)
+        )
+
 
 @dataclass(frozen=True)
 class Shadow:
@@ -92,9 +102,8 @@ def cast(session: Session, wanted: Wanted, folder: Tree) -> Shadow:
         _directory(host, Target(HOME if name == "home" else ROOT, ""), folder / name)
     shadow = Shadow(Path((folder / "home").path), Path((folder / "storage").path))
     with (folder / "home").subtree() as home:
-        for target in sorted({Target(HOME, name) for name in wanted.release} | wanted.targets):
-            if target.area == HOME:
-                _bring(host.place(target), home / target.name)
+        for target in [*(Target(HOME, name) for name in wanted.release), *wanted.single(HOME)]:
+            _bring(host.place(target), home / target.name)
         _bring_state(host, HOME, home, wanted)
         if session.bound is not None:
             with (home / STATE).subtree() as state:
@@ -109,9 +118,8 @@ def cast(session: Session, wanted: Wanted, folder: Tree) -> Shadow:
 
 def _bring_storage(session: Session, wanted: Wanted, root: Tree) -> None:
     host = session.host
-    for target in sorted(wanted.targets):
-        if target.area == ROOT and not target.name.startswith(database.NAME):
-            _bring(host.place(target), root / target.name)
+    for target in wanted.single(ROOT):
+        _bring(host.place(target), root / target.name)
     for target in sorted(wanted.trees):
         if (root / target.name).identity()[0] == "dir":
             _bring_tree(host.place(target), root / target.name)
@@ -237,9 +245,8 @@ def _check_room(host: Host, wanted: Wanted, folder: Tree) -> None:
     _, need = preflight.room_at(folder)
     mount = (folder / "").mount()
     copied: list[Place] = [host.place(Target(HOME, name)) for name in wanted.release]
-    targets = [target for target in wanted.targets if host.tree(target.area) is not None]
-    copied += [host.place(target) for target in targets]
-    trees = [host.place(tree) for tree in wanted.trees if host.tree(tree.area) is not None]
+    copied += [host.place(target) for area in (HOME, ROOT) if host.tree(area) for target in wanted.single(area)]
+    trees = [host.place(tree) for tree in wanted.trees if host.tree(tree.area)]
     trees = [tree for tree in trees if tree.identity()[0] == "dir" and tree.mount() != mount]
     trees += [state / f"undo/{step}" for _, state in host.states() for step in wanted.steps]
     state = host.state(ROOT)
