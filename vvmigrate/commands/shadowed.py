@@ -47,8 +47,9 @@ class Shadowed:
         options = {**given, **there, "apart": True, "release_hold": True, "no_hold": True}
 
         def listen(event: str, **facts: Any) -> None:
-            if event != "step_ended" or self.call.options.get("verbose"):  # the report tells what was changed
-                self.call.listener(event, **self.told(facts))
+            if event == "step_ended" and not self.call.options.get("verbose"):
+                facts |= {"changes": [], "skipped": []}  # the report tells what was changed, once
+            self.call.listener(event, **self.told(facts))
 
         return Call(command, options, [command], self.call.environ, self.shadow.home, listen)
 
