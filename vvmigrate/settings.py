@@ -44,6 +44,7 @@ class Settings:
         delivery_timeout_s: how long the deliveries of a run may take together, 0 for ever; None where nobody said.
         keep_releases: how many releases can be taken back without fetching a model again.
         after_change: a line for /bin/sh that is told what was changed; empty for none.
+        apart: this is a host's shadow: nobody beyond its two trees is told of anything.
         warnings: what was assumed.
     """
 
@@ -68,6 +69,7 @@ class Settings:
     delivery_timeout_s: float | None = None
     keep_releases: int = 1
     after_change: str = ""
+    apart: bool = False
     lock_timeout_s: float = 0.0
     database_timeout_s: float = 10.0
     log_file: Path | None = None
@@ -155,7 +157,8 @@ def resolve(
         allow_degraded=bool(options.get("allow_degraded")) or _truth("allow_degraded", ini.get("allow_degraded", "no")),
         delivery_timeout_s=_seconds("VV_DELIVERY_TIMEOUT", patience) if patience else None,
         keep_releases=_count("keep_releases", ini.get("keep_releases", "1") if keep is None else keep),
-        after_change=ini.get("after_change", ""),
+        after_change="" if options.get("apart") else ini.get("after_change", ""),
+        apart=bool(options.get("apart")),
         lock_timeout_s=float(options.get("lock_timeout") or 0),
         database_timeout_s=_seconds(
             "VV_DATABASE_TIMEOUT", environ.get("VV_DATABASE_TIMEOUT") or ini.get("database_timeout") or "10"

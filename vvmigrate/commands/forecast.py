@@ -76,6 +76,8 @@ class Workplace:
     session: Session
     scripts: Scripts
     memory: dict[str, Any] = field(default_factory=dict)
+    observer: Observer | None = None
+    """Whoever says what stands on the host; the host itself where nobody else does."""
 
     @property
     def ledger(self) -> Ledger | None:
@@ -117,7 +119,7 @@ class Workplace:
                 if not self._rehearse(forecast, rehearsal):
                     del forecasts[number + 1 :]
                     break
-        overlay = Overlay(self.session.host)
+        overlay = Overlay(self.observer or self.session.host)
         for number, forecast in enumerate(forecasts):
             if forecast.error is None:
                 forecast.line, forecast.number = forecasts, number
@@ -196,7 +198,7 @@ class Workplace:
 
     def predict(self, forecast: Forecast) -> None:
         """Say what a step that stands alone would do."""
-        self._predict(forecast, Overlay(self.session.host))
+        self._predict(forecast, Overlay(self.observer or self.session.host))
 
 
 def open_workplace(call: Call, settings: Settings, session: Session) -> Workplace:

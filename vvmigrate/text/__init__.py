@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vvmigrate.report import Report
-from vvmigrate.text import authoring, done, seen
+from vvmigrate.text import authoring, done, seen, tried
 from vvmigrate.text.screen import Screen
 
 SHOWN = {
@@ -18,6 +18,7 @@ SHOWN = {
     "plan": seen.plan,
     "prune": done.prune,
     "recover": done.recover,
+    "rehearse": tried.rehearse,
     "repair": done.repair,
     "show": seen.show,
     "status": seen.status,
