@@ -26,6 +26,7 @@ from vvmigrate.commands import (
     prune,
     recover,
     repair,
+    sign,
     status,
     upgrade,
     verify,
@@ -114,6 +115,8 @@ class HostFolder:
             "heads": inspect.heads,
             "show": inspect.show,
             "status": status.status,
+            "keygen": sign.keygen,
+            "sign": sign.sign,
         }
         return verbs[verb](call, *arguments)
 

@@ -40,7 +40,7 @@ def _fill(run: Run) -> None:
         and not any(map(body.get, open_ends))
     ):
         with suppress(OSError):  # then the next one takes the long way
-            remember(place.session, place.call.environ)
+            remember(place.session, place.call.environ, place.settings)
 
 
 def pending(place: Workplace, target: str) -> list[Any]:

@@ -10,7 +10,7 @@ import ast
 import hashlib
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -41,11 +41,12 @@ class Source:
         return hashlib.sha256(self.data).hexdigest()
 
 
-def read_package(home: Place) -> list[Source]:
+def read_package(home: Place, check: Callable[[Place, bytes], None] = lambda _place, _data: None) -> list[Source]:
     """The revisions of the installed release, in the order of their file names.
 
     Args:
         home: the release folder.
+        check: sees every file's bytes before they are used, and raises where they may not be.
 
     Raises:
         RevisionError: unreadable, not Python, without a revision id, or two with the same.
@@ -57,7 +58,9 @@ def read_package(home: Place) -> list[Source]:
             continue
         place = folder / name
         try:
-            source = parse(place.read(), place.path)
+            data = place.read()
+            check(place, data)
+            source = parse(data, place.path)
         except OSError as error:
             raise RevisionError(f"{place.path}: cannot be read: {error.strerror}", path=place.path) from error
         if source.revision in sources:

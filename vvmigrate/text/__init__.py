@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vvmigrate.report import Report
-from vvmigrate.text import done, seen
+from vvmigrate.text import done, seen, signed
 from vvmigrate.text.screen import Screen
 
 SHOWN = {
@@ -14,11 +14,13 @@ SHOWN = {
     "fetch": done.fetch,
     "heads": seen.heads,
     "history": seen.history,
+    "keygen": signed.keygen,
     "plan": seen.plan,
     "prune": done.prune,
     "recover": done.recover,
     "repair": done.repair,
     "show": seen.show,
+    "sign": signed.sign,
     "status": seen.status,
     "upgrade": done.upgrade,
     "verify": seen.verify,
