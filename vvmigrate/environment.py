@@ -28,7 +28,8 @@ def run() -> None:
             f"alembic {name} is refused: it would move versions without their effects; see vvmigrate --help"
         )
     try:
-        code = _carry_out(name, context.get_revision_argument() if name != "current" else None, config)
+        # As it was typed: get_revision_argument() would have Alembic import every revision before anything is checked.
+        code = _carry_out(name, str(getattr(config.cmd_opts, "revision", "")), config)
     except VvmigrateError as error:
         raise CommandError(error.message + (f"\n  {error.hint}" if error.hint else "")) from error
     if code:
@@ -43,7 +44,7 @@ def _command(config: Any) -> str:
     raise UsageError("call alembic's command line, or vvmigrate's functions", hint="vvmigrate upgrade head")
 
 
-def _carry_out(name: str, revision: Any, config: Any) -> int:
+def _carry_out(name: str, revision: str, config: Any) -> int:
     from vvmigrate import text
     from vvmigrate.commands import downgrade, inspect, upgrade
     from vvmigrate.commands.opening import Call
@@ -52,13 +53,12 @@ def _carry_out(name: str, revision: Any, config: Any) -> int:
     signals.install()
     home = Path(os.path.realpath(config.config_file_name)).parent
     screen = text.Screen()
-    call = Call(name, {"home": str(home)}, [name, str(revision or "")], listener=screen.listen)
+    call = Call(name, {"home": str(home)}, [name, revision], listener=screen.listen)
     if name == "current":
         report = inspect.current(call)
     elif name == "upgrade":
-        target = revision[0] if isinstance(revision, tuple) else revision
-        report = upgrade.upgrade(call, "head" if target in (None, "heads") else str(target))
+        report = upgrade.upgrade(call, "head" if revision == "heads" else revision)
     else:
-        report = downgrade.downgrade(call, str(revision) if revision is not None else "base")
+        report = downgrade.downgrade(call, revision)
     text.show(screen, report)
     return report.exit_code

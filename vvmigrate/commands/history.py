@@ -30,7 +30,8 @@ def history(call: Call, span: str = "") -> Report:
         span: `A:B`, revisions between which attempts are shown; empty for all.
 
     Returns:
-        The report of `history`; with the option `verify` also `problems`, a sentence each; `older` is how many attempts the option `limit` left out.
+        The report of `history`; `older` is how many attempts the option `limit` left out; with the option `verify`
+        also `problems`, a sentence each.
     """
     report = Report(call.command, body={"entries": [], "older": 0})
     try:
@@ -42,7 +43,7 @@ def history(call: Call, span: str = "") -> Report:
                 problems = audit(session)
                 report.body["problems"] = problems
                 if problems:
-                    hint = "compare with a copy of the database; with the lines of the log that say chain; with the release"
+                    hint = "compare with a copy of the database, of the log, or of the release"
                     report.fail(IntegrityError(problems[0], hint=hint))
             where, arguments = _chosen(call.options, span)
             limit = int(call.options.get("limit") or 0)

@@ -64,22 +64,29 @@ def check_signed(settings: Settings, place: Place, data: bytes) -> None:
 
 
 def _signed_list(home: Tree, keys: tuple[minisign.PublicKey, ...]) -> Mapping[str, str]:
-    place, beside = home / release.NAME, home / release.SIGNATURE
-    for wanted in (beside, place):
-        if wanted.stat() is None:
-            raise IntegrityError(
-                f"{wanted.path}: expected the author's signature, found nothing: this host takes signed releases only",
-                hint="install a signed release; for its author: vvmigrate sign",
-                path=wanted.path,
-            )
-    try:
-        data, signature = place.read(LIST_LIMIT_BYTES), beside.read(SIGNATURE_LIMIT_BYTES)
-    except OSError as error:
-        raise IntegrityError(f"{place.path}: cannot be read: {error.strerror}", path=place.path) from error
+    signature = _read(home / release.SIGNATURE, SIGNATURE_LIMIT_BYTES)
+    data = _read(home / release.NAME, LIST_LIMIT_BYTES)
     try:
         minisign.verify(data, signature, keys)
     except IntegrityError as error:
-        raise IntegrityError(
-            f"{beside.path}: {error.message}", hint="install the release again, from its author", path=beside.path
-        ) from error
+        path = (home / release.SIGNATURE).path
+        raise IntegrityError(f"{path}: {error.message}", hint=_FROM_AUTHOR, path=path) from error
     return release.parse(data)
+
+
+_FROM_AUTHOR = "install the release again, from its author"
+
+
+def _read(place: Place, limit_bytes: int) -> bytes:
+    try:
+        return place.read(limit_bytes)
+    except FileNotFoundError as error:
+        raise IntegrityError(
+            f"{place.path}: expected the author's signed list, found nothing: this host takes signed releases only",
+            hint="install a signed release; for its author: vvmigrate sign",
+            path=place.path,
+        ) from error
+    except OSError as error:
+        raise IntegrityError(
+            f"{place.path}: cannot be read: {error.strerror}", hint=_FROM_AUTHOR, path=place.path
+        ) from error
