@@ -11,7 +11,7 @@ from vvmigrate import settings as settle
 from vvmigrate.commands.opening import Call
 from vvmigrate.content import minisign, release
 from vvmigrate.content.minisign import SecretKey
-from vvmigrate.errors import RefusedError, UsageError, VvmigrateError
+from vvmigrate.errors import IntegrityError, RefusedError, UsageError, VvmigrateError
 from vvmigrate.files import Place, Tree
 from vvmigrate.report import Report
 
@@ -74,8 +74,7 @@ def sign(call: Call, key: str) -> Report:
         with Tree.open(home) as tree:
             storage = settings.requested_root or settings.default_root
             files = release.listed_files(tree / "", str(storage))
-            listed = {name: entry.digest for name, entry in files.items()}
-            release.check_all(tree / "", listed)  # a link, or another thing that is no file, cannot be signed
+            _check_fit(tree / "", {name: entry.digest for name, entry in files.items()})
             data = release.render(files)
             comment = str(call.options.get("comment") or f"timestamp:{time.time():.0f}\tfile:{release.NAME}\thashed")
             signature = secret.sign(data, comment)
@@ -119,6 +118,22 @@ def _check_outside(path: Path, home: Path | None = None) -> None:
                 hint="keep it elsewhere, best on another machine or a stick",
                 path=str(path),
             )
+
+
+def _check_fit(home: Place, listed: dict[str, str]) -> None:
+    """What no host would take is not signed: the author learns it, not the fleet.
+
+    Raises:
+        RefusedError: something is no plain file, or does not belong to a release.
+    """
+    try:
+        release.check_all(home, listed)
+    except IntegrityError as error:
+        raise RefusedError(
+            f"no host would take this release: {error.message}",
+            hint="complete it, remove what does not belong to it, and let no file be a link",
+            path=error.path,
+        ) from error
 
 
 def _folder(path: Path) -> Tree:
