@@ -26,9 +26,8 @@ def author(tmp_path: Path) -> Author:
 
 @pytest.fixture
 def signed(tmp_path: Path, author: Author) -> Clone:
-    """A signed release that nobody has installed yet; without libraries, so that only a good one asks for them."""
-    (tmp_path / "no wheels").mkdir()
-    clone = clone_to(tmp_path / "a $HOME for videos", tmp_path / "no wheels")
+    """A signed release that nobody has installed yet, on a machine without libraries."""
+    clone = clone_to(tmp_path / "a $HOME for videos", tmp_path / "none")
     author.sign(HostFolder(clone.home, clone.home / "storage"))
     return clone
 
@@ -91,13 +90,14 @@ def test_a_tampered_release_is_not_installed(signed: Clone, author: Author, how:
     "program", [pytest.param("minisign", marks=pytest.mark.full), pytest.param("openssl", marks=only("openssl"))]
 )
 def test_a_signed_release_passes(signed: Clone, author: Author, tmp_path: Path, program: str) -> None:
-    """Also with a file of keys; caches that came along are thrown away. Here only the libraries are missing."""
+    """Also with a file of keys; caches that came along are thrown away. Here something stands in the libraries' way."""
     if program == "openssl":
         without(signed, "minisign")
     (tmp_path / "trusted").write_text(f"# ours\nuntrusted comment: minisign public key\n{author.public}\n")
     (signed.home / "vvmigrate/__pycache__").mkdir()
+    (signed.home / ".venv").touch()
     done = signed.install("--demo", "--trusted-keys", str(tmp_path / "trusted"))
-    says(done, 6, f"the release is signed by {author.public}", "libraries")
+    says(done, 6, f"the release is signed by {author.public}", ".venv: cannot be made")
     assert not (signed.home / "vvmigrate/__pycache__").exists()
 
 
