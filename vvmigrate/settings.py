@@ -11,7 +11,7 @@ import grp
 import hashlib
 import os
 import pwd
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -136,7 +136,7 @@ def read_trusted_keys(environ: Mapping[str, str]) -> tuple[tuple[str, ...], Path
     """
     named = environ.get("VV_TRUSTED_KEYS", "").strip()
     if named and not named.startswith("/"):
-        return tuple(named.replace(",", " ").split()), None
+        return _named_keys(named.replace(",", " ").split(), "VV_TRUSTED_KEYS"), None
     path = Path(named or TRUSTED_KEYS)
     try:
         with open(path, encoding="utf-8") as file:
@@ -147,12 +147,14 @@ def read_trusted_keys(environ: Mapping[str, str]) -> tuple[tuple[str, ...], Path
         raise RefusedError(f"VV_TRUSTED_KEYS: {path}: {error.strerror}", path=str(path)) from error
     except (OSError, UnicodeError) as error:
         raise RefusedError(f"{path}: cannot be read: {error}", path=str(path)) from error
-    keys = tuple(line for line in lines if line and not line.startswith(("#", "untrusted comment:")))
-    if not keys:
-        raise RefusedError(
-            f"{path}: names no key, so no release would be trusted", hint="put a .pub file there", path=str(path)
-        )
-    return keys, path
+    return _named_keys((line for line in lines if not line.startswith(("#", "untrusted comment:"))), str(path)), path
+
+
+def _named_keys(words: Iterable[str], where: str) -> tuple[str, ...]:
+    """To trust nobody by mistake must not be the same as to trust everybody."""
+    if keys := tuple(word for word in words if word):
+        return keys
+    raise RefusedError(f"{where}: names no key, so no release would be trusted", hint="put a minisign public key there")
 
 
 def resolve(

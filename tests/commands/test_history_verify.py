@@ -153,7 +153,7 @@ def test_an_older_package_and_a_new_revision_are_no_finding(lived: HostFolder) -
     (lived.home / VERSIONS / "0003_test.py").rename(lived.home.parent / "away")
     assert problems(lived) == []
     (lived.home.parent / "away").rename(lived.home / VERSIONS / "0003_test.py")
-    lived.revision("0004", "pass")
+    lived.revision("0004", "pass").write_text(")")
     assert problems(lived) == []
 
 

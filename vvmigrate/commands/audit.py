@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from vvmigrate.engine import vault
 from vvmigrate.engine.host import HOME, ROOT
-from vvmigrate.engine.scripts import read_package
+from vvmigrate.engine.scripts import FOLDER, parse
 from vvmigrate.engine.session import Session
 from vvmigrate.errors import IntegrityError, RevisionError, StateError
 from vvmigrate.files import Tree
@@ -62,17 +62,25 @@ def _of_sources(session: Session, state: Tree) -> Iterator[str]:
 def _of_the_release(session: Session) -> Iterator[str]:
     """A revision's file, compared with what ran; what the release does not have any more is no finding."""
     home = session.host.tree(HOME)
+    ran = {step["revision"]: step["script_sha256"] for step in session.ledger.applied()}
     if home is None:
         return
-    try:
-        package = {source.revision: source for source in read_package(home / "")}
-    except RevisionError as error:
-        yield error.message
-        return
-    for step in session.ledger.applied():
-        source, ran = package.get(step["revision"]), step["script_sha256"]
-        if source is not None and source.sha256 != ran:
+    folder = home / FOLDER
+    for name in folder.names():
+        if not name.endswith(".py"):
+            continue
+        place = folder / name
+        try:
+            source = parse(place.read(), place.path)
+        except (OSError, RevisionError) as error:
+            yield from (
+                f"revision {revision}: was changed since it ran here: {error}"
+                for revision in ran
+                if name.startswith(f"{revision}_")
+            )
+            continue
+        if source.revision in ran and source.sha256 != ran[source.revision]:
             yield (
-                f"revision {step['revision']}: {source.path} was changed since it ran here: "
-                f"expected SHA-256 {ran}, found {source.sha256}"
+                f"revision {source.revision}: {place.path} was changed since it ran here: "
+                f"expected SHA-256 {ran[source.revision]}, found {source.sha256}"
             )

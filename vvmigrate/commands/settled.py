@@ -23,7 +23,6 @@ from typing import Any
 
 from vvmigrate import __version__
 from vvmigrate import settings as settle
-from vvmigrate.content import signature
 from vvmigrate.engine import journal, roots, vault
 from vvmigrate.engine import session as sessions
 from vvmigrate.engine.host import HOME, ROOT
@@ -85,8 +84,7 @@ def nothing_to_do(
         home = settle.find_home(options.get("home"), environ, folder)
         settings = settle.resolve(home, options, environ, {})
         roots.check_trust(home, roots.what_runs(home))
-        if settings.trusted_file is not None:
-            roots.check_trust(settings.trusted_file, ())
+        roots.check_keys(settings.trusted_file)
         with sessions.open_reader(opening_of(settings), sessions.who_runs("upgrade", [])) as session:
             if session.warnings or clock_warnings(session) or not _is_calm(session):
                 return None
@@ -116,7 +114,7 @@ def fingerprint(session: Session, environ: Mapping[str, str], settings: Settings
     if session.key is None or session.bound is None:
         return ""
     digest = hashlib.sha256()
-    files = _release(session, settings) if settings.trusted_keys else {}
+    files = _release(session, settings)
     if settings.signed is not None and any(files.get(name) != sha256 for name, sha256 in settings.signed.items()):
         return ""
     for fact in (settings.trusted_keys, sorted(files.items()), *_facts(session, environ)):
@@ -145,12 +143,13 @@ def _facts(session: Session, environ: Mapping[str, str]) -> Iterator[object]:
 
 
 def _release(session: Session, settings: Settings) -> dict[str, str]:
-    """SHA-256, by name, of every file of the release; the list and its signature too."""
+    """SHA-256, by name, of every file of a signed release, the list and its signature too; nothing of another."""
     home = session.host.tree(HOME)
-    storage = settings.requested_root or settings.default_root
-    if home is None:
+    if home is None or not settings.trusted_keys:
         return {}
-    return {place.name: place.entry().digest for place in signature.installed_files(home / "", str(storage))}
+    from vvmigrate.content import release  # not at the top: a host that trusts nobody need not pay for it
+
+    return release.digests(home / "")
 
 
 def _env(place: Place) -> Iterator[object]:

@@ -67,13 +67,11 @@ def sign(call: Call, key: str) -> Report:
 
     def do(report: Report) -> None:
         home = settle.find_home(call.options.get("home"), call.environ, call.folder)
-        settings = settle.resolve(home, call.options, call.environ, {})
         path = Path(os.path.abspath(call.folder / key))
         _check_outside(path, home)
         secret = _read_key(call, path)
         with Tree.open(home) as tree:
-            storage = settings.requested_root or settings.default_root
-            files = release.listed_files(tree / "", str(storage))
+            files = release.listed_files(tree / "", _storage(call, home))
             _check_fit(tree / "", {name: entry.digest for name, entry in files.items()})
             data = release.render(files)
             comment = str(call.options.get("comment") or f"timestamp:{time.time():.0f}\tfile:{release.NAME}\thashed")
@@ -103,6 +101,13 @@ def _carry_out(call: Call, work: Callable[[Report], None]) -> Report:
         where = os.fsdecode(error.filename or "")
         report.fail(RefusedError(f"{where}: {error.strerror}", path=where or None))
     return report
+
+
+def _storage(call: Call, home: Path) -> str:
+    """Where recordings may lie below the author's own copy; nothing else of a host's settings matters here."""
+    if named := call.options.get("storage_root") or call.environ.get("VIDEO_STORAGE_ROOT"):
+        return os.path.realpath(call.folder / named)
+    return os.path.realpath(home / settle.read_ini(home)[0].get("storage_root", "storage"))
 
 
 def _check_outside(path: Path, home: Path | None = None) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from vvmigrate.content import minisign, release
-from vvmigrate.engine.roots import check_trust
+from vvmigrate.engine.roots import check_keys
 from vvmigrate.errors import IntegrityError, RefusedError
 from vvmigrate.files import Place, Tree
 from vvmigrate.settings import Settings
@@ -28,8 +28,7 @@ def with_signed_files(settings: Settings) -> Settings:
     """
     if not settings.trusted_keys or settings.signed is not None:
         return settings
-    if settings.trusted_file is not None:
-        check_trust(settings.trusted_file, ())  # root believes only keys that nobody else could have written
+    check_keys(settings.trusted_file)
     with Tree.open(settings.home) as tree:
         listed = _signed_list(tree, trusted_keys(settings))
         release.check(listed, release.CONFIGURATION, settings.ini_sha256, str(settings.home / release.CONFIGURATION))

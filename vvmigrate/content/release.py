@@ -116,6 +116,19 @@ def check_all(home: Place, listed: Mapping[str, str]) -> None:
                 check(listed, place.name, "", place.path)
 
 
+def digests(home: Place) -> dict[str, str]:
+    """What stands in place of everything that `check_all` looks at, and of the list and its signature: SHA-256 by name.
+
+    The list is taken as it is: whoever compares must know from elsewhere that its signature held.
+
+    Raises:
+        IntegrityError: the list is none.
+    """
+    names = {NAME, SIGNATURE, *parse((home / NAME).read())}
+    names.update(place.name for folder in CLOSED for place in _below(home / folder))
+    return {name: (home / name).entry().digest for name in names}
+
+
 def _below(folder: Place) -> Iterator[Place]:
     """Everything below a folder but directories, and Python's caches, which revisions are never run from."""
     for name in folder.names():
