@@ -38,6 +38,7 @@ FIRST_RELEASE = "2025"
 """No host runs this tool at an earlier time."""
 
 READ = ("alembic.ini", "model_manifest.json", ".env.example", "migrations/env.py")
+SIGNED = ("vv-release.json", "vv-release.json.minisig")
 WAITING = ("run", "changed")
 
 
@@ -115,22 +116,23 @@ def fingerprint(session: Session, environ: Mapping[str, str], settings: Settings
         return ""
     digest = hashlib.sha256()
     files = _release(session, settings)
-    if settings.signed is not None and any(files.get(name) != sha256 for name, sha256 in settings.signed.items()):
+    if settings.signed is not None and files != settings.signed:
         return ""
-    for fact in (settings.trusted_keys, sorted(files.items()), *_facts(session, environ)):
+    signature = SIGNED if settings.trusted_keys else ()
+    for fact in (settings.trusted_keys, sorted(files.items()), *_facts(session, environ, (*READ, *signature))):
         data = fact if isinstance(fact, bytes) else repr(fact).encode("utf-8", "surrogateescape")
         digest.update(b"%d:%b" % (len(data), data))
     return hmac.new(session.key, digest.digest(), "sha256").hexdigest()
 
 
-def _facts(session: Session, environ: Mapping[str, str]) -> Iterator[object]:
+def _facts(session: Session, environ: Mapping[str, str], read: tuple[str, ...]) -> Iterator[object]:
     yield __version__, sys.version, os.geteuid(), os.getegid(), asdict(session.bound) if session.bound else None
     yield session.opening.owner, session.opening.directory_mode
     yield sorted(item for item in environ.items() if item[0].startswith(("VV_", "VIDEO_")))
     home = session.host.tree(HOME)
     if home is None:
         return
-    for name in READ:
+    for name in read:
         yield name
         yield (home / name).read()
     versions = home / "migrations/versions"
@@ -143,7 +145,7 @@ def _facts(session: Session, environ: Mapping[str, str]) -> Iterator[object]:
 
 
 def _release(session: Session, settings: Settings) -> dict[str, str]:
-    """SHA-256, by name, of every file of a signed release, the list and its signature too; nothing of another."""
+    """SHA-256, by name, of every file of a signed release; nothing of another."""
     home = session.host.tree(HOME)
     if home is None or not settings.trusted_keys:
         return {}

@@ -117,14 +117,14 @@ def check_all(home: Place, listed: Mapping[str, str]) -> None:
 
 
 def digests(home: Place) -> dict[str, str]:
-    """What stands in place of everything that `check_all` looks at, and of the list and its signature: SHA-256 by name.
+    """What stands now in place of everything that `check_all` looks at: SHA-256 by name, empty for what is no file.
 
     The list is taken as it is: whoever compares must know from elsewhere that its signature held.
 
     Raises:
         IntegrityError: the list is none.
     """
-    names = {NAME, SIGNATURE, *parse((home / NAME).read())}
+    names = set(parse((home / NAME).read()))
     names.update(place.name for folder in CLOSED for place in _below(home / folder))
     return {name: (home / name).entry().digest for name in names}
 
