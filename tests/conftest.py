@@ -28,6 +28,7 @@ from vvmigrate.commands import (
     recover,
     rehearse,
     repair,
+    sign,
     status,
     upgrade,
     verify,
@@ -118,6 +119,8 @@ class HostFolder:
             "heads": inspect.heads,
             "show": inspect.show,
             "status": status.status,
+            "keygen": sign.keygen,
+            "sign": sign.sign,
         }
         return verbs[verb](call, *arguments)
 

@@ -318,7 +318,7 @@ def read_manifest(situation: Situation) -> Manifest:
         place = situation.release() / MANIFEST
         if place.identity()[0] != "file":
             raise ManifestError(f"{place.path}: expected the manifest, found {place.identity()[0]}", path=place.path)
-        situation.memory["manifest"] = manifest.parse(place.read(11 << 20), name=MANIFEST)
+        situation.memory["manifest"] = manifest.parse(situation.read_release(place, 11 << 20), name=MANIFEST)
     return cast("Manifest", situation.memory["manifest"])
 
 
