@@ -38,7 +38,8 @@ def changed_defaults(
 ) -> Iterator[str]:
     """Name the keys whose default is another than at the last merge, and that are in the file already."""
     for key in template.keys:
-        before = None if previous is None else previous.get(key.name) or previous.get(key.was or "")
+        known = () if previous is None else map(previous.get, (key.name, *key.was))
+        before = next(filter(None, known), None)
         if before is None or before.default == key.default or key.name in added or key.name not in document.positions:
             continue
         sensitive = key.sensitive or before.sensitive
