@@ -150,7 +150,8 @@ def _again(place: Workplace, operations: tuple[Operation, ...]) -> list[Forecast
     retries = [item["revision"] for item in degraded(place)]
     forecasts = [place.redo(revision, retry=True, pending=operations) for revision in retries]
     told = place.settings.update_env or place.settings.values
-    if told or _may_be_answered(place):
+    coming = any(isinstance(operation, MergeEnv) for operation in operations)  # merges by itself, and is the way back
+    if not coming and (told or _may_be_answered(place)):
         forecasts += _latest(place, MergeEnv, retries, operations)
     if _variant_changed(place):
         forecasts += _latest(place, InstallModel, retries, operations)
