@@ -184,15 +184,11 @@ def test_a_killed_downgrade_of_names_and_dropped_keys_is_undone_by_key(
     said = " ".join(dying.settled(host).body["settled"])
     assert f"{path}: edited meanwhile" in said
     assert host.version() == "0003"
-    expected = before + NEW
-    if edit == "the dropped":
-        expected = expected.replace(b"# GONE=1", b"# GONE=9")
-    elif edit == "the renamed" and supplied:
-        expected = None  # both names are a person's now: both stay
+    if edit == "the renamed" and supplied:  # both names are a person's now, and both stay
         assert {b"OLD='edited' # mine", b"NEW='given' # mine"} <= set(assignments(path.read_bytes()))
-    elif edit == "the renamed":
-        expected = expected.replace(b"NEW='theirs'", b"NEW='edited'")
-    assert expected is None or path.read_bytes() == expected
+    else:
+        edited = (b"# GONE=1", b"# GONE=9") if edit == "the dropped" else (b"NEW='theirs'", b"NEW='edited'")
+        assert path.read_bytes() == (before if edit == "none of ours" else before.replace(*edited)) + NEW
     assert not list(host.home.glob(".env.vv-before*"))
 
 

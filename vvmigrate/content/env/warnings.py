@@ -21,16 +21,22 @@ def unclear_lines(document: Document) -> Iterator[str]:
     name = document.name
     for key, lines in document.duplicates().items():
         yield f"{name}: {key} stands on lines {' and '.join(map(str, lines))}; the last one counts"
-    number = 1
-    for line in document.lines:
-        if line.kind == INVALID:
-            yield f"{name}, line {number}: not KEY=value; python-dotenv skips it and Docker Compose refuses the file"
-        number += len(LINE_END.findall(line.text))
+    for number in unread_lines(document):
+        yield f"{name}, line {number}: not KEY=value; python-dotenv skips it and Docker Compose refuses the file"
     for binding in document.bindings:
         if (why := readers_differ(binding)) is not None:
             yield f"{name}, line {binding.line}: {binding.key} is {why}"
     if any("\udc80" <= char <= "\udcff" for line in document.lines if not line.text.isascii() for char in line.text):
         yield f"{name}: holds bytes that are not UTF-8; python-dotenv and systemd refuse such a file"
+
+
+def unread_lines(document: Document) -> Iterator[int]:
+    """Number the lines that cannot be read, from 1."""
+    number = 1
+    for line in document.lines:
+        if line.kind == INVALID:
+            yield number
+        number += len(LINE_END.findall(line.text))
 
 
 def changed_defaults(
