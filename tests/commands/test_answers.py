@@ -173,9 +173,11 @@ def test_a_person_is_told_what_is_asked_and_asked_again_after_an_error(asking: H
     """Description and demand are shown, a wrong answer is explained, and what is typed for a secret is not echoed."""
     turns = [
         ("PORT: ", "eighty\n"),
-        ("PORT must be a port number", "8000\n"),
+        ("PORT must be a port number", ""),
+        ("PORT: ", "8000\n"),
         ("PASSWORD: ", "short\n"),
-        ("PASSWORD must be at least 8 characters long", PASSWORD + "\n"),
+        ("PASSWORD must be at least 8 characters long", ""),
+        ("PASSWORD: ", PASSWORD + "\n"),
     ]
     code, shown = converse(asking, turns, "upgrade")
     assert code == 0, shown
@@ -212,4 +214,4 @@ def test_non_interactive_asks_nobody_on_a_terminal(asking: HostFolder) -> None:
     code, shown = converse(asking, [], "upgrade", "--non-interactive")
     assert code == 0, shown
     assert "PORT: " not in shown
-    assert "no value in .env for: PORT, PASSWORD" in shown
+    assert "PORT=VALUE --set PASSWORD=VALUE" in shown
