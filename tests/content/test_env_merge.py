@@ -156,6 +156,7 @@ def test_warnings_name_doubtful_lines_and_no_secret() -> None:
     assert "line 3: not KEY=value" in warnings
     assert "line 2: SECRET is read differently" in warnings
     assert "INTERVAL must be a number" in warnings
+    assert "line 2: a comment that ends in a backslash" in merge(b"LEVEL=\n# x \\\n", template()).warnings[0]
     assert CANARY not in warnings
 
 

@@ -138,6 +138,7 @@ def test_a_problem_does_not_repeat_the_value() -> None:
         ("# @was=A\nA=\n", "not another name"),
         ("# @was=any(B, A)\nA=\n", "not another name"),
         ("A=1 # @required\n", "comment behind the value"),
+        ("# C:\\\nA=1\n", "ends in a backslash"),
         ("A-B=1\n", "not NAME=value"),
         ("A B=1\n", "not NAME=value"),
         ("A\n", "not NAME=value"),

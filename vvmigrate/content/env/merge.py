@@ -200,4 +200,6 @@ def _unused(
 
 def _appended(document: Document, values: Mapping[str, str]) -> Document:
     text = "".join(f"{key}={quote(value)}{document.newline}" for key, value in values.items())
+    if text and document.lines and document.lines[-1].body.endswith("\\"):  # for systemd such a line goes on
+        text = document.newline + text
     return document.inserted({len(document.lines): tuple(read_lines(text, name=document.name))})

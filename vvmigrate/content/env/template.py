@@ -165,6 +165,8 @@ def _key(entry: _Entry, header: Decorators) -> Key:
         raise EnvFileError("not NAME=value, with a name of letters, digits and _")
     if "#" in line.text[line.token[1] :]:
         raise EnvFileError(f"{name}: a comment behind the value", hint="put it above: systemd takes it for the value")
+    if any(comment.body.endswith("\\") for comment in entry.comments):
+        raise EnvFileError(f"{name}: a comment ends in a backslash", hint="systemd before 254 takes the next line too")
     said = read_decorators([comment.text for comment in entry.comments])
     words = [comment.text.strip().lstrip("#").strip() for comment in entry.comments if not is_decorated(comment.text)]
     kind = said.get("type", Call("string"))

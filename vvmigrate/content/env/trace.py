@@ -137,7 +137,7 @@ def _nameless(document: Document, key: str) -> tuple[str, ...]:
 def _matches(old: Line, after: Document, position: int, names: Mapping[str, str]) -> int:
     """Return how many lines of `after`, from `position`, are what became of the line `old`: 0 when they are not."""
     line = after.lines[position]
-    if old.body == line.body:
+    if old.text in {line.text, line.body}:  # the last line may have got its end from us
         return 1
     if old.kind != BINDING:
         return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vvmigrate.content.env.document import readers_differ
-from vvmigrate.content.env.lines import INVALID, LINE_END
+from vvmigrate.content.env.lines import COMMENT, INVALID, LINE_END
 from vvmigrate.content.env.mask import describe
 from vvmigrate.content.env.template import problem
 
@@ -26,6 +26,11 @@ def unclear_lines(document: Document) -> Iterator[str]:
     for binding in document.bindings:
         if (why := readers_differ(binding)) is not None:
             yield f"{name}, line {binding.line}: {binding.key} is {why}"
+    number = 1
+    for line in document.lines:
+        if line.kind == COMMENT and line.body.endswith("\\"):
+            yield f"{name}, line {number}: a comment that ends in a backslash; systemd before 254 skips the next line"
+        number += len(LINE_END.findall(line.text))
     if any("\udc80" <= char <= "\udcff" for line in document.lines if not line.text.isascii() for char in line.text):
         yield f"{name}: holds bytes that are not UTF-8; python-dotenv and systemd refuse such a file"
 
