@@ -28,8 +28,13 @@ NAMED_LIKE_ONE = re.compile(
 class Watched(Protocol):
     """What is watched: a release folder and a storage root."""
 
-    home: Path
-    root: Path
+    @property
+    def home(self) -> Path:
+        """The release folder."""
+
+    @property
+    def root(self) -> Path:
+        """The storage root."""
 
 
 @dataclass
@@ -77,7 +82,7 @@ class Witness:
     def _files(self) -> Iterator[tuple[str, bytes]]:
         for top in {path for host in self.hosts for path in (host.home, host.root)}:
             for folder, folders, names in os.walk(top):
-                folders[:] = [name for name in folders if name != STATE]
+                folders[:] = [name for name in folders if name not in (STATE, ".venv")]
                 for path in (Path(folder) / name for name in names if not name.startswith(".env")):
                     if _is_looked_at(path):
                         yield str(path), _read(path)
