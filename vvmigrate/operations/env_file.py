@@ -228,7 +228,7 @@ def _note(noted: Mapping[str, Any], merged: Merged, template: Template, given: s
     lasting = {
         "keys": sorted({*noted.get("keys", ())} - {*names, *merged.commented} | present),
         "supplied": sorted(supplied | given),
-        BASE: hashlib.sha256(template.document.to_bytes()).hexdigest(),
+        BASE: hashlib.sha256(text).hexdigest() if (text := template.document.to_bytes()) else "",
     }
     return {**lasting, ONCE: {"given": sorted(given), "renamed": names, EARLIER: earlier}}
 
