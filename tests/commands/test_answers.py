@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import select
@@ -13,6 +14,8 @@ import pytest
 from dotenv import dotenv_values
 
 from tests.conftest import HostFolder
+from vvmigrate.errors import UsageError
+from vvmigrate.given import read_given
 
 TEMPLATE = """\
 # @defaultRequired=false @defaultSensitive=true
@@ -68,25 +71,34 @@ def test_answers_are_as_explicit_as_set_and_set_outranks_them(asking: HostFolder
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (b"PORT=1\nPORT 2\n", "line 2"),
-        (b"PORT='1\n", "line 1"),
+        (b"PORT=1\nPORT canary-of-a-person\n", "line 2"),
+        (b"PORT='canary-of-a-person\n", "line 1"),
         (b"PORT\n", "line 1"),
         (b"PORT=\xff\n", "cannot be read"),
     ],
 )
-def test_answers_that_cannot_be_read_are_exit_2(asking: HostFolder, tmp_path: Path, text: bytes, words: str) -> None:
-    """The line is named, not its content, and nothing is changed."""
+def test_answers_that_cannot_be_read_are_exit_2(tmp_path: Path, text: bytes, words: str) -> None:
+    """A typing error is a usage error that names the line, and not its content."""
     answers = tmp_path / "answers"
     answers.write_bytes(text)
-    done = asking.run("upgrade", "--answers", str(answers))
-    assert (done.returncode, words in done.stderr) == (2, True), done.stderr
-    assert not asking.root.exists()
+    with pytest.raises(UsageError, match=words) as caught:
+        read_given((), str(answers))
+    assert caught.value.exit_code == 2
+    assert PASSWORD not in caught.value.message
 
 
-def test_standard_input_that_has_ended_empties_no_key(asking: HostFolder) -> None:
-    """`--set KEY=-` under cron, where nothing comes, is a usage error and not an empty value."""
-    assert asking.run("upgrade", "--set", "PASSWORD=-").returncode == 2
-    assert not asking.root.exists()
+def test_standard_input_that_has_ended_empties_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--set KEY=-` under cron, where nothing comes, is a usage error and not an empty value; an empty line is one."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO("first\n\n"))
+    assert read_given(("A=-", "B=-"), None) == {"A": "first", "B": ""}
+    with pytest.raises(UsageError, match="standard input has ended"):
+        read_given(("PASSWORD=-",), None)
+
+
+def test_answers_come_from_standard_input_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--answers -` leaves no file behind."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"PASSWORD={PASSWORD}\n"))
+    assert read_given(("PORT=1",), "-") == {"PASSWORD": PASSWORD, "PORT": "1"}
 
 
 # ---- the environment -------------------------------------------------------------------------------------------------
