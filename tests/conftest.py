@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from vvmigrate.commands import (
+    adopt,
     bundle,
     doctor,
     downgrade,
@@ -98,6 +99,7 @@ class HostFolder:
             ask=ask,
         )
         verbs: dict[str, Callable[..., Report]] = {
+            "adopt": adopt.adopt,
             "upgrade": upgrade.upgrade,
             "downgrade": downgrade.downgrade,
             "bundle": bundle.bundle,

@@ -15,12 +15,12 @@ from vvmigrate.commands.settled import clock_warnings
 from vvmigrate.commands.status import is_ahead, missing
 from vvmigrate.commands.upgrade import degraded, pending, split_at_hold
 from vvmigrate.commands.verify import compare, how_deep
-from vvmigrate.engine import database, journal
+from vvmigrate.engine import adoption, database, journal
 from vvmigrate.engine.drift import Drift
 from vvmigrate.engine.host import ROOT
 from vvmigrate.engine.session import Session
 from vvmigrate.engine.state import Target
-from vvmigrate.errors import IntegrityError, StateError, VvmigrateError
+from vvmigrate.errors import StateError, VvmigrateError
 from vvmigrate.operations.env_file import set_hint
 from vvmigrate.report import Report
 
@@ -109,15 +109,11 @@ def _of_the_session(session: Session) -> Iterator[Finding]:
             path=waits.path,
         )
     yield from _room(session)
+    yield from map(_from_error, adoption.doubts(session))
     if session.connection is None:
         return
     for text in clock_warnings(session):
         yield Finding(text, "Times in the history and in certificates will be wrong.", "set the clock: timedatectl")
-    if session.key is not None:
-        yield from (
-            Finding(text, _MEANS[7], "vvmigrate history --verify", IntegrityError.exit_code)
-            for text in session.ledger.problems()
-        )
     try:
         rows = session.connection.execute("PRAGMA quick_check(3)").fetchall()
     except sqlite3.Error as error:

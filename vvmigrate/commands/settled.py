@@ -37,7 +37,7 @@ FIRST_RELEASE = "2025"
 """No host runs this tool at an earlier time."""
 
 READ = ("alembic.ini", "model_manifest.json", ".env.example", "migrations/env.py")
-WAITING = ("run", "changed", "move")
+WAITING = ("run", "changed", "decision")
 
 
 def opening_of(settings: Settings) -> Opening:

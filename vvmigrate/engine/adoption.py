@@ -14,9 +14,10 @@ from typing import Any
 
 from vvmigrate.engine import database, journal, recovery, stage, vault
 from vvmigrate.engine.binding import Binding
-from vvmigrate.engine.host import ROOT
+from vvmigrate.engine.host import HOME, ROOT
 from vvmigrate.engine.journal import Journal
 from vvmigrate.engine.ledger import COMMITTED, EPOCH_ROW, Head
+from vvmigrate.engine.scripts import read_package
 from vvmigrate.engine.session import DATABASE, Session, check_identity, make_database, now, open_database
 from vvmigrate.engine.signals import put_off
 from vvmigrate.engine.undo import undo
@@ -99,14 +100,19 @@ class Settling:
         state = session.host.private
         waits = journal.read(state, bound.ledger_id)
         problems = self._look(session, bound)
-        self._check_kind(session)
+        if session.connection is None or not vault.finish_rekey(state, session.ledger):
+            self._check_kind(session)
+        else:
+            problems = doubts(session)
         if not problems:
             open_database(session, bound)
             return
+        _check_release(session)
         self.found = [problem.message for problem in problems]
         self._confirm("; ".join(self.found))
         with put_off():
             self._go_on(session, bound, waits)
+        session.disconnect()
         open_database(session, bound)
 
     def _look(self, session: Session, bound: Binding) -> list[VvmigrateError]:
@@ -152,17 +158,33 @@ class Settling:
                 _undo(session, waits)
             if vault.key(state) is None:
                 session.key = vault.next_key(state) if session.ledger.head().seq else vault.make_key(state)
-        row = _row(session, self.found, epoch=not proved, title=REKEYED if self._rekey else RECONCILED)
+        session.note_decision()
+        title = REKEYED if self._rekey else RECONCILED
         recovery.transaction(
             session,
-            lambda: _write(session, bound, row, waits),
-            happened=lambda: session.ledger.step(row["step_id"]) is not None,
+            lambda: _write(session, bound, _row(session, self.found, epoch=not proved, title=title), waits),
+            happened=lambda: session.ledger.step(session.run["run_id"]) is not None,
         )
         self.began = not proved
         if vault.key(state) is None:
             vault.settle_key(state)
         journal.remove(state)
         stage.sweep(session.host)
+
+
+def _check_release(session: Session) -> None:
+    """The release must know the revision that the database claims: an epoch is begun from what it says.
+
+    Raises:
+        StateError: it does not.
+    """
+    home, known = session.host.tree(HOME), session.connection is not None and session.ledger.installed()
+    claimed = _version(session) if known else ""
+    if home is not None and claimed and claimed not in {source.revision for source in read_package(home / "")}:
+        raise StateError(
+            f"the database says revision {claimed}, which this release does not have",
+            hint="install the release that it belongs to, then the same command",
+        )
 
 
 def _is_proved(session: Session, bound: Binding) -> bool:

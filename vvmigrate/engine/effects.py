@@ -26,6 +26,9 @@ CONTENT_BYTES = 16 << 10
 MENDED = "mended"
 """Key of an effect's note: it published again what an earlier effect had. The way back of that one is its way back."""
 
+TAKEN_OVER = "taken over"
+"""Key of an effect's note: what was there already only got the place that we would have given it."""
+
 Merger = Callable[[bytes, bytes | None, bytes, Mapping[str, Any]], tuple[bytes | None, tuple[tuple[str, str], ...]]]
 """Takes what we did out of a file that somebody changed since: (current, before, after, note) to the new content, or
 None where nothing is left of it, and (key, reason) of what stays."""

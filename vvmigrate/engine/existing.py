@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from typing import Any
 
@@ -15,6 +15,9 @@ from vvmigrate.errors import StateError
 
 Run = Callable[..., list[tuple[Any, ...]]]
 """Runs a statement with its arguments, and returns the rows."""
+
+Schema = dict[tuple[str, str], tuple[str, str]]
+"""(kind, name) of what a schema holds, to (table, the statement that made it)."""
 
 _BEYOND_PRAGMAS = re.compile(r"\b(check|collate|generated|where|strict|without)\b", re.IGNORECASE)
 
@@ -55,6 +58,28 @@ def check_index(run: Run, table: str, name: str, wanted: str) -> None:
         raise _differs("index", f"{name} on {table}", wanted, found)
 
 
+def check_schema(run: Run, wanted: Schema, gone: Iterable[tuple[str, str]]) -> None:
+    """See that a database holds what a schema holds, whatever else it has.
+
+    Args:
+        gone: (kind, name) of what must not be there.
+
+    Raises:
+        StateError: something is missing, is another, or is there still.
+    """
+    for (kind, name), (_, sql) in wanted.items():
+        found = statement_of(run, kind, name)
+        if not found:
+            raise StateError(f"{kind} {name} is missing")
+        if kind == "table":
+            check_table(run, name, sql)
+        elif not _same_text(found, sql):
+            raise _differs(kind, name, sql, found)
+    for kind, name in gone:
+        if statement_of(run, kind, name):
+            raise StateError(f"{kind} {name} is there still")
+
+
 def _same(one: Run, other: Run, name: str, found: str, wanted: str) -> bool:
     """Whether columns, keys and constraints agree; what pragmas do not tell must not be in the words of either."""
     if _BEYOND_PRAGMAS.search(found + wanted):
@@ -89,5 +114,5 @@ def _differs(kind: str, name: str, wanted: str, found: str) -> StateError:
     return StateError(
         f"{kind} {name} is there already, and not as this revision makes it: expected "
         f"{' '.join(wanted.split())}, found {' '.join(found.split()) or 'something else of this name'}",
-        hint="compare the two; for a host that bootstrap.py set up: vvmigrate adopt",
+        hint="compare the two, and change or rename the one that is there; vvmigrate adopt says what else differs",
     )

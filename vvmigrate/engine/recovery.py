@@ -18,7 +18,7 @@ from vvmigrate.engine.effects import Effect
 from vvmigrate.engine.host import Host
 from vvmigrate.engine.journal import Journal
 from vvmigrate.engine.ledger import ADOPT_ROW, COMMITTED
-from vvmigrate.engine.session import MOVE, RECONCILE, RUN, Session, now
+from vvmigrate.engine.session import DECISION, RECONCILE, RUN, Session, now
 from vvmigrate.engine.signals import put_off
 from vvmigrate.engine.state import ADOPT, Kept
 from vvmigrate.engine.undo import undo
@@ -91,7 +91,7 @@ def _recover(session: Session) -> list[str]:
             _end_left_run(session, left["run"])
             (state / RUN).remove_file()
             state.fsync()
-        said.extend(_record_move(session))
+        said.extend(_record_decision(session))
         vault.drop_anchor(state, session.ledger.head())
         vault.ensure_reserve(state)
     return said
@@ -107,23 +107,23 @@ def _settle_unsealed(session: Session, step: dict[str, Any]) -> list[str]:
     return [f"revision {step['revision']}: an interrupted attempt is recorded; it had changed nothing"]
 
 
-def _record_move(session: Session) -> list[str]:
-    """A storage root that is being moved to: the binding decides whether it was, and the history tells it, once."""
+def _record_decision(session: Session) -> list[str]:
+    """A storage root that was to be another one: the binding tells whether it is, and the history is told, once."""
     state = session.host.private
-    move = vault.read_json(state, MOVE)
-    if move is None:
+    noted = vault.read_json(state, DECISION)
+    if noted is None:
         return []
-    said, run = [], move["run"]
-    if session.bound is not None and session.bound.storage_root == move["to"]:
-        title = f"storage root moved from {move['from'] or 'another home'} to {move['to']}"
-        row = decision(run, title, {name: move[name] for name in ("from", "to")})
+    said, run, move = [], noted["run"], noted["move"]
+    if move and session.bound is not None and session.bound.storage_root == move["new"]:
+        title = f"storage root moved from {move['old'] or 'another home'} to {move['new']}"
+        row = decision(run, title, move) | {"step_id": f"{run['run_id']}.move"}
         if session.ledger.step(row["step_id"]) is None:
             record(session, row | {"result": "adopted", "error": None})
             said.append(title)
-        if run["run_id"] != session.run["run_id"]:
-            _end_left_run(session, run)
-    (state / MOVE).remove_file()
-    state.fsync()
+    if run["run_id"] != session.run["run_id"]:
+        _end_left_run(session, run)
+        (state / DECISION).remove_file()
+        state.fsync()
     return said
 
 
@@ -131,7 +131,7 @@ def decision(run: Mapping[str, Any], title: str, notes: Mapping[str, Any]) -> di
     """What the row says of a person's decision about the host as a whole, which is a step of no revision.
 
     Args:
-        run: in which it was decided; one run decides once.
+        run: in which it was decided.
     """
     return {
         "step_id": run["run_id"],

@@ -14,6 +14,8 @@ from alembic.runtime.migration import RevisionStep
 
 from vvmigrate import schema
 from vvmigrate.engine import runtime
+from vvmigrate.engine.existing import Schema
+from vvmigrate.engine.kept_rows import KEPT
 from vvmigrate.engine.ledger import Ledger
 
 
@@ -71,6 +73,15 @@ class Rehearsal:
         runtime.run(self._connection, step, stage)
         reads = any(_reads_rows(statement, tables) for statement in stage.statements)
         return Rehearsed(tuple(stage.operations), stage.changing(), reads)
+
+    def schema(self) -> Schema:
+        """What the copy holds beside our own tables and what they keep."""
+        rows = self._connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+        return {
+            (kind, name): (table, sql)
+            for kind, name, table, sql in rows
+            if name not in schema.TABLES and not name.startswith(("sqlite_", KEPT))
+        }
 
     def _tables(self) -> list[str]:
         rows = self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")

@@ -23,7 +23,7 @@ from vvmigrate.engine.state import Target
 from vvmigrate.errors import RefusedError, StateError
 from vvmigrate.files import Owner, Tree
 
-RUN, MOVE = "run", "move"
+RUN, DECISION = "run", "decision"
 RECONCILE = "vvmigrate adopt --reconcile"
 
 
@@ -138,10 +138,13 @@ class Session:
         """Write the run file: whoever comes after a kill finds what was being done."""
         (self.host.private / RUN).replace(json.dumps({"run": self.run, "step": dict(step) if step else None}).encode())
 
-    def note_move(self, old_root: str) -> None:
-        """Say, before the binding becomes another, what it was: recovery records what became of it."""
-        note = {"run": self.run, "from": old_root, "to": self.host.path(Target(ROOT, "")).rstrip("/")}
-        (self.host.private / MOVE).replace(json.dumps(note).encode())
+    def note_decision(self, **move: str) -> None:
+        """Say what a person decided before it happens, so that whoever comes after a kill records what became of it.
+
+        Args:
+            move: `old` and `new` storage root, where it is another one from now on.
+        """
+        (self.host.private / DECISION).replace(json.dumps({"run": self.run, "move": move}).encode())
 
     def __enter__(self) -> Self:
         """Close with the block."""
@@ -194,7 +197,7 @@ def open_writer(opening: Opening, run: dict[str, Any], mergers: Mapping[str, Mer
         (opening.open_database or open_database)(session, bound)
         session.bound = bindings.settled(bound, opening.variant)
         if known is None or known.storage_root != bound.storage_root:
-            session.note_move(known.storage_root if known else "")
+            session.note_decision(old=known.storage_root if known else "", new=bound.storage_root)
         if session.bound != known:
             bindings.write(home_state, session.bound)
         session._stack = stack.pop_all()  # noqa: SLF001 - handed over whole: nothing closes before the session does

@@ -181,12 +181,21 @@ def check_key(state: Tree, ledger: Ledger) -> bytes:
     Raises:
         StateError: it is gone although the chain has rows.
     """
-    if key(state) is None and (state / NEXT_KEY).stat() is not None and ledger.epoch_seq():
-        fresh = bytes.fromhex((state / NEXT_KEY).read(200).decode("ascii"))
-        if not Ledger(ledger.connection, fresh).problems():
-            settle_key(state)
+    finish_rekey(state, ledger)
     require_key(state, ledger)
     return key(state) or make_key(state)
+
+
+def finish_rekey(state: Tree, ledger: Ledger) -> bool:
+    """Let the key of an epoch that a kill came right after take its place; whether there was one."""
+    waits = key(state) is None and (state / NEXT_KEY).stat() is not None and ledger.installed()
+    if not waits or not ledger.epoch_seq():
+        return False
+    fresh = bytes.fromhex((state / NEXT_KEY).read(200).decode("ascii"))
+    if Ledger(ledger.connection, fresh).problems():
+        return False
+    settle_key(state)
+    return True
 
 
 def require_key(state: Tree, ledger: Ledger) -> None:

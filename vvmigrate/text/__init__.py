@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from vvmigrate.report import Report
-from vvmigrate.text import done, seen
+from vvmigrate.text import adopted, done, seen
 from vvmigrate.text.screen import Screen
 
 SHOWN = {
+    "adopt": adopted.adopt,
     "bundle": done.bundle,
     "current": seen.current,
     "doctor": seen.doctor,

@@ -72,7 +72,7 @@ def _overview(screen: Screen, entries: list[Mapping[str, Any]]) -> None:
     screen.table(["when (UTC)", "revision", "way", "result", "took", "who"], rows, entries)
 
 
-WAYS = {"up": "upgrade", "down": "downgrade", "repair": "repair"}
+WAYS = {"up": "upgrade", "down": "downgrade", "repair": "repair", "adopt": "adopt", "epoch": "adopt, a new epoch:"}
 
 
 def _chapter(screen: Screen, entry: Mapping[str, Any]) -> None:
