@@ -37,6 +37,7 @@ def history(call: Call, span: str = "") -> Report:
             if call.options.get("verify"):
                 problems = session.ledger.problems()
                 report.body["problems"] = problems
+                report.body["not_verifiable"] = max(session.ledger.epoch_seq() - 1, 0)
                 if problems:
                     report.fail(IntegrityError(problems[0], hint="compare with a copy of the database, or of the log"))
             where, arguments = _chosen(call.options, span)

@@ -48,6 +48,10 @@ def history(screen: Screen, body: Mapping[str, Any]) -> None:
     """Every attempt, newest first."""
     for text in body.get("problems", []):
         screen.say(f"[red]{escape(printable(text))}[/]")
+    if count := body.get("not_verifiable"):
+        screen.say(
+            f"[yellow]rows 1 to {count} are older than this epoch: not verifiable, but as they were at its begin[/]"
+        )
     if not body["entries"]:
         screen.say("no history: nothing was done on this host yet")
         return
