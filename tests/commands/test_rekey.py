@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from typing import Any
+from pathlib import Path
 
 import pytest
 
@@ -110,7 +110,7 @@ FORGED = {
     "an-old-row": "UPDATE vv_step SET user = 'eve' WHERE seq = 1",
     "an-old-row-is-gone": "DELETE FROM vv_step WHERE seq = 1",
     "an-old-run": "UPDATE vv_run SET exit_code = 9 WHERE seq < 9",
-    "a-step-slipped-in": "INSERT INTO vv_effect VALUES ((SELECT step_id FROM vv_step LIMIT 1), 99, '{}')",
+    "a-step-slipped-in": "INSERT INTO vv_effect VALUES ((SELECT step_id FROM vv_step WHERE seq = 1), 99, '{}')",
 }
 
 
@@ -135,7 +135,7 @@ def test_an_epoch_cannot_be_forged(whole: HostFolder) -> None:
     whole.sql("DELETE FROM vv_step WHERE seq = ?", seq)
 
 
-def test_what_rows_before_it_say_leads_to_nothing(lost: HostFolder, tmp_path: Any) -> None:
+def test_what_rows_before_it_say_leads_to_nothing(lost: HostFolder) -> None:
     """Effects that were forged while the key was lost would have a downgrade remove a revision: it does not."""
     victim = "migrations/versions/0001_storage_directories.py"
     effect = json.loads(lost.sql("SELECT effect FROM vv_effect WHERE effect LIKE '%placeholder.png%'")[0][0])
@@ -157,16 +157,25 @@ def test_a_hold_outlives_the_key(lost: HostFolder, whole: HostFolder) -> None:
     says(lost.call("upgrade"), 3, "wrong signature")
 
 
-def test_what_differs_stops_the_adoption_and_an_upgrade_goes_on(lost: HostFolder) -> None:
-    """An asset was edited and a later revision has added a column: the SQL is not run twice, and nothing is lost."""
+def test_what_differs_stops_the_adoption_and_an_upgrade_goes_on(lost: HostFolder, whole: HostFolder) -> None:
+    """An asset was edited, and a later revision has added a column: no SQL is run a second time, nothing is lost."""
+    shutil.copy2(whole.root / ".vvmigrate/key", lost.root / ".vvmigrate/key")
+    lost.revision("0007", 'op.add_column("processed_videos", sa.Column("camera", sa.Text))\nop.write_signature()')
+    lost.revision("0008", 'op.execute("UPDATE processed_videos SET size_bytes = size_bytes + 1")')
+    lost.up()
+    (lost.root / ".vvmigrate/key").unlink()
     (lost.root / "fallback/placeholder.png").write_bytes(b"our own logo")
+    rows = lost.sql("SELECT * FROM processed_videos")
     report = lost.call("adopt", rekey=True, yes=True)
     assert (report.exit_code, lost.version()) == (3, "0002")
-    assert [item["revision"] for item in report.body["left"]] == ["0003", "0004", "0005", "0006"]
+    assert [item["revision"] for item in report.body["left"]] == ["0003", "0004", "0005", "0006", "0007", "0008"]
+    assert [item["revision"] for item in report.body["left"] if item["differs"]] == ["0003"]
+    assert lost.call("plan").body["to"] == "0008"
     lost.up()
-    assert lost.sql("SELECT sha256 FROM processed_videos") == [("x",)]
-    image = lost.call("history", effects=True).body["entries"][3]["effects"]
-    assert any(effect["before_image"] for effect in image)
+    assert (lost.version(), lost.sql("SELECT * FROM processed_videos")) == ("0008", rows)
+    effects = [effect for entry in lost.call("history", effects=True).body["entries"] for effect in entry["effects"]]
+    images = [effect["before_image"] for effect in effects if effect["path"].endswith("placeholder.png")]
+    assert b"our own logo" in [Path(image).read_bytes() for image in images if image]
 
 
 MOMENTS = [

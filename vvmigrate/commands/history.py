@@ -19,6 +19,9 @@ ENTRY = (
 )
 
 
+COMPARE = "compare with a copy of the database, or of the log; if there is no better one: vvmigrate adopt --reconcile"
+
+
 def history(call: Call, span: str = "") -> Report:
     """Every attempt, newest first.
 
@@ -39,7 +42,7 @@ def history(call: Call, span: str = "") -> Report:
                 report.body["problems"] = problems
                 report.body["not_verifiable"] = max(session.ledger.epoch_seq() - 1, 0)
                 if problems:
-                    report.fail(IntegrityError(problems[0], hint="compare with a copy of the database, or of the log"))
+                    report.fail(IntegrityError(problems[0], hint=COMPARE))
             where, arguments = _chosen(call.options, span)
             limit = int(call.options.get("limit") or 0)
             rows = session.ledger.newest("vv_step", where, arguments, limit)

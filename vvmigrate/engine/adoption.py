@@ -18,7 +18,7 @@ from vvmigrate.engine.host import HOME, ROOT
 from vvmigrate.engine.journal import Journal
 from vvmigrate.engine.ledger import COMMITTED, EPOCH_ROW, Head
 from vvmigrate.engine.scripts import read_package
-from vvmigrate.engine.session import DATABASE, Session, check_identity, make_database, now, open_database
+from vvmigrate.engine.session import DATABASE, RECONCILE, Session, check_identity, make_database, now, open_database
 from vvmigrate.engine.signals import put_off
 from vvmigrate.engine.undo import undo
 from vvmigrate.errors import IntegrityError, RefusedError, StateError, VvmigrateError
@@ -42,25 +42,25 @@ def doubts(session: Session) -> list[VvmigrateError]:
     place = session.host.place(DATABASE)
     found: list[VvmigrateError] = []
     if session.connection is None:
-        with database.translated(place):
-            text, hint = f"{place.path}: holds no ledger, although this host has one", "vvmigrate adopt --reconcile"
-            return [StateError(text, hint=hint, path=place.path)]
+        text, hint = f"{place.path}: holds no ledger, although this host has one", RECONCILE
+        return [StateError(text, hint=hint, path=place.path)]
     ledger = session.ledger
     checks: list[Callable[[], object]] = [
-        lambda: check_identity(session, bound),
         lambda: vault.require_key(state, ledger),
         lambda: vault.check_anchor(state, ledger, place.path),
         lambda: ledger.check() if session.key is not None else None,
         lambda: _check_journal(session),
     ]
     with database.translated(place):
+        try:
+            check_identity(session, bound)
+        except StateError as error:
+            return [error]  # another host's rows prove nothing here, nor could they
         for check in checks:
             try:
                 check()
             except (StateError, IntegrityError) as error:
                 found.append(error)
-            if not ledger.installed():
-                break
     return found
 
 
@@ -150,6 +150,7 @@ class Settling:
         if session.connection is None:
             make_database(session, bound)
             session.reconnect()
+            session.key = vault.key(state)
         with database.translated(place):
             if not session.ledger.installed():
                 database.install_tables(session.ledger.connection, bound.ledger_id)

@@ -310,5 +310,6 @@ class Ledger:
         if version != expected:
             raise StateError(
                 f"the version row says {version or 'base'}, the history says {expected or 'base'}: "
-                "somebody moved the version without vvmigrate"
+                "somebody moved the version without vvmigrate",
+                hint="put it back as it was; or: vvmigrate adopt --reconcile",
             )
