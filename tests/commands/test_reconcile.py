@@ -15,6 +15,7 @@ from tests.conftest import BASELINE, HostFolder, copy_release
 from tests.crash import dying
 from vvmigrate.engine import adoption, database, recovery
 
+full = pytest.mark.full
 ASSET = b"a newer picture"
 
 
@@ -85,10 +86,10 @@ def moved_by_hand(host: HostFolder) -> None:
     [
         pytest.param(yesterday, 4, "older copy", id="yesterday"),
         pytest.param(missing, 4, "is missing", id="missing"),
-        pytest.param(empty, 4, "is empty", id="empty"),
-        pytest.param(never_ours, 4, "holds no ledger", id="never-ours"),
-        pytest.param(of_another_host, 4, "another host's database", id="another-host"),
-        pytest.param(edited, 7, "does not verify", id="edited"),
+        pytest.param(empty, 4, "is empty", id="empty", marks=full),
+        pytest.param(never_ours, 4, "holds no ledger", id="never-ours", marks=full),
+        pytest.param(of_another_host, 4, "another host's database", id="another-host", marks=full),
+        pytest.param(edited, 7, "does not verify", id="edited", marks=full),
     ],
 )
 def test_a_database_that_is_not_the_right_one_ends_in_a_host_at_head(
@@ -211,7 +212,10 @@ def test_a_database_of_a_release_that_is_not_there_is_refused(later: HostFolder)
 
 
 @pytest.mark.parametrize("spoil", [yesterday, missing], ids=["yesterday", "missing"])
-@pytest.mark.parametrize("moment", [dying.PUBLISHED, dying.COMMITTED], ids=["published", "committed"])
+@pytest.mark.parametrize(
+    "moment",
+    [pytest.param(dying.PUBLISHED, id="published"), pytest.param(dying.COMMITTED, id="committed", marks=full)],
+)
 def test_a_journal_of_a_step_that_the_database_does_not_know_is_undone(
     later: HostFolder, moment: dying.Moment, spoil: Callable[[HostFolder], None]
 ) -> None:
@@ -247,12 +251,12 @@ def test_a_damaged_journal_is_not_for_adopt_to_settle(later: HostFolder) -> None
 
 
 MOMENTS = [
-    pytest.param(missing, dying.Moment(database, "create"), id="database-made"),
+    pytest.param(missing, dying.Moment(database, "create"), id="database-made", marks=full),
     pytest.param(yesterday, dying.Moment(adoption, "undo"), id="undone"),
-    pytest.param(of_another_host, dying.Moment(recovery, "transaction", after=False), id="before-the-row"),
-    pytest.param(of_another_host, dying.Moment(recovery, "transaction"), id="row-written"),
-    pytest.param(missing, dying.Moment(recovery, "transaction"), id="row-written-in-a-new-database"),
-    pytest.param(yesterday, dying.Moment(recovery, "recover"), id="settled"),
+    pytest.param(of_another_host, dying.Moment(recovery, "transaction", after=False), id="before-the-row", marks=full),
+    pytest.param(of_another_host, dying.Moment(recovery, "transaction"), id="row-written", marks=full),
+    pytest.param(missing, dying.Moment(recovery, "transaction"), id="row-written-in-a-new-database", marks=full),
+    pytest.param(yesterday, dying.Moment(recovery, "recover"), id="settled", marks=full),
 ]
 
 
