@@ -109,7 +109,7 @@ class Settling:
             return
         _check_release(session)
         self.found = [problem.message for problem in problems]
-        self._confirm("; ".join(self.found))
+        self._confirm(f"{'; '.join(self.found)}. {_consequence(session, bound)}")
         with put_off():
             self._go_on(session, bound, waits)
         session.disconnect()
@@ -171,6 +171,15 @@ class Settling:
             vault.settle_key(state)
         journal.remove(state)
         stage.sweep(session.host)
+
+
+def _consequence(session: Session, bound: Binding) -> str:
+    """What going on means, for the person who decides."""
+    if session.connection is None or not session.ledger.installed():
+        return "History and rows of the database that was here are not there: files are taken over where they hold"
+    if _is_proved(session, bound):
+        return "What was done after the last row is taken over where it holds, and cannot be taken back"
+    return "The history so far is kept but proves nothing any more: what was done until now cannot be taken back"
 
 
 def _check_release(session: Session) -> None:
