@@ -200,6 +200,13 @@ def test_planted_triggers_are_not_for_adopt_to_settle(later: HostFolder) -> None
         says(later.call("adopt", reconcile=True, yes=True), 4, "trigger planted")
 
 
+def test_a_ledger_of_a_newer_tool_is_not_for_adopt_to_settle(later: HostFolder) -> None:
+    """What this tool does not know it does not judge."""
+    later.sql("UPDATE vv_ledger SET format = 99")
+    with nothing_changes(later):
+        says(later.call("adopt", reconcile=True, yes=True), 4, "format 99", "newer one")
+
+
 def test_a_database_of_a_release_that_is_not_there_is_refused(later: HostFolder) -> None:
     """An epoch is begun from what the revisions say: without them nobody can tell."""
     edited(later)

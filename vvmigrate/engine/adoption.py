@@ -16,7 +16,7 @@ from vvmigrate.engine import database, journal, recovery, stage, vault
 from vvmigrate.engine.binding import Binding
 from vvmigrate.engine.host import HOME, ROOT
 from vvmigrate.engine.journal import Journal
-from vvmigrate.engine.ledger import COMMITTED, EPOCH_ROW, Head
+from vvmigrate.engine.ledger import COMMITTED, EPOCH_ROW
 from vvmigrate.engine.scripts import read_package
 from vvmigrate.engine.session import DATABASE, RECONCILE, Session, check_identity, make_database, now, open_database
 from vvmigrate.engine.signals import put_off
@@ -31,11 +31,7 @@ Confirm = Callable[[str], None]
 
 
 def doubts(session: Session) -> list[VvmigrateError]:
-    """Why an open host cannot simply be continued; nothing is changed. Empty where all is well, and on the first day.
-
-    Raises:
-        StateError: our tables are not as we made them: that is not for `adopt` to settle.
-    """
+    """Why an open host cannot simply be continued; nothing is changed. Empty where all is well, or on the first day."""
     state, bound = session.host.state(ROOT), session.bound
     if state is None or bound is None or not bound.complete:
         return []
@@ -81,14 +77,12 @@ class Settling:
 
     Attributes:
         found: what was in doubt, a sentence each.
-        began: whether an epoch was begun.
     """
 
     def __init__(self, *, rekey: bool, confirm: Confirm) -> None:
         """Nothing was looked at yet."""
         self._rekey, self._confirm = rekey, confirm
         self.found: list[str] = []
-        self.began = False
 
     def __call__(self, session: Session, bound: Binding) -> None:
         """See `session.open_database`, which this stands in for.
@@ -128,6 +122,7 @@ class Settling:
         session.key = vault.key(session.host.private)
         with database.translated(place):
             if session.ledger.installed():
+                session.ledger.ledger_id()  # of a newer tool, or none at all: not for `adopt` to settle
                 database.check_tables(session.ledger.connection, place.path)
         return doubts(session)
 
@@ -166,7 +161,6 @@ class Settling:
             lambda: _write(session, bound, _row(session, self.found, epoch=not proved, title=title), waits),
             happened=lambda: session.ledger.step(session.run["run_id"]) is not None,
         )
-        self.began = not proved
         if vault.key(state) is None:
             vault.settle_key(state)
         journal.remove(state)
@@ -227,7 +221,7 @@ def _row(session: Session, found: Sequence[str], *, epoch: bool, title: str) -> 
     claimed = _version(session)
     row |= {"result": "adopted", "error": "; ".join(found), "version_before": claimed, "version_after": claimed}
     if epoch:
-        head: Head = ledger.head()
+        head = ledger.head()
         notes["epoch"] = {"rows": head.seq, "sha256": ledger.seal(head.seq + 1), "claimed": claimed}
         row |= {"direction": EPOCH_ROW, "version_after": "", "notes": json.dumps(notes, sort_keys=True)}
     return row
