@@ -18,6 +18,7 @@ import pytest
 
 from tests.canaries import Witness, heard
 from vvmigrate.commands import (
+    adopt,
     bundle,
     check,
     doctor,
@@ -136,6 +137,7 @@ class HostFolder:
             ask=ask,
         )
         verbs: dict[str, Callable[..., Report]] = {
+            "adopt": adopt.adopt,
             "upgrade": upgrade.upgrade,
             "downgrade": downgrade.downgrade,
             "bundle": bundle.bundle,

@@ -10,12 +10,10 @@ from alembic.runtime.migration import RevisionStep
 
 from vvmigrate.authoring.findings import Finding
 from vvmigrate.authoring.release import Draft, Release, line_of, of_error
-from vvmigrate.engine.existing import Described
+from vvmigrate.engine.existing import Described, Schema
 from vvmigrate.engine.rehearsal import Rehearsal, Rehearsed
 from vvmigrate.engine.scripts import Scripts, load
 from vvmigrate.errors import RevisionError
-
-Schema = dict[tuple[str, str], Described]
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,14 @@ def audit(session: Session) -> list[str]:
     state = session.host.state(ROOT)
     if state is not None:
         found += _of_the_end(session, state)
-        found += _of_sources(session, state)
-    return found + list(_of_the_release(session))
+    return found + beyond_rows(session)
+
+
+def beyond_rows(session: Session) -> list[str]:
+    """The same of what lies beside the database: the sources that ran, and the release's revisions."""
+    state = session.host.state(ROOT)
+    stored = _of_sources(session, state) if state is not None else ()
+    return [*stored, *_of_the_release(session)]
 
 
 def _of_the_end(session: Session, state: Tree) -> Iterator[str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import groupby
 
-from vvmigrate.commands.audit import audit
+from vvmigrate.commands.audit import beyond_rows
 from vvmigrate.commands.forecast import Workplace, open_workplace
 from vvmigrate.commands.looking import FINDINGS
 from vvmigrate.commands.opening import Call
@@ -16,7 +16,7 @@ from vvmigrate.commands.settled import clock_warnings
 from vvmigrate.commands.status import is_ahead, missing
 from vvmigrate.commands.upgrade import degraded, pending, split_at_hold
 from vvmigrate.commands.verify import compare, how_deep
-from vvmigrate.engine import database, journal
+from vvmigrate.engine import adoption, database, journal
 from vvmigrate.engine.drift import Drift
 from vvmigrate.engine.host import ROOT
 from vvmigrate.engine.session import Session
@@ -110,14 +110,15 @@ def _of_the_session(session: Session) -> Iterator[Finding]:
             path=waits.path,
         )
     yield from _room(session)
+    yield from map(_from_error, adoption.doubts(session))
     if session.connection is None:
         return
     for text in clock_warnings(session):
         yield Finding(text, "Times in the history and in certificates will be wrong.", "set the clock: timedatectl")
-    if session.key is not None:
-        yield from (
-            Finding(text, _MEANS[7], "vvmigrate history --verify", IntegrityError.exit_code) for text in audit(session)
-        )
+    yield from (
+        Finding(text, _MEANS[7], "vvmigrate history --verify", IntegrityError.exit_code)
+        for text in beyond_rows(session)
+    )
     try:
         rows = session.connection.execute("PRAGMA quick_check(3)").fetchall()
     except sqlite3.Error as error:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from alembic.runtime.migration import RevisionStep
 
+from vvmigrate.commands.asked import claimed
 from vvmigrate.commands.opening import Call, root_of, variant_of
 from vvmigrate.commands.trust import check_signed, with_signed_files
-from vvmigrate.engine import vault
+from vvmigrate.engine import runtime, vault
 from vvmigrate.engine.host import HOME, ROOT
 from vvmigrate.engine.ledger import Ledger
 from vvmigrate.engine.rehearsal import Rehearsal, Rehearsed
@@ -36,6 +37,7 @@ class Forecast:
         retry: whether the revision is applied but degraded.
         line, number: the steps of the run, of which it is one.
         later: operations of revisions that are not in that line, but come after this one.
+        accepts: for a revision that is only taken over: raises where a proposal would change the host.
     """
 
     revision: str
@@ -50,6 +52,7 @@ class Forecast:
     line: list[Forecast] = field(default_factory=list, repr=False, compare=False)
     number: int = 0
     later: tuple[Operation, ...] = ()
+    accepts: Callable[[Proposal], None] | None = None
 
     @property
     def following(self) -> tuple[str, ...]:
@@ -107,6 +110,7 @@ class Workplace:
             ask=self.call.ask,
             progress=lambda phase, done, total: self.call.listener("progress", phase=phase, done=done, total=total),
             retry=forecast is not None and forecast.retry,
+            adopting=forecast is not None and forecast.accepts is not None,
         )
 
     def forecast(self, steps: list[RevisionStep], direction: str) -> list[Forecast]:
@@ -115,6 +119,10 @@ class Workplace:
         The first that fails ends the list, and says why.
         """
         forecasts = [self._described(step, direction) for step in steps]
+        had = claimed(self.scripts, self.ledger) if direction == UP else {}
+        for forecast in forecasts:
+            if forecast.revision in had and forecast.code is not None:
+                forecast.code = runtime.without_sql(forecast.code, had[forecast.revision].rehearsed.operations)
         with Rehearsal.of(self.ledger) as rehearsal:
             for number, forecast in enumerate(forecasts):
                 if not self._rehearse(forecast, rehearsal):

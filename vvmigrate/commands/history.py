@@ -23,6 +23,12 @@ ENTRY = (
 )
 
 
+COMPARE = (
+    "compare with a copy of the database, of the log, or of the release; if there is no better one: "
+    "vvmigrate adopt --reconcile"
+)
+
+
 def history(call: Call, span: str = "") -> Report:
     """Every attempt, newest first.
 
@@ -42,9 +48,9 @@ def history(call: Call, span: str = "") -> Report:
             if call.options.get("verify"):
                 problems = audit(session)
                 report.body["problems"] = problems
+                report.body["not_verifiable"] = max(session.ledger.epoch_seq() - 1, 0)
                 if problems:
-                    hint = "compare with a copy of the database, of the log, or of the release"
-                    report.fail(IntegrityError(problems[0], hint=hint))
+                    report.fail(IntegrityError(problems[0], hint=COMPARE))
             where, arguments = _chosen(call.options, span)
             limit = int(call.options.get("limit") or 0)
             rows = session.ledger.newest("vv_step", where, arguments, limit)

@@ -45,6 +45,7 @@ class Call:
         folder: the working directory.
         listener: told what happens.
         ask: asks a person, where one is there.
+        opens: what of `session.Opening` is the verb's own.
     """
 
     command: str
@@ -54,6 +55,7 @@ class Call:
     folder: Path = field(default_factory=Path.cwd)
     listener: Listener = silent
     ask: Any = None
+    opens: Mapping[str, Any] = field(default_factory=dict)
 
     def asking_nobody(self) -> Call:
         """The same call without a person to ask."""
@@ -89,7 +91,7 @@ class Call:
         settings = with_signed_files(settings)
         run = sessions.who_runs(self.command, self.arguments)
         try:
-            session = sessions.open_writer(opening_of(settings), run, mergers)
+            session = sessions.open_writer(replace(opening_of(settings), **self.opens), run, mergers)
         except OSError as error:
             where = os.fsdecode(error.filename or settings.home)
             raise RefusedError(f"{where}: the host cannot be opened: {error.strerror}", path=where) from error

@@ -39,7 +39,7 @@ FIRST_RELEASE = "2025"
 
 READ = ("alembic.ini", "model_manifest.json", ".env.example", "migrations/env.py")
 SIGNED = ("vv-release.json", "vv-release.json.minisig")
-WAITING = ("run", "changed")
+WAITING = ("run", "changed", "decision")
 
 
 def opening_of(settings: Settings) -> Opening:
@@ -61,7 +61,8 @@ def clock_warnings(session: Session) -> list[str]:
     now = session.run["started_at"]
     if now < FIRST_RELEASE:
         return [f"the clock says {now}: it has no date yet; times in the history will be wrong, its order will not"]
-    row = session.ledger.connection.execute("SELECT max(finished_at) FROM vv_step").fetchone()
+    others = "SELECT max(finished_at) FROM vv_step WHERE run_id <> ?"
+    row = session.ledger.connection.execute(others, (session.run["run_id"],)).fetchone()
     last = str(row[0] or "")
     if now < last:
         return [f"the clock says {now}, but the last step ended at {last}: it went back; the history keeps its order"]

@@ -10,7 +10,7 @@ from vvmigrate.commands.looking import FINDINGS, looking
 from vvmigrate.commands.opening import Call, root_of
 from vvmigrate.commands.upgrade import degraded, pending, split_at_hold
 from vvmigrate.commands.verify import as_json, compare
-from vvmigrate.engine import journal
+from vvmigrate.engine import adoption, journal
 from vvmigrate.engine.drift import QUICK
 from vvmigrate.engine.host import ROOT
 from vvmigrate.engine.state import Target
@@ -58,6 +58,8 @@ def status(call: Call) -> Report:
             report.raise_to(FINDINGS)
         if is_ahead(place):
             pending(place, "head")
+        for doubt in adoption.doubts(place.session):
+            report.fail(doubt)
 
     return looking(call, look)
 

@@ -17,7 +17,7 @@ from vvmigrate.content.delivery import download
 from vvmigrate.engine import journal, preflight, recovery, step
 from vvmigrate.engine.host import HOME, ROOT, STATE
 from vvmigrate.engine.runtime import HostOperation
-from vvmigrate.engine.session import DATABASE
+from vvmigrate.engine.session import DATABASE, DECISION, RUN
 from vvmigrate.engine.signals import Ended, put_off
 from vvmigrate.engine.state import ADOPT, Overlay, Proposal, Target
 from vvmigrate.engine.step import Attempt, Outcome
@@ -114,6 +114,7 @@ class Run:
             lambda: self._propose(forecast),
             forecast.code,
             holds,
+            adopts=forecast.accepts is not None,
         )
 
     def _propose(self, forecast: Forecast) -> tuple[Proposal, tuple[HostOperation, ...]]:
@@ -127,6 +128,8 @@ class Run:
             for change in proposal.changes:
                 overlay.predict(change)
             total += proposal
+        if forecast.accepts is not None:
+            forecast.accepts(total)
         return total + Proposal(affects=schema_affected(forecast)), forecast.operations
 
     def paths(self) -> dict[str, str]:
@@ -142,12 +145,14 @@ class Run:
         if journal.pending(session.host.private):
             return
         with put_off():
-            if not all(outcome.traceless for outcome in self.outcomes):
+            decided = (session.host.private / DECISION).stat() is not None
+            if decided or not all(outcome.traceless for outcome in self.outcomes):
                 recovery.end_run(session, session.run, exit_code=self.report.exit_code, affects=self.affects)
                 self._publish_head()
             private = session.host.private
             self.hook.settle(private, self.affects)
-            (private / "run").remove_file(missing_ok=True)
+            for name in (RUN, DECISION):
+                (private / name).remove_file(missing_ok=True)
             private.fsync()
             if not self.report.exit_code and not self.brings:
                 self._tidy()

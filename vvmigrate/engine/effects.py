@@ -26,6 +26,9 @@ CONTENT_BYTES = 16 << 10
 MENDED = "mended"
 """Key of an effect's note: it published again what an earlier effect had. The way back of that one is its way back."""
 
+TAKEN_OVER = "taken over"
+"""Key of an effect's note: what was there already only got the place that we would have given it."""
+
 ONCE = "once"
 """Key of an effect's note: what concerns this one effect. Where nothing else in a note is new, it tells nothing."""
 EARLIER = "earlier"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +20,23 @@ Run = Callable[..., list[tuple[Any, ...]]]
 
 _BEYOND_PRAGMAS = re.compile(r"\b(check|collate|generated|where|strict|without)\b", re.IGNORECASE)
 _BEYOND_SHAPE = re.compile(_BEYOND_PRAGMAS.pattern + r"|\bautoincrement\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Described:
+    """A table, index, view or trigger.
+
+    Attributes:
+        sql: the statement that makes it, in one line.
+        facts: what two of them have in common that are the same but for the order of columns.
+    """
+
+    sql: str = field(compare=False)
+    facts: tuple[Any, ...]
+
+
+Schema = dict[tuple[str, str], Described]
+"""What a schema holds, by kind and name."""
 
 
 def quoted(name: str) -> str:
@@ -58,6 +75,29 @@ def check_index(run: Run, table: str, name: str, wanted: str) -> None:
         raise _differs("index", f"{name} on {table}", wanted, found)
 
 
+def check_schema(run: Run, wanted: Schema, gone: Iterable[tuple[str, str]]) -> None:
+    """See that a database holds what a schema holds, whatever else it has.
+
+    Args:
+        gone: (kind, name) of what must not be there.
+
+    Raises:
+        StateError: something is missing, is another, or is there still.
+    """
+    for (kind, name), described in wanted.items():
+        sql = described.sql
+        found = statement_of(run, kind, name)
+        if not found:
+            raise StateError(f"{kind} {name} is missing")
+        if kind == "table":
+            check_table(run, name, sql)
+        elif not _same_text(found, sql):
+            raise _differs(kind, name, sql, found)
+    for kind, name in gone:
+        if statement_of(run, kind, name):
+            raise StateError(f"{kind} {name} is there still")
+
+
 def _same(one: Run, other: Run, name: str, found: str, wanted: str) -> bool:
     """Whether columns, keys and constraints agree; what pragmas do not tell must not be in the words of either."""
     if _BEYOND_PRAGMAS.search(found + wanted):
@@ -76,20 +116,7 @@ def _shape(run: Run, name: str) -> tuple[Any, ...]:
     return [(row[1], row[2].upper(), *row[3:]) for row in columns], parents, unique
 
 
-@dataclass(frozen=True)
-class Described:
-    """A table, index, view or trigger.
-
-    Attributes:
-        sql: the statement that makes it, in one line.
-        facts: what two of them have in common that are the same but for the order of columns.
-    """
-
-    sql: str = field(compare=False)
-    facts: tuple[Any, ...]
-
-
-def describe(run: Run, without: Callable[[str], bool]) -> dict[tuple[str, str], Described]:
+def describe(run: Run, without: Callable[[str], bool]) -> Schema:
     """Everything in a schema, by kind and name.
 
     Args:
@@ -140,5 +167,5 @@ def _differs(kind: str, name: str, wanted: str, found: str) -> StateError:
     return StateError(
         f"{kind} {name} is there already, and not as this revision makes it: expected "
         f"{' '.join(wanted.split())}, found {' '.join(found.split()) or 'something else of this name'}",
-        hint="compare the two; for a host that bootstrap.py set up: vvmigrate adopt",
+        hint="compare the two, and change or rename the one that is there; vvmigrate adopt says what else differs",
     )

@@ -15,7 +15,7 @@ from alembic.runtime.migration import RevisionStep
 
 from vvmigrate import schema
 from vvmigrate.engine import runtime
-from vvmigrate.engine.existing import Described, describe
+from vvmigrate.engine.existing import Schema, describe
 from vvmigrate.engine.kept_rows import KEPT
 from vvmigrate.engine.ledger import Ledger
 
@@ -81,7 +81,7 @@ class Rehearsal:
         self._connection.backup(other._connection)  # noqa: SLF001 - of the same class
         return other
 
-    def schema(self) -> dict[tuple[str, str], Described]:
+    def schema(self) -> Schema:
         """The orchestrator's tables, indexes, views and triggers; neither ours nor what was kept."""
         return describe(
             lambda statement, *arguments: self._connection.execute(statement, arguments).fetchall(),

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+from alembic import op
 from alembic.migration import MigrationContext
 from alembic.operations import MigrateOperation, Operations
 from alembic.runtime.migration import RevisionStep
@@ -127,6 +128,17 @@ def _alembic_connection(raw: sqlite3.Connection, stage: Stage) -> Iterator[tuple
 
     with engine.connect() as connection:
         yield connection, begin_eagerly
+
+
+def without_sql(step: RevisionStep, operations: Iterable[HostOperation]) -> RevisionStep:
+    """The same step, of which only the host operations are left: what its SQL makes is there already."""
+
+    def code(**_: Any) -> None:
+        for operation in operations:
+            op.invoke(operation)
+
+    step.migration_fn = code
+    return step
 
 
 def _call(code: Callable[..., None], kw: dict[str, Any]) -> None:

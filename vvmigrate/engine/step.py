@@ -42,6 +42,7 @@ class Attempt:
         code: the revision's own code; None where only host operations are done again.
         propose: see `Proposer`.
         holds: rows for `vv_hold`, written with the step.
+        adopts: what it wants is there already, and it is only taken over.
     """
 
     revision: str
@@ -52,6 +53,7 @@ class Attempt:
     propose: Proposer
     code: RevisionStep | None = None
     holds: tuple[Mapping[str, Any], ...] = ()
+    adopts: bool = False
 
 
 @dataclass
@@ -244,6 +246,8 @@ class _Step:
             return "degraded"
         if proposal.superseded:
             return "superseded"
+        if self.attempt.adopts:
+            return "adopted"
         acts = any(change.action != state.ADOPT for change in proposal.changes)
         return "applied" if acts or not proposal.changes else "adopted"
 

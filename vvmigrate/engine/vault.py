@@ -13,6 +13,7 @@ from vvmigrate.errors import IntegrityError, RefusedError, StateError
 from vvmigrate.files import Tree
 
 RESERVE_BYTES = 256 << 10  # enough for the pages of one row of the history and of the rollback journal
+NEXT_KEY = "key.next"
 FOLDERS = ("staging", "undo", "sources", "downloads")
 
 
@@ -158,20 +159,51 @@ def read_json(state: Tree | None, name: str) -> dict[str, Any] | None:
     return value
 
 
+def next_key(state: Tree) -> bytes:
+    """Make the key of the next epoch, durably, beside the place of the one that is lost."""
+    (state / NEXT_KEY).replace(secrets.token_hex(32).encode() + b"\n")
+    return bytes.fromhex((state / NEXT_KEY).read(200).decode("ascii"))
+
+
+def settle_key(state: Tree) -> None:
+    """The epoch has begun: its key takes its place."""
+    (state / NEXT_KEY).move(state / "key")
+    state.fsync()
+
+
 def check_key(state: Tree, ledger: Ledger) -> bytes:
-    """The chain's key, made on the first day.
+    """The chain's key, made on the first day; or the one of an epoch that a kill came right after.
 
     Raises:
         StateError: it is gone although the chain has rows.
     """
-    found = key(state)
-    if found is not None:
-        return found
-    if ledger.head().seq:
+    finish_rekey(state, ledger)
+    require_key(state, ledger)
+    return key(state) or make_key(state)
+
+
+def finish_rekey(state: Tree, ledger: Ledger) -> bool:
+    """Let the key of an epoch that a kill came right after take its place; whether there was one."""
+    waits = key(state) is None and (state / NEXT_KEY).stat() is not None and ledger.installed()
+    if not waits or not ledger.epoch_seq():
+        return False
+    fresh = bytes.fromhex((state / NEXT_KEY).read(200).decode("ascii"))
+    if Ledger(ledger.connection, fresh).problems():
+        return False
+    settle_key(state)
+    return True
+
+
+def require_key(state: Tree, ledger: Ledger) -> None:
+    """A chain that has rows must have its key.
+
+    Raises:
+        StateError: it is gone.
+    """
+    if key(state) is None and ledger.head().seq:
         place = state / "key"
         raise StateError(
             f"{place.path}: the key is missing although the history has rows: it cannot be verified or continued",
             hint="put the file back from a backup; or: vvmigrate adopt --rekey",
             path=place.path,
         )
-    return make_key(state)

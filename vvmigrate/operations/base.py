@@ -34,6 +34,7 @@ class Situation:
         memory: values that must stay the same from the forecast to the step: answers, generated secrets.
         mergers: how files of keys are taken back.
         retry: whether the revision is applied but degraded, and tried again.
+        adopting: whether the revision is only taken over, if what it wants is there already.
     """
 
     host: Host
@@ -50,6 +51,7 @@ class Situation:
     progress: Callable[[str, int, int | None], None] | None = None
     retry: bool = False
     following: tuple[str, ...] = ()
+    adopting: bool = False
 
     @property
     def owner(self) -> Owner | None:

@@ -11,6 +11,7 @@ from vvmigrate.engine.state import Proposal
 from vvmigrate.errors import ManifestError
 from vvmigrate.operations.base import Operation, Situation
 from vvmigrate.operations.generation import MANIFEST, Installation, read_manifest
+from vvmigrate.operations.takeover import TakeOver
 
 
 @Operations.register_operation("install_model")
@@ -46,7 +47,8 @@ class InstallModel(Operation):
         if later:
             text = f"{self.name} {self.version}: not fetched, {later[-1].version} follows in this run"
             return Proposal(skipped=(text,), superseded=True)
-        return Installation(self.name, self.version, situation.variant, artefact, situation).propose()
+        kind = TakeOver if situation.adopting else Installation
+        return kind(self.name, self.version, situation.variant, artefact, situation).propose()
 
     def artefact(self, situation: Situation) -> Artefact:
         """What the manifest has for this version, in the host's variant.

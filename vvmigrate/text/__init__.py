@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from vvmigrate.report import Report
-from vvmigrate.text import authoring, done, seen, signed, tried
+from vvmigrate.text import adopted, authoring, done, seen, signed, tried
 from vvmigrate.text.screen import Screen
 
 SHOWN = {
+    "adopt": adopted.adopt,
     "bundle": done.bundle,
     "check": authoring.check,
     "current": seen.current,

@@ -48,6 +48,10 @@ def history(screen: Screen, body: Mapping[str, Any]) -> None:
     """Every attempt, newest first."""
     for text in body.get("problems", []):
         screen.say(f"[red]{escape(printable(text))}[/]")
+    if count := body.get("not_verifiable"):
+        screen.say(
+            f"[yellow]rows 1 to {count} are older than this epoch: not verifiable, but as they were at its begin[/]"
+        )
     if not body["entries"]:
         screen.say("no history: nothing was done on this host yet")
         return
@@ -72,7 +76,7 @@ def _overview(screen: Screen, entries: list[Mapping[str, Any]]) -> None:
     screen.table(["when (UTC)", "revision", "way", "result", "took", "who"], rows, entries)
 
 
-WAYS = {"up": "upgrade", "down": "downgrade", "repair": "repair"}
+WAYS = {"up": "upgrade", "down": "downgrade", "repair": "repair", "adopt": "adopt", "epoch": "adopt, a new epoch:"}
 
 
 def _chapter(screen: Screen, entry: Mapping[str, Any]) -> None:
