@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,14 +11,17 @@ from alembic.runtime.migration import RevisionStep
 
 from vvmigrate.commands.opening import Call, root_of, variant_of
 from vvmigrate.engine import vault
+from vvmigrate.engine.acts import Act, from_bytes
 from vvmigrate.engine.host import HOME, ROOT
 from vvmigrate.engine.ledger import Ledger
 from vvmigrate.engine.rehearsal import Rehearsal, Rehearsed
 from vvmigrate.engine.roots import check_trust, what_runs
-from vvmigrate.engine.scripts import Scripts, Source, read_package
+from vvmigrate.engine.scripts import Recorded, Scripts, Source, read_package
 from vvmigrate.engine.session import Session
 from vvmigrate.engine.state import Observer, Overlay, Proposal
-from vvmigrate.errors import IntegrityError, RefusedError, StateError, StepError, VvmigrateError
+from vvmigrate.engine.way_back import WayBack, replaying
+from vvmigrate.errors import IntegrityError, RefusedError, RevisionError, StateError, StepError, VvmigrateError
+from vvmigrate.files import Tree
 from vvmigrate.operations import MERGERS, Operation, Situation
 from vvmigrate.settings import Settings
 
@@ -35,6 +39,9 @@ class Forecast:
         retry: whether the revision is applied but degraded.
         line, number: the steps of the run, of which it is one.
         later: operations of revisions that are not in that line, but come after this one.
+        release: the release that the revision belongs to; empty where it says none.
+        way_back: what was learned of the way back of a revision that will be applied.
+        remarks: warnings that come from the revision itself, not from an operation.
     """
 
     revision: str
@@ -49,6 +56,9 @@ class Forecast:
     line: list[Forecast] = field(default_factory=list, repr=False, compare=False)
     number: int = 0
     later: tuple[Operation, ...] = ()
+    release: str = ""
+    way_back: WayBack = field(default_factory=WayBack)
+    remarks: tuple[str, ...] = ()
 
     @property
     def following(self) -> tuple[str, ...]:
@@ -128,20 +138,41 @@ class Workplace:
 
     def _described(self, step: RevisionStep, direction: str) -> Forecast:
         revision = step.revision.revision
-        return Forecast(revision, step.doc or revision, direction, self.scripts.sources[revision], step)
+        release = self.scripts.release(revision)
+        return Forecast(
+            revision, step.doc or revision, direction, self.scripts.sources[revision], step, release=release
+        )
 
     def _rehearse(self, forecast: Forecast, rehearsal: Rehearsal) -> bool:
         if forecast.code is None:
             return True
         try:
-            forecast.rehearsed = rehearsal.run(forecast.code)
+            forecast.rehearsed = self._run(forecast, forecast.code, rehearsal)
         except VvmigrateError as error:
             forecast.error = error
         except Exception as error:  # noqa: BLE001 - a revision may raise anything
             first = (str(error).strip() or "no message").splitlines()[0]
             text = f"revision {forecast.revision}: {type(error).__name__}: {first}"
             forecast.error = StepError(text, hint=f"look at {forecast.source.path}", path=forecast.source.path)
+        if forecast.error is None and forecast.direction == UP:
+            forecast.way_back = rehearsal.way_back(self.scripts.back(forecast.code))
+            if problem := forecast.way_back.problem:
+                forecast.remarks = (f"its way back is not recorded, and will need the files of its release: {problem}",)
         return forecast.error is None
+
+    def _run(self, forecast: Forecast, code: RevisionStep, rehearsal: Rehearsal) -> Rehearsed:
+        """Run a step's code; a way back whose source cannot be imported here is what was recorded of it."""
+        source = forecast.source
+        if forecast.direction == DOWN and (problem := self.scripts.stand_ins.get(forecast.revision)):
+            forecast.remarks = (f"{problem.message}; its recorded way back is taken",)
+        try:
+            return rehearsal.run(code)
+        except ImportError as error:  # inside its downgrade()
+            if forecast.direction != DOWN or not isinstance(source, Recorded):
+                raise
+            forecast.remarks = (f"{source.path}: {error}; its recorded way back is taken",)
+            code.migration_fn = replaying(source.way_back())
+            return rehearsal.run(code)
 
     def _predict(self, forecast: Forecast, overlay: Overlay) -> None:
         try:
@@ -150,6 +181,7 @@ class Workplace:
                 for change in proposal.changes:
                     overlay.predict(change)
                 forecast.proposal += proposal
+            forecast.proposal += own_words(forecast)
         except VvmigrateError as error:
             forecast.error = error
         except OSError as error:
@@ -199,6 +231,11 @@ class Workplace:
         self._predict(forecast, Overlay(self.session.host))
 
 
+def own_words(forecast: Forecast) -> Proposal:
+    """What a step has to say beside what its operations say."""
+    return Proposal(warnings=forecast.remarks)
+
+
 def open_workplace(call: Call, settings: Settings, session: Session) -> Workplace:
     """Load the revisions: the release's, and the recorded sources of what the host has applied.
 
@@ -228,7 +265,7 @@ def open_workplace(call: Call, settings: Settings, session: Session) -> Workplac
                 raise
             call.listener("warning", text=f"{error.message}; the release's file is used")
             continue
-        recorded[step["revision"]] = Source(step["revision"], f"recorded source of {step['revision']}", data)
+        recorded[step["revision"]] = _recorded(state, step["first"], data)
         mine = known.get(step["revision"])
         if mine is not None and mine.sha256 != step["script_sha256"]:
             call.listener("warning", text=f"{mine.path}: was edited after it was applied on this host")
@@ -241,6 +278,22 @@ def open_workplace(call: Call, settings: Settings, session: Session) -> Workplac
             hint="install the release that it belongs to",
         )
     return place
+
+
+def _recorded(state: Tree, row: Mapping[str, Any], data: bytes) -> Recorded:
+    """An applied revision, from the row of the step that applied it."""
+    revision, notes = row["revision"], json.loads(row["notes"])
+
+    def way_back() -> list[Act]:
+        if not (digest := notes.get("way_back")):
+            raise RevisionError(
+                "its way back was not recorded when it was applied",
+                hint="install the release that it belongs to, then: vvmigrate downgrade",
+            )
+        return from_bytes(vault.source(state, digest, vault.WAY_BACK))
+
+    path = f"recorded source of {revision}"
+    return Recorded(revision, path, data, row["title"], row["version_before"], notes.get("release", ""), way_back)
 
 
 def json_of(forecast: Forecast, paths: Mapping[str, str]) -> dict[str, Any]:
@@ -265,6 +318,7 @@ def json_of(forecast: Forecast, paths: Mapping[str, str]) -> dict[str, Any]:
     return {
         "revision": forecast.revision,
         "title": forecast.title,
+        "release": forecast.release or None,
         "direction": forecast.direction,
         "changes": changes + statements,
         "downloads": [

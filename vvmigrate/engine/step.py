@@ -39,6 +39,8 @@ class Attempt:
         direction: `up`, `down` or `repair`.
         version_after: the revision that the database is at afterwards; empty for base.
         source: the revision's bytes, recorded with the step.
+        way_back: the record of the revision's way back (see `engine.way_back`), kept with the step; may be empty.
+        release: the release that the revision belongs to; may be empty.
         code: the revision's own code; None where only host operations are done again.
         propose: see `Proposer`.
         holds: rows for `vv_hold`, written with the step.
@@ -52,6 +54,8 @@ class Attempt:
     propose: Proposer
     code: RevisionStep | None = None
     holds: tuple[Mapping[str, Any], ...] = ()
+    way_back: bytes = b""
+    release: str = ""
 
 
 @dataclass
@@ -102,6 +106,7 @@ class _Step:
         self.step_id = uuid.uuid4().hex
         self.outcome = Outcome(attempt.revision, attempt.title, attempt.direction, step_id=self.step_id)
         self.journal: Journal | None = None
+        self.way_back = ""  # the SHA-256 of its record
         self.started = time.monotonic()
         self.calm = ExitStack()  # holds signals back from the first rename until the step is settled
         run = session.run
@@ -113,13 +118,17 @@ class _Step:
             "started_at": now(),
             "script_sha256": "",
             "digest_before": recorded_digest(session),
+            "notes": json.dumps({"release": attempt.release} if attempt.release else {}),
             **{name: run[name] for name in ("run_id", "user", "host", "tool_version")},
         }
 
     def perform(self) -> Outcome:
         """See `perform`."""
         try:
-            self.row["script_sha256"] = vault.keep_source(self.session.host.private, self.attempt.source)
+            private = self.session.host.private
+            self.row["script_sha256"] = vault.keep_source(private, self.attempt.source)
+            if self.attempt.way_back:
+                self.way_back = vault.keep_source(private, self.attempt.way_back, vault.WAY_BACK)
             self.session.note_run(self.row)
             ready = self._prepare()
             if ready is None:
@@ -222,12 +231,23 @@ class _Step:
             "version_before": journal.version_before,
             "version_after": self.attempt.version_after,
             "digest_after": recorded_digest(self.session, self.attempt, settled),
-            "notes": json.dumps(_notes(self.outcome.proposal)),
+            "notes": json.dumps(self._notes()),
             "error": self.outcome.proposal.degraded or None,
         }
         ledger.append_step(row, settled)
         for hold in self.attempt.holds:
             ledger.append("vv_hold", {**hold, "run_id": self.row["run_id"], "user": self.row["user"], "at": now()})
+
+    def _notes(self) -> dict[str, Any]:
+        proposal = self.outcome.proposal
+        way_back = {"way_back": self.way_back} if self.way_back else {}
+        return {
+            **json.loads(self.row["notes"]),
+            **way_back,
+            "kept": [vars(item) for item in proposal.kept],
+            "warnings": list(proposal.warnings),
+            "skipped": list(proposal.skipped),
+        }
 
     def _sealed(self) -> Journal:
         if self.journal is None:
@@ -307,14 +327,6 @@ def tells_something(change: Change, recorded: Mapping[state.Target, tuple[Effect
     """Whether a change would alter the host, or what is recorded of it."""
     known = recorded.get(change.target)
     return change.action != state.ADOPT or known is None or dict(change.note) != dict(known[0].note)
-
-
-def _notes(proposal: Proposal) -> dict[str, Any]:
-    return {
-        "kept": [vars(item) for item in proposal.kept],
-        "warnings": list(proposal.warnings),
-        "skipped": list(proposal.skipped),
-    }
 
 
 def recorded_digest(session: Session, attempt: Attempt | None = None, effects: list[Effect] | None = None) -> str:

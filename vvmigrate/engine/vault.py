@@ -14,6 +14,7 @@ from vvmigrate.files import Tree
 
 RESERVE_BYTES = 256 << 10  # enough for the pages of one row of the history and of the rollback journal
 FOLDERS = ("staging", "undo", "sources", "downloads")
+SOURCE, WAY_BACK = ".py", ".back.json"
 
 
 def prepare(state: Tree, ledger_id: str) -> None:
@@ -120,28 +121,29 @@ def keep_secrets(state: Tree, values: dict[str, str]) -> None:
         (state / "secrets").replace(json.dumps(values | known, sort_keys=True).encode())
 
 
-def keep_source(state: Tree, source: bytes) -> str:
-    """Store a revision's source under its SHA-256, durably.
+def keep_source(state: Tree, source: bytes, kind: str = SOURCE) -> str:
+    """Store a revision's source, or the record of its way back, under its SHA-256, durably.
 
     Returns:
         The SHA-256 in hex.
     """
     digest = hashlib.sha256(source).hexdigest()
-    place = state / f"sources/{digest}.py"
+    place = state / f"sources/{digest}{kind}"
     if place.stat() is None:
         place.replace(source)
     return digest
 
 
-def source(state: Tree, digest: str) -> bytes:
-    """A stored source, whose SHA-256 a genuine row of the history names.
+def source(state: Tree, digest: str, kind: str = SOURCE) -> bytes:
+    """What was stored, whose SHA-256 a genuine row of the history names.
 
     Raises:
         IntegrityError: it is missing or was changed.
     """
-    place = state / f"sources/{digest}.py"
+    place = state / f"sources/{digest}{kind}"
     if place.stat() is None or hashlib.sha256(data := place.read()).hexdigest() != digest:
-        raise IntegrityError(f"{place.path}: expected the source with SHA-256 {digest}", path=place.path)
+        what = "source" if kind == SOURCE else "recorded way back"
+        raise IntegrityError(f"{place.path}: expected the {what} with SHA-256 {digest}", path=place.path)
     return data
 
 
