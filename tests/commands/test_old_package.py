@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from tests.commands.proof import nothing_changes, says
-from tests.commands.test_alembic import alembic
 from tests.conftest import HostFolder
 
 HELPER = "words_of_1_1"
@@ -81,7 +80,8 @@ WAYS: list[Any] = [
         id="column-dropped",
     ),
     pytest.param(
-        "with op.batch_alter_table('videos') as b:\n    b.drop_column('name')\n    b.add_column(sa.Column('x', Word()))",
+        "with op.batch_alter_table('videos') as b:\n    b.drop_column('name')\n"
+        "    b.add_column(sa.Column('x', Word()))",
         "with op.batch_alter_table('videos') as b:\n    b.drop_column('x')\n"
         "    b.add_column(sa.Column('name', Word(), nullable=False, server_default=''))",
         id="table-rebuilt",
@@ -97,7 +97,8 @@ WAYS: list[Any] = [
         "op.execute('UPDATE videos SET name = substr(name, 5)')\n"
         "op.execute(sa.text('INSERT INTO old VALUES (:id, :word)').bindparams(id=9, word='a \\'b\\' :c %d'))\n"
         "op.get_bind().execute(sa.text('UPDATE old SET word = :w WHERE id = 9'), {'w': b'\\x00\\xff'})\n"
-        "op.bulk_insert(sa.table('old', sa.column('id'), sa.column('word')), [{'id': 11, 'word': 'x'}, {'id': 12, 'word': None}])",
+        "old = sa.table('old', sa.column('id'), sa.column('word'))\n"
+        "op.bulk_insert(old, [{'id': 11, 'word': 'x'}, {'id': 12, 'word': None}])",
         id="rows",
     ),
 ]

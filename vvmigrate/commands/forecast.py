@@ -12,13 +12,14 @@ from alembic.runtime.migration import RevisionStep
 from vvmigrate.commands.opening import Call, root_of, variant_of
 from vvmigrate.engine import vault
 from vvmigrate.engine.acts import Act, from_bytes
+from vvmigrate.engine.dropped import Dropped, look
 from vvmigrate.engine.host import HOME, ROOT
 from vvmigrate.engine.ledger import Ledger
 from vvmigrate.engine.rehearsal import Rehearsal, Rehearsed
 from vvmigrate.engine.roots import check_trust, what_runs
 from vvmigrate.engine.scripts import Recorded, Scripts, Source, read_package
 from vvmigrate.engine.session import Session
-from vvmigrate.engine.state import Observer, Overlay, Proposal
+from vvmigrate.engine.state import Kept, Observer, Overlay, Proposal
 from vvmigrate.engine.way_back import WayBack, replaying
 from vvmigrate.errors import IntegrityError, RefusedError, RevisionError, StateError, StepError, VvmigrateError
 from vvmigrate.files import Tree
@@ -181,7 +182,7 @@ class Workplace:
                 for change in proposal.changes:
                     overlay.predict(change)
                 forecast.proposal += proposal
-            forecast.proposal += own_words(forecast)
+            forecast.proposal += self.own_words(forecast)
         except VvmigrateError as error:
             forecast.error = error
         except OSError as error:
@@ -226,14 +227,21 @@ class Workplace:
         forecast.later = (*(op for asked in later for op in asked.operations if isinstance(op, Operation)), *pending)
         return forecast
 
+    def own_words(self, forecast: Forecast) -> Proposal:
+        """What a step has to say beside what its operations say."""
+        gone = dropped(forecast, self.ledger)
+        kept = (Kept(f"{self.session.database_path}: {item.name}", item.reason) for item in gone)
+        return Proposal(kept=tuple(kept), warnings=forecast.remarks)
+
     def predict(self, forecast: Forecast) -> None:
         """Say what a step that stands alone would do."""
         self._predict(forecast, Overlay(self.session.host))
 
 
-def own_words(forecast: Forecast) -> Proposal:
-    """What a step has to say beside what its operations say."""
-    return Proposal(warnings=forecast.remarks)
+def dropped(forecast: Forecast, ledger: Ledger | None) -> list[Dropped]:
+    """What the revision's own code drops from the database, as far as there are rows in it."""
+    acts = forecast.rehearsed.acts if forecast.rehearsed is not None and forecast.code is not None else ()
+    return look(ledger.connection, acts) if ledger is not None else []
 
 
 def open_workplace(call: Call, settings: Settings, session: Session) -> Workplace:
@@ -294,45 +302,3 @@ def _recorded(state: Tree, row: Mapping[str, Any], data: bytes) -> Recorded:
 
     path = f"recorded source of {revision}"
     return Recorded(revision, path, data, row["title"], row["version_before"], notes.get("release", ""), way_back)
-
-
-def json_of(forecast: Forecast, paths: Mapping[str, str]) -> dict[str, Any]:
-    """A forecast as `plan` reports it.
-
-    Args:
-        paths: absolute path of each area.
-    """
-    changes = [
-        {
-            "action": change.action,
-            "path": f"{paths[change.target.area]}/{change.target.name}",
-            "detail": change.detail,
-            "diff": change.diff or None,
-        }
-        for change in forecast.proposal.changes
-    ]
-    statements = [
-        {"action": "sql", "path": paths["database"], "detail": statement, "diff": None}
-        for statement in (forecast.rehearsed.statements if forecast.rehearsed and forecast.code else ())
-    ]
-    return {
-        "revision": forecast.revision,
-        "title": forecast.title,
-        "release": forecast.release or None,
-        "direction": forecast.direction,
-        "changes": changes + statements,
-        "downloads": [
-            {"url": item.url, "size_bytes": item.size_bytes, "sha256": item.sha256}
-            for item in forecast.proposal.downloads
-        ],
-        "kept": [vars(item) for item in forecast.proposal.kept],
-        "skipped": list(forecast.proposal.skipped),
-        "warnings": list(forecast.proposal.warnings)
-        + (
-            ["reads the orchestrator's rows: what it does may differ"]
-            if forecast.rehearsed and forecast.rehearsed.reads_rows
-            else []
-        ),
-        "degraded": forecast.proposal.degraded or None,
-        "required_missing": list(forecast.proposal.required_missing),
-    }

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vvmigrate.commands.forecast import DOWN, Forecast, Workplace, open_workplace, own_words
+from vvmigrate.commands.forecast import DOWN, Forecast, Workplace, open_workplace
 from vvmigrate.commands.hook import Hook
 from vvmigrate.commands.opening import Call
 from vvmigrate.content.delivery import download
@@ -129,7 +129,7 @@ class Run:
             for change in proposal.changes:
                 overlay.predict(change)
             total += proposal
-        return total + own_words(forecast) + Proposal(affects=schema_affected(forecast)), forecast.operations
+        return total + self.place.own_words(forecast) + Proposal(affects=schema_affected(forecast)), forecast.operations
 
     def paths(self) -> dict[str, str]:
         """Absolute path of each area."""
