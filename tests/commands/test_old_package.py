@@ -97,6 +97,7 @@ WAYS: list[Any] = [
         "op.execute('UPDATE videos SET name = substr(name, 5)')\n"
         "op.execute(sa.text('INSERT INTO old VALUES (:id, :word)').bindparams(id=9, word='a \\'b\\' :c %d'))\n"
         "op.get_bind().execute(sa.text('UPDATE old SET word = :w WHERE id = 9'), {'w': b'\\x00\\xff'})\n"
+        "op.get_bind().exec_driver_sql('INSERT INTO old VALUES (:id, :word)', {'id': 10, 'word': 'by name'})\n"
         "old = sa.table('old', sa.column('id'), sa.column('word'))\n"
         "op.bulk_insert(old, [{'id': 11, 'word': 'x'}, {'id': 12, 'word': None}])",
         id="rows",

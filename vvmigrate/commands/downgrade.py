@@ -50,8 +50,8 @@ def _downgrade(run: Run, target: str) -> None:
     place = run.place
     steps = steps_down(place, target)
     forecasts = place.forecast(steps, DOWN)
-    _confirm(place, forecasts, version_after(place, steps, down=True))
     run.preflight(forecasts)
+    _confirm(place, forecasts, version_after(place, steps, down=True))
     holding = _lands_above_base(forecasts) and not place.call.options.get("no_hold")
     run.report.body["held"] = held = []
     for forecast in forecasts:
@@ -69,7 +69,7 @@ def _confirm(place: Workplace, forecasts: list[Forecast], target: str) -> None:
     """
     options = place.call.options
     confirm = options.get("confirm")
-    if confirm is None or options.get("yes") or not forecasts or forecasts[-1].error is not None:
+    if confirm is None or options.get("yes") or not forecasts:
         return
     place.call.listener("outlook", **outlook(place, forecasts, target), held=[], error=None)
     if not confirm(f"Go back from {place.version} to {target or 'base'}?"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from alembic.runtime.migration import RevisionStep
@@ -20,7 +21,7 @@ from vvmigrate.engine.roots import check_trust, what_runs
 from vvmigrate.engine.scripts import Recorded, Scripts, Source, read_package
 from vvmigrate.engine.session import Session
 from vvmigrate.engine.state import Kept, Observer, Overlay, Proposal
-from vvmigrate.engine.way_back import WayBack, replaying
+from vvmigrate.engine.way_back import WayBack
 from vvmigrate.errors import IntegrityError, RefusedError, RevisionError, StateError, StepError, VvmigrateError
 from vvmigrate.files import Tree
 from vvmigrate.operations import MERGERS, Operation, Situation
@@ -172,7 +173,7 @@ class Workplace:
             if forecast.direction != DOWN or not isinstance(source, Recorded):
                 raise
             forecast.remarks = (f"{source.path}: {error}; its recorded way back is taken",)
-            code.migration_fn = replaying(source.way_back())
+            code.migration_fn = partial(source.downgrade, f"{source.path}: {error}")
             return rehearsal.run(code)
 
     def _predict(self, forecast: Forecast, overlay: Overlay) -> None:

@@ -16,7 +16,7 @@ An act is a list of plain values whose first is its kind. What `vvmigrate.engine
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,6 +25,7 @@ from vvmigrate.errors import StateError
 Act = list[Any]
 FORMAT = 1
 _LOOKS = ("SELECT", "PRAGMA", "EXPLAIN")
+_HEX = "vv:hex"
 
 
 class Acts:
@@ -59,8 +60,13 @@ class Acts:
         """A statement that reaches SQLite; one that only looks is no act."""
         words = text.split(None, 1)
         if not self._inside and words and words[0].upper() not in _LOOKS:
-            rows = [list(row) for row in parameters] if many else list(parameters or ())
-            self.done.append(["sql", text, rows, many])
+            values = [_plain(row) for row in parameters] if many else _plain(parameters)
+            self.done.append(["sql", text, values, many])
+
+
+def _plain(row: Any) -> Any:
+    """The values of one run of a statement: by position, or by name."""
+    return dict(row) if isinstance(row, Mapping) else list(row or ())
 
 
 def as_bytes(acts: list[Act]) -> bytes:
@@ -89,9 +95,9 @@ def from_bytes(data: bytes) -> list[Act]:
 
 def _bytes_as_json(value: Any) -> Any:
     if isinstance(value, bytes | memoryview):
-        return {"hex": bytes(value).hex()}
+        return {_HEX: bytes(value).hex()}
     raise TypeError(f"{type(value).__name__} is no plain value")
 
 
 def _bytes_from_json(value: dict[str, Any]) -> Any:
-    return bytes.fromhex(value["hex"]) if value.keys() == {"hex"} else value
+    return bytes.fromhex(value[_HEX]) if value.keys() == {_HEX} else value

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlite3
 import uuid
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 from alembic.runtime.migration import RevisionStep
@@ -16,7 +17,7 @@ from vvmigrate import schema
 from vvmigrate.engine import acts, runtime
 from vvmigrate.engine.acts import Act
 from vvmigrate.engine.ledger import Ledger
-from vvmigrate.engine.way_back import WayBack, replaying
+from vvmigrate.engine.way_back import WayBack, replay
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Rehearsal:
                 if done.reads_rows:
                     return WayBack(problem="what its downgrade does depends on the orchestrator's rows")
                 record = acts.as_bytes(list(done.acts))
-                step.migration_fn = replaying(acts.from_bytes(record))
+                step.migration_fn = partial(replay, acts.from_bytes(record))
                 again = other.run(step, step_id)
             except Exception as error:  # noqa: BLE001 - a revision may raise anything
                 first = (str(error).strip() or "no message").splitlines()[0]

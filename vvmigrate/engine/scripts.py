@@ -12,6 +12,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -21,7 +22,7 @@ from alembic.script.revision import RevisionError as AlembicRevisionError
 from alembic.util import CommandError
 
 from vvmigrate.engine.acts import Act
-from vvmigrate.engine.way_back import replaying
+from vvmigrate.engine.way_back import replay
 from vvmigrate.errors import RevisionError, UsageError
 from vvmigrate.files import Place
 
@@ -56,6 +57,21 @@ class Recorded(Source):
     follows: str
     release: str
     way_back: Callable[[], list[Act]]
+
+    def downgrade(self, problem: str) -> None:
+        """Do its recorded acts, in the place of its own downgrade.
+
+        Args:
+            problem: why that cannot run.
+
+        Raises:
+            RevisionError: nothing was recorded.
+        """
+        try:
+            acts = self.way_back()
+        except RevisionError as error:
+            raise RevisionError(f"{problem}, and {error.message}", hint=error.hint, path=self.path) from error
+        replay(acts)
 
 
 def read_package(home: Place) -> list[Source]:
@@ -137,13 +153,6 @@ def _stand_in(source: Recorded, problem: RevisionError) -> ModuleType:
     def upgrade() -> None:
         raise problem
 
-    def downgrade() -> None:
-        try:
-            acts = source.way_back()
-        except RevisionError as error:
-            raise RevisionError(f"{problem.message}, and {error.message}", hint=error.hint) from problem
-        replaying(acts)()
-
     module = ModuleType(f"vvmigrate_revision_{source.revision}")
     vars(module).update(
         __doc__=source.title,
@@ -151,7 +160,7 @@ def _stand_in(source: Recorded, problem: RevisionError) -> ModuleType:
         down_revision=source.follows or None,
         release=source.release,
         upgrade=upgrade,
-        downgrade=downgrade,
+        downgrade=partial(source.downgrade, problem.message),
     )
     return module
 

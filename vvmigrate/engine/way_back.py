@@ -32,15 +32,12 @@ class WayBack:
     problem: str = ""
 
 
-def replaying(acts: list[Act]) -> Callable[[], None]:
-    """A revision's `downgrade()` that does recorded acts."""
-
-    def downgrade() -> None:
-        context: Any = op.get_context()
-        for kind, *facts in acts:
-            _PLAYED[kind](_Player(context.impl, context.opts["vvmigrate"]), *facts)
-
-    return downgrade
+def replay(acts: list[Act]) -> None:
+    """Do recorded acts, in the place of a revision's `downgrade()`."""
+    context: Any = op.get_context()
+    player = _Player(context.impl, context.opts["vvmigrate"])
+    for kind, *facts in acts:
+        _PLAYED[kind](player, *facts)
 
 
 @dataclass(frozen=True)
@@ -53,10 +50,10 @@ class _Player:
     impl: KeepingImpl
     stage: Stage
 
-    def statement(self, text: str, parameters: list[Any], many: bool) -> None:  # noqa: FBT001 - an act's order
-        rows: Any = [tuple(row) for row in parameters] if many else tuple(parameters)
+    def statement(self, text: str, parameters: Any, many: bool) -> None:  # noqa: FBT001 - an act's order
+        values: Any = list(map(_frozen, parameters)) if many else _frozen(parameters)
         with self.stage.unguarded():
-            self.impl.say(text, rows)
+            self.impl.say(text, values)
 
     def create_table(self, name: str, statement: str, indexes: list[list[str]], lenient: bool) -> None:  # noqa: FBT001
         def create() -> None:
