@@ -55,9 +55,10 @@ def history(screen: Screen, body: Mapping[str, Any]) -> None:
         for entry in body["entries"]:
             _chapter(screen, entry)
     else:
+        named = any(entry["release"] for entry in body["entries"])
         for release, entries in groupby(body["entries"], key=lambda entry: entry["release"]):
-            if release:
-                screen.say(f"[bold]release {escape(printable(release))}[/]")
+            if named:
+                screen.say(f"[bold]release {escape(printable(release))}[/]" if release else "[bold]of no release[/]")
             _overview(screen, list(entries))
     if body["older"]:
         screen.say(f"{body['older']} older attempts are not shown: vvmigrate history --limit 0")
