@@ -240,10 +240,9 @@ class _Step:
 
     def _notes(self) -> dict[str, Any]:
         proposal = self.outcome.proposal
-        way_back = {"way_back": self.way_back} if self.way_back else {}
         return {
             **json.loads(self.row["notes"]),
-            **way_back,
+            **({"way_back": self.way_back} if self.way_back else {}),
             "kept": [vars(item) for item in proposal.kept],
             "warnings": list(proposal.warnings),
             "skipped": list(proposal.skipped),
