@@ -151,6 +151,7 @@ class HostFolder:
             "why": why.why,
             "verify": lambda call, *paths: verify.verify(call, paths),
             "plan": inspect.plan,
+            "plan down": lambda call, target: inspect.plan(call, target, down=True),
             "history": history.history,
             "current": inspect.current,
             "heads": inspect.heads,

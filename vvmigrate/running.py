@@ -59,7 +59,7 @@ def run(name: str, options: Mapping[str, Any], function: Callable[[Any], Any]) -
                 "confirm": confirming(options, asks=asks),
             },
             masked(sys.argv[1:]),
-            listener=screen.listen,
+            listener=text.listener(screen),
             ask=ask_person if asks else None,
         )
         report = function(call)

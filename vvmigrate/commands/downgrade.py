@@ -7,8 +7,10 @@ from typing import Any
 
 from vvmigrate.commands.forecast import DOWN, Forecast, Workplace
 from vvmigrate.commands.opening import Call
+from vvmigrate.commands.outlook import outlook, version_after
+from vvmigrate.commands.releases import last_of
 from vvmigrate.commands.work import Run, carry_out
-from vvmigrate.errors import UsageError
+from vvmigrate.errors import RefusedError, UsageError
 from vvmigrate.report import Report
 
 
@@ -25,11 +27,13 @@ def downgrade(call: Call, target: str) -> Report:
 
 
 def steps_down(place: Workplace, target: str) -> list[Any]:
-    """The steps back to a target.
+    """The steps back to a target, or with the option `to_release` to the last revision of that release.
 
     Raises:
-        UsageError: no such revision, or it lies ahead.
+        UsageError: no such revision or release, or it lies ahead.
     """
+    if release := place.call.options.get("to_release"):
+        target = last_of(place, release)
     if target == "head":
         head = place.scripts.package_head()
         if place.version in place.scripts.package:
@@ -44,8 +48,10 @@ def steps_down(place: Workplace, target: str) -> list[Any]:
 
 def _downgrade(run: Run, target: str) -> None:
     place = run.place
-    forecasts = place.forecast(steps_down(place, target), DOWN)
+    steps = steps_down(place, target)
+    forecasts = place.forecast(steps, DOWN)
     run.preflight(forecasts)
+    _confirm(place, forecasts, version_after(place, steps, down=True))
     holding = _lands_above_base(forecasts) and not place.call.options.get("no_hold")
     run.report.body["held"] = held = []
     for forecast in forecasts:
@@ -53,6 +59,21 @@ def _downgrade(run: Run, target: str) -> None:
         if not run.perform(forecast, holds):
             return
         held += [{name: hold[name] for name in ("revision", "reason")} for hold in holds]
+
+
+def _confirm(place: Workplace, forecasts: list[Forecast], target: str) -> None:
+    """Show a person at a terminal what is going to happen, and ask.
+
+    Raises:
+        RefusedError: the answer was no.
+    """
+    options = place.call.options
+    confirm = options.get("confirm")
+    if confirm is None or options.get("yes") or not forecasts:
+        return
+    place.call.listener("outlook", **outlook(place, forecasts, target), held=[], error=None)
+    if not confirm(f"Go back from {place.version} to {target or 'base'}?"):
+        raise RefusedError("not confirmed: nothing was taken back", hint="without the question: --yes")
 
 
 def _lands_above_base(forecasts: list[Forecast]) -> bool:

@@ -79,6 +79,7 @@ def _chosen(options: Mapping[str, Any], span: str) -> tuple[str, tuple[Any, ...]
 def _entry(session: Session, row: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
     entry: dict[str, Any] = {name: row[name] for name in ENTRY}
     notes = json.loads(row["notes"])
+    entry["release"] = notes.get("release")
     entry["kept"] = notes.get("kept", [])
     if options.get("effects"):
         entry["warnings"] = notes.get("warnings", [])

@@ -8,6 +8,7 @@ from vvmigrate.commands.forecast import Workplace
 from vvmigrate.commands.likeness import state_digest
 from vvmigrate.commands.looking import FINDINGS, looking
 from vvmigrate.commands.opening import Call, root_of
+from vvmigrate.commands.releases import release_of
 from vvmigrate.commands.upgrade import degraded, pending, split_at_hold
 from vvmigrate.commands.verify import as_json, compare
 from vvmigrate.engine import adoption, journal
@@ -37,6 +38,7 @@ def status(call: Call) -> Report:
             "home": str(place.settings.home),
             "storage_root": root_of(place.session),
             "revision": place.version,
+            "release": release_of(place, place.version),
             "head": place.scripts.package_head(),
             "pending": [{"revision": s.revision.revision, "title": s.revision.doc} for s in steps],
             "drift": drift,

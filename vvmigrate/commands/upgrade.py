@@ -11,7 +11,7 @@ from vvmigrate.commands.opening import Call, variant_of
 from vvmigrate.commands.settled import remember
 from vvmigrate.commands.work import Run, carry_out, fill_report
 from vvmigrate.engine.step import tells_something
-from vvmigrate.errors import HeldError, RefusedError, StateError, VvmigrateError
+from vvmigrate.errors import HeldError, RefusedError, RevisionError, StateError, VvmigrateError
 from vvmigrate.operations import InstallModel, MergeEnv, Operation
 from vvmigrate.operations.env_file import missing_required
 from vvmigrate.report import Report
@@ -148,7 +148,7 @@ def _again(place: Workplace, operations: tuple[Operation, ...]) -> list[Forecast
     if place.ledger is None:
         return []
     retries = [item["revision"] for item in degraded(place)]
-    forecasts = [place.redo(revision, retry=True, pending=operations) for revision in retries]
+    forecasts = [forecast for revision in retries for forecast in _retry(place, revision, operations)]
     told = place.settings.update_env or place.settings.values
     coming = any(isinstance(operation, MergeEnv) for operation in operations)  # merges by itself, and is the way back
     if not coming and (told or _may_be_answered(place)):
@@ -163,6 +163,16 @@ def _again(place: Workplace, operations: tuple[Operation, ...]) -> list[Forecast
         or any(tells_something(change, recorded) for change in forecast.proposal.changes)
         or (forecast.revision in retries and not forecast.proposal.degraded)
     ]
+
+
+def _retry(place: Workplace, revision: str, operations: tuple[Operation, ...]) -> list[Forecast]:
+    """A degraded step once more; one whose source does not import is told of, and holds nothing else up."""
+    try:
+        return [place.redo(revision, retry=True, pending=operations)]
+    except RevisionError as error:
+        text = f"revision {revision} is degraded and cannot be tried again: {error.message}"
+        place.call.listener("warning", text=text)
+        return []
 
 
 def _latest(

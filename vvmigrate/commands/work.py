@@ -114,6 +114,8 @@ class Run:
             lambda: self._propose(forecast),
             forecast.code,
             holds,
+            forecast.way_back.record,
+            forecast.release,
             adopts=forecast.accepts is not None,
         )
 
@@ -130,7 +132,7 @@ class Run:
             total += proposal
         if forecast.accepts is not None:
             forecast.accepts(total)
-        return total + Proposal(affects=schema_affected(forecast)), forecast.operations
+        return total + self.place.own_words(forecast) + Proposal(affects=schema_affected(forecast)), forecast.operations
 
     def paths(self) -> dict[str, str]:
         """Absolute path of each area."""

@@ -189,7 +189,10 @@ class Ledger:
         return ours
 
     def applied(self) -> list[dict[str, Any]]:
-        """For each revision that the host has, the step that last did something for it, oldest first."""
+        """For each revision that the host has, the step that last did something for it, oldest first.
+
+        Its `first` is the step that applied the revision, whose source and way back are the recorded ones.
+        """
         line: dict[str, dict[str, Any]] = {}
         for step in self.committed():
             if step["result"] == "reverted":
@@ -198,7 +201,8 @@ class Ledger:
                 first = line.get(step["revision"])
                 if first is not None and step["result"] == "repaired":
                     continue  # what was degraded still is
-                line[step["revision"]] = step if first is None else step | {"script_sha256": first["script_sha256"]}
+                begun = step if first is None else first["first"]
+                line[step["revision"]] = step | {"script_sha256": begun["script_sha256"], "first": begun}
         return list(line.values())
 
     def holds(self) -> dict[str, dict[str, Any]]:

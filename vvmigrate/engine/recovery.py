@@ -185,7 +185,7 @@ def settle(session: Session, journal: Journal, *, result: str, error: str) -> tu
         for effect in reversed(journal.effects):
             kept += undo(effect, session.host, session.mergers)
         fsync_all(session.host, journal.effects)
-        notes = {"kept": [vars(item) for item in kept]}
+        notes = json.loads(journal.step.get("notes", "{}")) | {"kept": [vars(item) for item in kept]}
         record(session, {**journal.step, "result": result, "error": error, "notes": json.dumps(notes)})
     journals.remove(session.host.private)
     stage.sweep(session.host)

@@ -87,7 +87,7 @@ class Reverser:
             return _kept(path, "was changed since it was put there")
         image = self._image(effect)
         if image is None or image.stat() is None:
-            return _kept(path, "what stood there before was pruned")
+            return _kept(path, "what stood there before was pruned", lost=True)
         before = image.entry()
         action = st.SWITCH_LINK if before.kind == "link" else st.PLACE_TREE if before.kind == "dir" else st.PLACE_FILE
         change = Change(action, effect.target, seen, before, detail="as it was before", size_bytes=before.size_bytes)
@@ -101,7 +101,7 @@ class Reverser:
             return Proposal() if not seen.exists else _kept(path, f"is a {seen.kind} now")
         image = self._image(effect)
         if image is None or Place(image.tree, image.name + ".after").stat() is None:
-            return _kept(path, "what it was before was pruned")
+            return _kept(path, "what it was before was pruned", lost=True)
         before = image.read() if effect.before.exists else None
         after = Place(image.tree, image.name + ".after").read()
         current = overlay.read(effect.target)
@@ -140,8 +140,8 @@ def _noted_again(effect: Effect, seen: Entry) -> Proposal:
     return Proposal((Change(st.ADOPT, effect.target, seen, seen, secret=effect.secret, note=effect.earlier),))
 
 
-def _kept(path: str, reason: str) -> Proposal:
-    return Proposal(kept=(Kept(path, reason),))
+def _kept(path: str, reason: str, *, lost: bool = False) -> Proposal:
+    return Proposal(kept=(Kept(path, reason, lost),))
 
 
 def _few(names: list[str]) -> str:

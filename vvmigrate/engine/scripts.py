@@ -12,6 +12,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -20,6 +21,8 @@ from alembic.script import Script, ScriptDirectory
 from alembic.script.revision import RevisionError as AlembicRevisionError
 from alembic.util import CommandError
 
+from vvmigrate.engine.acts import Act
+from vvmigrate.engine.way_back import replay
 from vvmigrate.errors import RevisionError, UsageError
 from vvmigrate.files import Place
 
@@ -49,6 +52,36 @@ Check = Callable[[Place, bytes], None]
 
 def unchecked(_place: Place, _data: bytes) -> None:
     """Every byte may be used."""
+
+
+@dataclass(frozen=True)
+class Recorded(Source):
+    """A revision that the host has applied, as it was then.
+
+    Attributes:
+        title, follows, release: as the history has them; `follows` is empty for the first revision.
+        way_back: reads the acts of its downgrade.
+    """
+
+    title: str
+    follows: str
+    release: str
+    way_back: Callable[[], list[Act]]
+
+    def downgrade(self, problem: str) -> None:
+        """Do its recorded acts, in the place of its own downgrade.
+
+        Args:
+            problem: why that cannot run.
+
+        Raises:
+            RevisionError: nothing was recorded.
+        """
+        try:
+            acts = self.way_back()
+        except RevisionError as error:
+            raise RevisionError(f"{problem}, and {error.message}", hint=error.hint, path=self.path) from error
+        replay(acts)
 
 
 def read_package(home: Place, check: Check = unchecked) -> list[Source]:
@@ -142,6 +175,8 @@ def load(source: Source) -> ModuleType:
             raise RevisionError(
                 f"{source.path}: has no {name}(): every revision needs a way there and a way back", path=source.path
             )
+    if not isinstance(getattr(module, "release", ""), str):
+        raise RevisionError(f'{source.path}: expected release = "2.3", found {module.release!r}', path=source.path)
     if not hasattr(module, "down_revision"):
         raise RevisionError(f"{source.path}: does not say which revision it follows (down_revision)", path=source.path)
     return module
@@ -171,6 +206,24 @@ def irreversible(script: Script) -> str:
     return str(getattr(script.module, IRREVERSIBLE, ""))
 
 
+def _stand_in(source: Recorded, problem: RevisionError) -> ModuleType:
+    """A module for a recorded source that does not import here: its way back is what was recorded of it."""
+
+    def upgrade() -> None:
+        raise problem
+
+    module = ModuleType(f"vvmigrate_revision_{source.revision}")
+    vars(module).update(
+        __doc__=source.title,
+        revision=source.revision,
+        down_revision=source.follows or None,
+        release=source.release,
+        upgrade=upgrade,
+        downgrade=partial(source.downgrade, problem.message),
+    )
+    return module
+
+
 class Scripts(ScriptDirectory):
     """Alembic's script directory, over bytes instead of files.
 
@@ -178,6 +231,9 @@ class Scripts(ScriptDirectory):
         folder: the migrations folder, for Alembic's messages.
         package: the installed release's revisions.
         recorded: sources of what the host has applied, by revision; they take the package's place.
+
+    Attributes:
+        stand_ins: why the source of a recorded revision does not import here, by revision.
     """
 
     def __init__(self, folder: str, package: Iterable[Source], recorded: Mapping[str, Source]) -> None:
@@ -185,11 +241,20 @@ class Scripts(ScriptDirectory):
         super().__init__(folder)
         self.package = {source.revision: source for source in package}
         self.sources = self.package | dict(recorded)
-        self._modules: dict[str, ModuleType] = {}
+        self.stand_ins: dict[str, RevisionError] = {}
 
     def _load_revisions(self) -> Iterator[Script]:
         for source in self.sources.values():
-            yield Script(load(source), source.revision, source.path)
+            yield Script(self._load(source), source.revision, source.path)
+
+    def _load(self, source: Source) -> ModuleType:
+        try:
+            return load(source)
+        except RevisionError as error:
+            if not isinstance(source, Recorded):
+                raise
+            self.stand_ins[source.revision] = error
+            return _stand_in(source, error)
 
     def check_line(self) -> None:
         """The revisions must form one line.
@@ -230,6 +295,10 @@ class Scripts(ScriptDirectory):
             raise UsageError(f"no revision {revision!r}", hint="vvmigrate heads")
         return found
 
+    def release(self, revision: str) -> str:
+        """The release that a revision says it belongs to; empty where it says none."""
+        return str(getattr(self.script(revision).module, "release", ""))
+
     def upgrades(self, target: str, current: str) -> list[RevisionStep]:
         """The steps from the current revision up to a target, oldest first.
 
@@ -255,6 +324,10 @@ class Scripts(ScriptDirectory):
                     path=step.revision.path,
                 )
         return steps
+
+    def back(self, step: RevisionStep) -> RevisionStep:
+        """The way back of a step up."""
+        return RevisionStep(self.revision_map, step.revision, is_upgrade=False)
 
     def _steps(self, resolve: Any, target: str, current: str) -> list[RevisionStep]:
         if not target:

@@ -98,10 +98,15 @@ class Download:
 
 @dataclass(frozen=True)
 class Kept:
-    """Something that stays as it is because it is not, or no longer, ours."""
+    """Something that stays as it is because it is not, or no longer, ours.
+
+    Attributes:
+        lost: what stood there before cannot be brought back.
+    """
 
     path: str
     reason: str
+    lost: bool = False
 
 
 @dataclass(frozen=True)

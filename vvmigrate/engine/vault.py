@@ -15,6 +15,7 @@ from vvmigrate.files import Tree
 RESERVE_BYTES = 256 << 10  # enough for the pages of one row of the history and of the rollback journal
 NEXT_KEY = "key.next"
 FOLDERS = ("staging", "undo", "sources", "downloads")
+SOURCE, WAY_BACK, TEXT = ".py", ".back.json", ".txt"
 
 
 def prepare(state: Tree, ledger_id: str) -> None:
@@ -114,8 +115,8 @@ def keep_secrets(state: Tree, values: dict[str, str]) -> None:
         (state / "secrets").replace(json.dumps(values | known, sort_keys=True).encode())
 
 
-def keep_source(state: Tree, source: bytes, kind: str = "py") -> str:
-    """Store a revision's source, or another text of a release, under its SHA-256, durably.
+def keep_source(state: Tree, source: bytes, kind: str = SOURCE) -> str:
+    """Store a revision's source, the record of its way back, or a template of its release under its SHA-256, durably.
 
     Args:
         kind: the ending of its name.
@@ -124,21 +125,22 @@ def keep_source(state: Tree, source: bytes, kind: str = "py") -> str:
         The SHA-256 in hex.
     """
     digest = hashlib.sha256(source).hexdigest()
-    place = state / f"sources/{digest}.{kind}"
+    place = state / f"sources/{digest}{kind}"
     if place.stat() is None:
         place.replace(source)
     return digest
 
 
-def source(state: Tree, digest: str, kind: str = "py") -> bytes:
-    """A stored source, whose SHA-256 a genuine row of the history names.
+def source(state: Tree, digest: str, kind: str = SOURCE) -> bytes:
+    """What was stored, whose SHA-256 a genuine row of the history names.
 
     Raises:
         IntegrityError: it is missing or was changed.
     """
-    place = state / f"sources/{digest}.{kind}"
+    place = state / f"sources/{digest}{kind}"
     if place.stat() is None or hashlib.sha256(data := place.read()).hexdigest() != digest:
-        raise IntegrityError(f"{place.path}: expected the source with SHA-256 {digest}", path=place.path)
+        what = {SOURCE: "source", WAY_BACK: "recorded way back"}.get(kind, "text")
+        raise IntegrityError(f"{place.path}: expected the {what} with SHA-256 {digest}", path=place.path)
     return data
 
 

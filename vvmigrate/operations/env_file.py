@@ -19,7 +19,6 @@ from vvmigrate.engine import state as st
 from vvmigrate.engine import vault
 from vvmigrate.engine.effects import EARLIER, ONCE, Merger, TakenBack
 from vvmigrate.engine.host import ROOT
-from vvmigrate.engine.stage import TEXT
 from vvmigrate.engine.state import Change, Proposal, Target
 from vvmigrate.errors import EnvFileError, IntegrityError, RefusedError
 from vvmigrate.files import Entry, Place
@@ -207,7 +206,7 @@ def _base(situation: Situation, noted: Mapping[str, Any]) -> tuple[bytes | None,
     if state is None or not digest:
         return None, ()
     try:
-        data = vault.source(state, digest, TEXT)
+        data = vault.source(state, digest, vault.TEXT)
         Template.parse(data, name=f"{TEMPLATE} of the last merge")
     except (IntegrityError, EnvFileError) as error:
         return None, (f"{error.message}: what the release dropped or changed since cannot be told",)

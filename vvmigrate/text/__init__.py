@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from vvmigrate.report import Report
-from vvmigrate.text import adopted, authoring, done, seen, signed, tried
+from vvmigrate.text import adopted, authoring, done, outlook, seen, signed, tried
 from vvmigrate.text.screen import Screen
 
 SHOWN = {
@@ -17,7 +20,7 @@ SHOWN = {
     "heads": seen.heads,
     "history": seen.history,
     "keygen": signed.keygen,
-    "plan": seen.plan,
+    "plan": outlook.plan,
     "prune": done.prune,
     "recover": done.recover,
     "rehearse": tried.rehearse,
@@ -32,6 +35,18 @@ SHOWN = {
 """How each command's report is shown."""
 
 
+def listener(screen: Screen) -> Callable[..., None]:
+    """Who shows what happens while it happens: the screen, and for whole reports what shows them."""
+
+    def listen(event: str, **facts: Any) -> None:
+        if event == "outlook":
+            outlook.plan(screen, facts)
+        else:
+            screen.listen(event, **facts)
+
+    return listen
+
+
 def show(screen: Screen, report: Report) -> None:
     """Show a whole report, its error last."""
     screen.end()
@@ -41,4 +56,4 @@ def show(screen: Screen, report: Report) -> None:
         screen.error(report.error)
 
 
-__all__ = ["SHOWN", "Screen", "show"]
+__all__ = ["SHOWN", "Screen", "listener", "show"]

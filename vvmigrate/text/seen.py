@@ -59,7 +59,11 @@ def history(screen: Screen, body: Mapping[str, Any]) -> None:
         for entry in body["entries"]:
             _chapter(screen, entry)
     else:
-        _overview(screen, body["entries"])
+        named = any(entry["release"] for entry in body["entries"])
+        for release, entries in groupby(body["entries"], key=lambda entry: entry["release"]):
+            if named:
+                screen.say(f"[bold]release {escape(printable(release))}[/]" if release else "[bold]of no release[/]")
+            _overview(screen, list(entries))
     if body["older"]:
         screen.say(f"{body['older']} older attempts are not shown: vvmigrate history --limit 0")
 
@@ -109,12 +113,15 @@ def current(screen: Screen, body: Mapping[str, Any]) -> None:
 def heads(screen: Screen, body: Mapping[str, Any]) -> None:
     """The release's last revision."""
     for head in body["heads"]:
-        screen.say(f"{head['revision']} (head) {escape(head['title'] or '')}")
+        release = f", release {head['release']}" if head["release"] else ""
+        screen.say(f"{head['revision']} (head{escape(release)}) {escape(head['title'] or '')}")
 
 
 def show(screen: Screen, body: Mapping[str, Any]) -> None:
     """A revision, with its source."""
     screen.say(f"[bold]{escape(body['revision'])}[/] {escape(body['title'] or '')}")
+    if body["release"]:
+        screen.say(f"  of release {escape(printable(body['release']))}")
     screen.say(
         f"  follows {body['follows'] or 'nothing'}; {'applied' if body['applied'] else 'not applied'} on this host"
     )
@@ -125,6 +132,7 @@ def show(screen: Screen, body: Mapping[str, Any]) -> None:
 def status(screen: Screen, body: Mapping[str, Any]) -> None:
     """Where the host stands, and what is wrong with it."""
     place = " (head)" if body["revision"] == body["head"] else f" of {body['head']}"
+    place += escape(f", release {body['release']}") if body["release"] else ""
     screen.say(f"revision      {body['revision'] or 'base'}{place}")
     screen.say(f"home          {escape(printable(body['home']))}")
     screen.say(f"storage root  {escape(printable(body['storage_root']))}")

@@ -43,7 +43,8 @@ def upgrade(call: Any, revision: str, only_plan: bool, **_: Any) -> Any:  # noqa
 
 
 @verb("downgrade")
-@click.argument("revision", shell_complete=revisions)
+@click.argument("revision", required=False, default="", shell_complete=revisions)
+@click.option("--to-release", metavar="NAME", help="Instead of a revision: the last one of a release.")
 @click.option("--no-hold", is_flag=True, default=None, help="Let it come back with the next upgrade.")
 @click.option("--reason", metavar="TEXT", help="Why, for the history of holds.")
 @click.option("--plan", "only_plan", is_flag=True, help="Only show what would go, and what would be kept.")
@@ -53,9 +54,13 @@ def downgrade(call: Any, revision: str, only_plan: bool, **_: Any) -> Any:  # no
     \b
     vvmigrate downgrade -1
     vvmigrate downgrade 0003 --plan
+    vvmigrate downgrade --to-release 2.2
     """
     from vvmigrate.commands.downgrade import downgrade as command
+    from vvmigrate.errors import UsageError
 
+    if bool(revision) == bool(call.options.get("to_release")):
+        raise UsageError("expected either REVISION or --to-release NAME", hint="vvmigrate downgrade --help")
     return forecast(call, revision, down=True) if only_plan else command(call, revision)
 
 
