@@ -18,6 +18,7 @@ import pytest
 
 from vvmigrate.commands import (
     bundle,
+    confirm,
     doctor,
     downgrade,
     fetch,
@@ -101,6 +102,7 @@ class HostFolder:
             "upgrade": upgrade.upgrade,
             "downgrade": downgrade.downgrade,
             "bundle": bundle.bundle,
+            "confirm": confirm.confirm,
             "doctor": doctor.doctor,
             "fetch": fetch.fetch,
             "prune": prune.prune,

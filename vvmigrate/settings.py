@@ -10,6 +10,7 @@ import configparser
 import grp
 import os
 import pwd
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,10 @@ DEFAULT_ROOT = "/opt/vv-video-ai-system/storage"
 DEFAULT_VARIANT = "full"
 SECTION = "vvmigrate"
 LONGEST_WAIT_S = 86400.0
+LONGEST_SPAN_S = 7 * 86400
+UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 MOST_DIGITS = 7
+_SPAN = re.compile(r"([0-9]{1,7})([smhd])")
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,11 @@ class Settings:
         delivery_timeout_s: how long the deliveries of a run may take together, 0 for ever; None where nobody said.
         keep_releases: how many releases can be taken back without fetching a model again.
         after_change: a line for /bin/sh that is told what was changed; empty for none.
+        health_check: a line for /bin/sh that says whether the host is well after an upgrade; empty for none.
+        verify_with: the same, asked for by this call; empty for none at all, None where it says nothing.
+        health_timeout_s: how long either may take.
+        revert_run: a step that fails takes back also the steps that its run had done.
+        confirm_within_s: how long an upgrade waits to be confirmed before it is taken back; None for ever.
         warnings: what was assumed.
     """
 
@@ -68,6 +77,11 @@ class Settings:
     delivery_timeout_s: float | None = None
     keep_releases: int = 1
     after_change: str = ""
+    health_check: str = ""
+    verify_with: str | None = None
+    health_timeout_s: float = 60.0
+    revert_run: bool = False
+    confirm_within_s: float | None = None
     lock_timeout_s: float = 0.0
     database_timeout_s: float = 10.0
     log_file: Path | None = None
@@ -156,6 +170,11 @@ def resolve(
         delivery_timeout_s=_seconds("VV_DELIVERY_TIMEOUT", patience) if patience else None,
         keep_releases=_count("keep_releases", ini.get("keep_releases", "1") if keep is None else keep),
         after_change=ini.get("after_change", ""),
+        health_check=ini.get("health_check", ""),
+        verify_with=options.get("verify_with"),
+        health_timeout_s=_seconds("health_timeout", ini.get("health_timeout") or "60", least=1),
+        revert_run=options.get("on_failure") == "revert-run",
+        confirm_within_s=_span("--confirm-within", within) if (within := options.get("confirm_within")) else None,
         lock_timeout_s=float(options.get("lock_timeout") or 0),
         database_timeout_s=_seconds(
             "VV_DATABASE_TIMEOUT", environ.get("VV_DATABASE_TIMEOUT") or ini.get("database_timeout") or "10"
@@ -197,14 +216,23 @@ def _octal(text: str) -> int:
     return mode
 
 
-def _seconds(name: str, text: str) -> float:
+def _seconds(name: str, text: str, least: float = 0.0) -> float:
     try:
         seconds = float(text)
     except ValueError:
         seconds = -1.0
-    if not 0 <= seconds <= LONGEST_WAIT_S:
-        raise UsageError(f"{name}: expected seconds from 0 to {LONGEST_WAIT_S:.0f}, found {text!r}")
+    if not least <= seconds <= LONGEST_WAIT_S:
+        raise UsageError(f"{name}: expected seconds from {least:g} to {LONGEST_WAIT_S:.0f}, found {text!r}")
     return seconds
+
+
+def _span(name: str, text: str) -> float:
+    """A time as people write it, in seconds."""
+    found = _SPAN.fullmatch(text)
+    seconds = int(found[1]) * UNITS_S[found[2]] if found else 0
+    if not 0 < seconds <= LONGEST_SPAN_S:
+        raise UsageError(f"{name}: expected a time such as 90s, 10m or 2h, at most 7d, found {text!r}")
+    return float(seconds)
 
 
 def _truth(name: str, text: str) -> bool:

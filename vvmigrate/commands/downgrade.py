@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from vvmigrate.commands.forecast import DOWN, Forecast, Workplace
 from vvmigrate.commands.opening import Call
+from vvmigrate.commands.taking_back import hold_of
 from vvmigrate.commands.work import Run, carry_out
 from vvmigrate.errors import UsageError
 from vvmigrate.report import Report
@@ -44,12 +44,17 @@ def steps_down(place: Workplace, target: str) -> list[Any]:
 
 def _downgrade(run: Run, target: str) -> None:
     place = run.place
+    if run.said.get("reverted") and target.startswith("-"):
+        text = f"the host went back to {place.version or 'base'} by itself: nothing more was taken back"
+        run.tell("warning", text=text)  # whoever counts steps back counted from where it was
+        return
+    reason = str(place.call.options.get("reason") or f"downgrade by {place.session.run['user']}")
     forecasts = place.forecast(steps_down(place, target), DOWN)
     run.preflight(forecasts)
     holding = _lands_above_base(forecasts) and not place.call.options.get("no_hold")
     run.report.body["held"] = held = []
     for forecast in forecasts:
-        holds = (hold_of(place, forecast),) if holding else ()
+        holds = (hold_of(forecast, reason),) if holding else ()
         if not run.perform(forecast, holds):
             return
         held += [{name: hold[name] for name in ("revision", "reason")} for hold in holds]
@@ -59,13 +64,3 @@ def _lands_above_base(forecasts: list[Forecast]) -> bool:
     """Whether something stays applied: a host that goes to base is being taken down, not protected."""
     last = forecasts[-1].code if forecasts else None
     return last is not None and bool(last.revision.down_revision)
-
-
-def hold_of(place: Workplace, forecast: Forecast) -> Mapping[str, Any]:
-    """The row that keeps a revision from coming back by itself."""
-    return {
-        "revision": forecast.revision,
-        "state": "held",
-        "reason": str(place.call.options.get("reason") or f"downgrade by {place.session.run['user']}"),
-        "script_sha256": forecast.source.sha256,
-    }

@@ -22,7 +22,7 @@ from typing import Any
 
 from vvmigrate import __version__
 from vvmigrate import settings as settle
-from vvmigrate.engine import journal, roots, vault
+from vvmigrate.engine import intention, journal, roots, vault
 from vvmigrate.engine import session as sessions
 from vvmigrate.engine.host import HOME, ROOT
 from vvmigrate.engine.session import Opening, Session
@@ -152,7 +152,7 @@ def _is_calm(session: Session) -> bool:
     state = session.host.state(ROOT)
     if state is None or session.connection is None or journal.pending(state):
         return False
-    waits = any((state / name).stat() is not None for name in WAITING)
+    waits = intention.read(session.host) or any((state / name).stat() is not None for name in WAITING)
     staged = any((tree / "staging").names() for _, tree in session.host.states())
     whole = (state / "reserve").stat() is not None and vault.anchor(state) == session.ledger.head()
     return whole and not waits and not staged

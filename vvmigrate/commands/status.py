@@ -7,6 +7,7 @@ from typing import Any
 from vvmigrate.commands.forecast import Workplace
 from vvmigrate.commands.looking import FINDINGS, looking
 from vvmigrate.commands.opening import Call, root_of
+from vvmigrate.commands.taking_back import is_a_finding, seen
 from vvmigrate.commands.upgrade import degraded, pending, split_at_hold
 from vvmigrate.commands.verify import as_json, compare
 from vvmigrate.engine import journal
@@ -51,9 +52,10 @@ def status(call: Call) -> Report:
             ],
             "held": [held] if held else [],
             "required_missing": list(missing(place)),
+            "confirm": seen(place),
         }
         keys = ("pending", "drift", "degraded", "journal", "held", "required_missing")
-        if any(report.body[key] for key in keys):
+        if any(report.body[key] for key in keys) or is_a_finding(report.body["confirm"]):
             report.raise_to(FINDINGS)
         if is_ahead(place):
             pending(place, "head")

@@ -9,6 +9,7 @@ from typing import Any
 from vvmigrate.commands.forecast import UP, Forecast, Workplace
 from vvmigrate.commands.opening import Call, variant_of
 from vvmigrate.commands.settled import remember
+from vvmigrate.commands.taking_back import Conditions, begin, refuse_while_waiting
 from vvmigrate.commands.work import Run, carry_out, fill_report
 from vvmigrate.engine.step import tells_something
 from vvmigrate.errors import HeldError, RefusedError, StateError
@@ -63,7 +64,12 @@ def _upgrade(run: Run, target: str) -> None:
     place = run.place
     steps, held, released = split_at_hold(place, pending(place, target))
     forecasts = ahead(place, steps)
+    if forecasts:
+        refuse_while_waiting(run)
     run.preflight(forecasts)
+    run.conditions = Conditions.of(place.settings)
+    if forecasts:
+        begin(run)
     for forecast in forecasts:
         lifted = released.get(forecast.revision, ()) if forecast.code is not None else ()
         if not run.perform(forecast, tuple(lifted)):

@@ -13,6 +13,7 @@ from typing import Any
 from vvmigrate.commands.forecast import DOWN, Forecast, Workplace, open_workplace
 from vvmigrate.commands.hook import Hook
 from vvmigrate.commands.opening import Call
+from vvmigrate.commands.taking_back import Conditions, conclude, settle
 from vvmigrate.content.delivery import download
 from vvmigrate.engine import journal, preflight, recovery, step
 from vvmigrate.engine.host import HOME, ROOT, STATE
@@ -36,6 +37,8 @@ class Run:
 
     Attributes:
         brings: it only brings what a later run installs.
+        conditions: what it must fulfil to stand; None for a run that only goes where it is told.
+        said: what its report says beside the verb's own.
     """
 
     place: Workplace
@@ -45,6 +48,8 @@ class Run:
     outcomes: list[Outcome] = field(default_factory=list)
     before: str = ""
     brings: bool = False
+    conditions: Conditions | None = None
+    said: dict[str, Any] = field(default_factory=dict)
 
     @property
     def committed(self) -> bool:
@@ -77,14 +82,17 @@ class Run:
         """What the steps that happened have changed."""
         return sorted({name for outcome in self.outcomes if outcome.happened for name in outcome.proposal.affects})
 
-    def perform(self, forecast: Forecast, holds: tuple[Mapping[str, Any], ...] = ()) -> bool:
+    def perform(self, forecast: Forecast, holds: tuple[Mapping[str, Any], ...] = (), reason: str = "") -> bool:
         """Do one step.
+
+        Args:
+            reason: why, where nobody asked for it.
 
         Returns:
             Whether the run may go on.
         """
         self.tell("step_started", revision=forecast.revision, title=forecast.title, direction=forecast.direction)
-        outcome = step.perform(self.place.session, self._attempt(forecast, holds))
+        outcome = step.perform(self.place.session, self._attempt(forecast, holds, reason))
         if outcome.result:
             self.outcomes.append(outcome)
         self.tell("step_ended", **outcome_as_json(outcome, self.paths()))
@@ -100,7 +108,7 @@ class Run:
     def _committed_before(self, outcome: Outcome) -> bool:
         return any(other.happened for other in self.outcomes if other is not outcome)
 
-    def _attempt(self, forecast: Forecast, holds: tuple[Mapping[str, Any], ...]) -> Attempt:
+    def _attempt(self, forecast: Forecast, holds: tuple[Mapping[str, Any], ...], reason: str) -> Attempt:
         after = self.place.version
         if forecast.code is not None:
             follows = forecast.code.revision.down_revision
@@ -114,6 +122,7 @@ class Run:
             lambda: self._propose(forecast),
             forecast.code,
             holds,
+            reason,
         )
 
     def _propose(self, forecast: Forecast) -> tuple[Proposal, tuple[HostOperation, ...]]:
@@ -239,17 +248,28 @@ def running(call: Call, fill: Doer) -> Iterator[Run]:
             place, Report(call.command), log, Hook.of(settings.after_change, session.host.private), before=place.version
         )
         try:
-            yield run
-        except VvmigrateError as error:
-            run.report.fail(error, 1 if run.committed and error.exit_code == RefusedError.exit_code else None)
-        except OSError as error:
-            where = os.fsdecode(error.filename or paths_of(place)[ROOT])
-            refused = RefusedError(f"{where}: {error.strerror or error}", path=where)
-            run.report.fail(refused, 1 if run.committed else None)
-        except Ended as ended:
-            run.report.exit_code = SIGNALLED + ended.number
+            with _reporting(run):
+                settle(run)
+                yield run
+            with _reporting(run):
+                conclude(run)
         finally:
             _close(run, log, fill)
+
+
+@contextmanager
+def _reporting(run: Run) -> Iterator[None]:
+    """What goes wrong in the block is the report's."""
+    try:
+        yield
+    except VvmigrateError as error:
+        run.report.fail(error, 1 if run.committed and error.exit_code == RefusedError.exit_code else None)
+    except OSError as error:
+        where = os.fsdecode(error.filename or paths_of(run.place)[ROOT])
+        refused = RefusedError(f"{where}: {error.strerror or error}", path=where)
+        run.report.fail(refused, 1 if run.committed else None)
+    except Ended as ended:
+        run.report.exit_code = SIGNALLED + ended.number
 
 
 def _close(run: Run, log: Log, fill: Doer) -> None:
@@ -262,6 +282,7 @@ def _close(run: Run, log: Log, fill: Doer) -> None:
         except OSError as error:
             run.report.fail(RefusedError(f"the run's end could not be recorded: {error}", hint="vvmigrate recover"), 4)
         fill(run)
+        run.report.body |= run.said
         log.write("run_ended", exit_code=run.report.exit_code, error=error_as_json(run.report.error))
 
 

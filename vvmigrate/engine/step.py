@@ -42,6 +42,7 @@ class Attempt:
         code: the revision's own code; None where only host operations are done again.
         propose: see `Proposer`.
         holds: rows for `vv_hold`, written with the step.
+        reason: why it is done, where nobody asked for it.
     """
 
     revision: str
@@ -52,6 +53,7 @@ class Attempt:
     propose: Proposer
     code: RevisionStep | None = None
     holds: tuple[Mapping[str, Any], ...] = ()
+    reason: str = ""
 
 
 @dataclass
@@ -223,7 +225,7 @@ class _Step:
             "version_after": self.attempt.version_after,
             "digest_after": recorded_digest(self.session, self.attempt, settled),
             "notes": json.dumps(_notes(self.outcome.proposal)),
-            "error": self.outcome.proposal.degraded or None,
+            "error": self.outcome.proposal.degraded or self.attempt.reason or None,
         }
         ledger.append_step(row, settled)
         for hold in self.attempt.holds:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from vvmigrate.report import Report
-from vvmigrate.text import done, seen
+from vvmigrate.text import done, seen, trial
 from vvmigrate.text.screen import Screen
 
 SHOWN = {
     "bundle": done.bundle,
+    "confirm": trial.confirm,
     "current": seen.current,
     "doctor": seen.doctor,
     "downgrade": done.downgrade,
