@@ -49,7 +49,7 @@ class Settings:
         keep_releases: how many releases can be taken back without fetching a model again.
         after_change: a line for /bin/sh that is told what was changed; empty for none.
         health_check: a line for /bin/sh that says whether the host is well after an upgrade; empty for none.
-        verify_with: the same, asked for by this call; empty for none at all, None where it says nothing.
+        verify_with: the same, asked for by this call, in its place.
         health_timeout_s: how long either may take.
         revert_run: a step that fails takes back also the steps that its run had done.
         confirm_within_s: how long an upgrade waits to be confirmed before it is taken back; None for ever.
@@ -78,7 +78,7 @@ class Settings:
     keep_releases: int = 1
     after_change: str = ""
     health_check: str = ""
-    verify_with: str | None = None
+    verify_with: str = ""
     health_timeout_s: float = 60.0
     revert_run: bool = False
     confirm_within_s: float | None = None
@@ -171,10 +171,10 @@ def resolve(
         keep_releases=_count("keep_releases", ini.get("keep_releases", "1") if keep is None else keep),
         after_change=ini.get("after_change", ""),
         health_check=ini.get("health_check", ""),
-        verify_with=options.get("verify_with"),
+        verify_with=_line("--verify-with", options.get("verify_with")),
         health_timeout_s=_seconds("health_timeout", ini.get("health_timeout") or "60", least=1),
         revert_run=options.get("on_failure") == "revert-run",
-        confirm_within_s=_span("--confirm-within", within) if (within := options.get("confirm_within")) else None,
+        confirm_within_s=_span("--confirm-within", options.get("confirm_within")),
         lock_timeout_s=float(options.get("lock_timeout") or 0),
         database_timeout_s=_seconds(
             "VV_DATABASE_TIMEOUT", environ.get("VV_DATABASE_TIMEOUT") or ini.get("database_timeout") or "10"
@@ -226,8 +226,17 @@ def _seconds(name: str, text: str, least: float = 0.0) -> float:
     return seconds
 
 
-def _span(name: str, text: str) -> float:
+def _line(name: str, text: str | None) -> str:
+    """A command; an empty one is a variable that its caller did not set, and would be no check at all."""
+    if text is not None and not text.strip():
+        raise UsageError(f"{name}: expected a command, found {text!r}", hint=f"for none at all: {name} true")
+    return text or ""
+
+
+def _span(name: str, text: str | None) -> float | None:
     """A time as people write it, in seconds."""
+    if text is None:
+        return None
     found = _SPAN.fullmatch(text)
     seconds = int(found[1]) * UNITS_S[found[2]] if found else 0
     if not 0 < seconds <= LONGEST_SPAN_S:

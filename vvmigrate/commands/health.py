@@ -29,7 +29,7 @@ class HealthCheck:
     def of(cls, settings: Settings) -> Self:
         """The release's, or this call's in its place."""
         asked = settings.verify_with
-        return cls(settings.health_check if asked is None else asked, settings.health_timeout_s, bool(asked))
+        return cls(asked or settings.health_check, settings.health_timeout_s, always=bool(asked))
 
     def run(self, place: Workplace, affects: Iterable[str]) -> tuple[dict[str, Any], str]:
         """Ask. The database is closed meanwhile, so that nothing of ours can be in anybody's way.

@@ -17,7 +17,7 @@ TAIL_BYTES = 4096
 PIPE_BYTES = 1 << 16
 """All that a pipe holds (pipe(7))."""
 
-GRACE_S = 2.0
+GRACE_S = 1.0
 """How long a process group has to end after SIGTERM, before SIGKILL."""
 
 
