@@ -13,12 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from vvmigrate.engine.signals import put_off
+
 TAIL_BYTES = 4096
 PIPE_BYTES = 1 << 16
 """All that a pipe holds (pipe(7))."""
 
 GRACE_S = 1.0
 """How long a process group has to end after SIGTERM, before SIGKILL."""
+
+_GATE = 'read -r go && exec /bin/sh -c "$1" </dev/null'
+"""Nothing begins before it can be ended: a signal may come to us while it is being started."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +55,16 @@ def run_line(line: str, folder: Path, environ: Mapping[str, str], *, longest_s: 
     started = time.monotonic()
     try:
         process = subprocess.Popen(  # noqa: S603 - from alembic.ini, trusted like the revisions beside it, or the caller's
-            ["/bin/sh", "-c", line], cwd=folder, env=dict(environ), process_group=0, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            ["/bin/sh", "-c", _GATE, "sh", line], cwd=folder, env=dict(environ), process_group=0,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
     except OSError as error:
         return Ran(None, "", 0.0, f"could not be run: {error}")
-    handle, tail, stream = os.pidfd_open(process.pid), bytearray(), _not_blocking(process)
+    handle, tail, gate, stream = os.pidfd_open(process.pid), bytearray(), *_pipes(process)
     try:
+        with suppress(BrokenPipeError):
+            gate.write(b"\n")
+            gate.close()
         ended = _listen(stream, handle, tail, started + longest_s)
         if not ended:
             _end_group(process, handle)
@@ -71,11 +79,12 @@ def run_line(line: str, folder: Path, environ: Mapping[str, str], *, longest_s: 
     return Ran(code, tail.decode("utf-8", "replace").strip(), took, problem)
 
 
-def _not_blocking(process: subprocess.Popen[bytes]) -> IO[bytes]:
-    if process.stdout is None:
-        raise AssertionError("it was started with a pipe")
+def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
+    """The gate, and what is printed."""
+    if process.stdin is None or process.stdout is None:
+        raise AssertionError("it was started with pipes")
     os.set_blocking(process.stdout.fileno(), False)
-    return process.stdout
+    return process.stdin, process.stdout
 
 
 def _listen(stream: IO[bytes], handle: int, tail: bytearray, deadline: float) -> bool:
@@ -105,11 +114,12 @@ def _read(stream: IO[bytes], tail: bytearray) -> bool:
 
 def _end_group(process: subprocess.Popen[bytes], handle: int) -> None:
     """End the whole group. Its first process is reaped last: until then nobody else can have the group's number."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
-    with selectors.DefaultSelector() as selector:
-        selector.register(handle, selectors.EVENT_READ)
-        selector.select(GRACE_S)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    with put_off():
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        with selectors.DefaultSelector() as selector:
+            selector.register(handle, selectors.EVENT_READ)
+            selector.select(GRACE_S)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

@@ -228,12 +228,11 @@ def outcome_as_json(outcome: Outcome, paths: Mapping[str, str]) -> dict[str, Any
 Doer = Callable[[Run], None]
 
 
-@contextmanager
-def running(call: Call, fill: Doer) -> Iterator[Run]:
-    """Open a host, settle what the last command left, and end the run whatever happens in the block.
+def _carried_out(call: Call, doer: Doer, fill: Doer) -> Run:
+    """Open a host, settle what earlier commands left, do the work, and end the run whatever happens.
 
     Raises:
-        VvmigrateError: the host cannot be opened, or the block's own error; the report holds it too.
+        VvmigrateError: the host cannot be opened. What goes wrong later is the report's.
     """
     settings, session = call.write(MERGERS)
     with session, opened(settings.log_file, session.run["run_id"]) as (log, why):
@@ -250,11 +249,12 @@ def running(call: Call, fill: Doer) -> Iterator[Run]:
         try:
             with _reporting(run):
                 settle(run)
-                yield run
+                doer(run)
             with _reporting(run):
                 conclude(run)
         finally:
             _close(run, log, fill)
+    return run
 
 
 @contextmanager
@@ -282,7 +282,8 @@ def _close(run: Run, log: Log, fill: Doer) -> None:
         except OSError as error:
             run.report.fail(RefusedError(f"the run's end could not be recorded: {error}", hint="vvmigrate recover"), 4)
         fill(run)
-        run.report.body |= run.said
+        if run.report.body:  # else the verb came to nothing, and its error says it all
+            run.report.body |= run.said
         log.write("run_ended", exit_code=run.report.exit_code, error=error_as_json(run.report.error))
 
 
@@ -317,9 +318,8 @@ def carry_out(call: Call, doer: Doer, fill: Doer = fill_report) -> Report:
     """
     report = Report(call.command)
     try:
-        with running(call, fill) as run:
-            report = run.report
-            doer(run)
+        run = _carried_out(call, doer, fill)
+        report = run.report
         _tell_hook(run)
     except VvmigrateError as error:
         report.fail(error)
