@@ -9,9 +9,11 @@ import pytest
 
 from tests.commands.trial import BOOT_ID, another_time, is_taken_back, promise, set_in_ini
 from tests.conftest import HostFolder
+from vvmigrate import text
 from vvmigrate.__main__ import plain_upgrade
 from vvmigrate.commands.settled import nothing_to_do
 from vvmigrate.engine.intention import CHECKING, REVERTING, STEPPING, WAITING, Intention, Moment, Verdict
+from vvmigrate.report import Report
 
 
 @pytest.fixture
@@ -54,6 +56,25 @@ def test_those_who_look_are_told(on_trial: HostFolder) -> None:
     assert "waits to be confirmed" in found[0]["what"]
 
 
+def shown(report: Report, capsys: pytest.CaptureFixture[str]) -> str:
+    """What a person reads."""
+    capsys.readouterr()
+    text.show(text.Screen("never"), report)
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_people_are_told_what_to_do(two: HostFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    """The time left as people say it, the command, what was taken back, and what the check printed."""
+    failed = shown(two.call("upgrade", "head", verify_with="echo no picture; false"), capsys)
+    assert "no picture" in failed
+    assert "0003 was taken back, and held: health check failed: it ended with 1" in failed
+    upgraded = shown(two.up(release_hold=True, confirm_within="1d"), capsys)
+    assert "taken back in 24 h 0 min unless you say: vvmigrate confirm" in upgraded
+    assert "waits to be confirmed" in shown(two.call("status"), capsys)
+    assert "stays" in shown(two.call("confirm"), capsys)
+    assert shown(two.call("confirm"), capsys) == "nothing to confirm"
+
+
 def test_a_boot_that_has_nothing_to_do_takes_the_long_way(on_trial: HostFolder) -> None:
     """An upgrade with nothing to do is no doubt about the trial, and does not end it."""
     assert on_trial.up().body["steps"] == []
@@ -88,10 +109,10 @@ def test_with_nothing_to_do_there_is_no_trial(two: HostFolder) -> None:
     assert not promise(two).exists()
 
 
-@pytest.mark.parametrize("text", ["", "0s", "10", "m", "-5m", "8d", "1.5h", "ten minutes"])
-def test_a_time_that_is_none_is_refused(two: HostFolder, text: str) -> None:
+@pytest.mark.parametrize("span", ["", "0s", "10", "m", "-5m", "8d", "1.5h", "ten minutes"])
+def test_a_time_that_is_none_is_refused(two: HostFolder, span: str) -> None:
     """Usage, exit 2, before anything is done."""
-    report = two.call("upgrade", "head", confirm_within=text)
+    report = two.call("upgrade", "head", confirm_within=span)
     assert (report.exit_code, two.version()) == (2, "0001")
 
 

@@ -155,3 +155,12 @@ def test_a_first_step_that_fails_leaves_nothing_to_be_done(two: HostFolder) -> N
     two.revision("0002", 'raise ValueError("no")')
     report = two.call("upgrade", "head", verify_with=FAILS, on_failure="revert-run", confirm_within="10m")
     assert (report.exit_code, "health" in report.body, promise(two).exists()) == (1, False, False)
+
+
+def test_what_was_only_done_again_is_named(bare: HostFolder) -> None:
+    """A revision that an earlier run applied is not this run's to take back: a warning, and exit 1 all the same."""
+    bare.revision("0002", "op.merge_env()")
+    bare.up()
+    report = bare.call("upgrade", "head", values={"DVR_IP": "10.0.0.7"}, verify_with=FAILS, told=(events := []))
+    assert (report.exit_code, bare.version(), "reverted" in report.body) == (1, "0002", False)
+    assert any("only done again" in facts["text"] for event, facts in events if event == "warning")

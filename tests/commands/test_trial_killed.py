@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from tests.conftest import HostFolder
 from tests.crash import dying
 from tests.crash.dying import Moment
 from vvmigrate.commands import health
-from vvmigrate.engine import intention, recovery
+from vvmigrate.engine import intention, recovery, signals
 from vvmigrate.engine.journal import Journal
 from vvmigrate.engine.ledger import Ledger
 
@@ -149,17 +151,46 @@ def test_an_intention_in_other_words_is_not_acted_on(two: HostFolder) -> None:
 # ---- signals ---------------------------------------------------------------------------------------------------------
 
 
+def interrupted(host: HostFolder, at: Moment | None = None, **options: Any) -> int:
+    """Upgrade in a fork that heeds signals as the command line does, and gets SIGTERM at a moment; its exit code."""
+
+    def work() -> None:
+        signals.install()
+        with dying.at(at, lambda: os.kill(os.getpid(), signal.SIGTERM)) if at else nullcontext():
+            code = host.call("upgrade", "head", **options).exit_code
+        os._exit(code)
+
+    return dying.in_a_fork(work)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_a_signal_during_the_check(two: HostFolder, tmp_path: Path, number: signal.Signals) -> None:
     """The check, which sends it here, ends with what it began; the run is taken back and not held; exit 128+n."""
     before = two.tree()
     check = f"sleep 1000 & echo $! > {tmp_path}/child; kill -{int(number)} $PPID; wait"
-    done = two.run("upgrade", "head", "--verify-with", check)
-    assert done.returncode == 128 + number
+    assert interrupted(two, verify_with=check) == 128 + number
     assert (two.tree(), two.version(), holds(two), promise(two).exists()) == (before, "0001", [], False)
     child = Path(f"/proc/{(tmp_path / 'child').read_text().strip()}/stat")
     assert not child.exists() or child.read_text().rpartition(")")[2].split()[0] in "ZX"  # nobody reaps it here
     assert two.sql("SELECT exit_code FROM vv_run ORDER BY seq DESC LIMIT 1") == [(128 + number,)]
+
+
+def test_a_signal_during_a_step(two: HostFolder) -> None:
+    """The step is undone, the run's others are taken back; without conditions they stay."""
+    before, second = two.tree(), Moment(Journal, "seal", nth=2)
+    assert interrupted(two, second, on_failure="revert-run") == 128 + signal.SIGTERM
+    assert (two.tree(), two.version(), holds(two), promise(two).exists()) == (before, "0001", [], False)
+    assert interrupted(two, second) == 128 + signal.SIGTERM
+    assert two.version() == "0002"
+
+
+def test_a_signal_on_the_way_back(two: HostFolder) -> None:
+    """The promise stands, and whoever comes next carries it out."""
+    before = two.tree()
+    assert interrupted(two, BACK["first step back sealed"], **FAILING) == 128 + signal.SIGTERM
+    assert promise(two).exists()
+    dying.settled(two)
+    is_taken_back(two, before, "health check failed: it ended with 3")
 
 
 # ---- anywhere --------------------------------------------------------------------------------------------------------

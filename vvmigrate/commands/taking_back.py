@@ -121,6 +121,8 @@ def conclude(run: Going) -> None:
     found = intentions.read(session.host)
     mine = found if found is not None and found.run_id == session.run["run_id"] else None
     verdict = _judge(run, mine)
+    if verdict:
+        _say_what_stays(run)
     if found is None:
         return
     if not steps_of(session.ledger, found.run_id):
@@ -162,7 +164,6 @@ def _check(run: Going, check: HealthCheck, mine: Intention | None) -> Verdict | 
     if not why:
         return None
     run.report.fail(StepError(why, hint="vvmigrate history"))
-    _say_what_stays(run)
     return Verdict(why, hold=True)
 
 
