@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,28 @@ def test_what_cannot_be_taken_back_waits_for_a_person(two: HostFolder) -> None:
     fragile.unlink()
     dying.settled(two)
     is_taken_back(two, before, "health check failed: it ended with 3")
+
+
+def test_a_way_back_without_room_waits_for_a_person(
+    bare: HostFolder, mount: Callable[..., None], tmp_path: Path
+) -> None:
+    """A disk that the check finds full, and leaves so: exit 4 says that the host is not as before; with room it is."""
+    bare.root.mkdir()
+    mount(bare.root)
+    bare.up()
+    (bare.home / "fallback/placeholder.png").write_bytes(bytes(1 << 20))
+    bare.revision("0002", "op.install_assets('fallback', 'fallback', ['placeholder.png'])")
+    (bare.root / "fallback").mkdir(exist_ok=True)
+    (bare.root / "fallback/placeholder.png").write_bytes(b"\1" * (1 << 20))
+    before = bare.tree()
+    fills = f"head -c 99000000 /dev/zero > {bare.root}/full; exit 3"
+    report = bare.call("upgrade", "head", verify_with=fills)
+    assert (report.exit_code, bare.version()) == (4, "0002")
+    assert "could not be settled" in str(report.error)
+    assert promise(bare).exists()
+    (bare.root / "full").unlink()
+    dying.settled(bare)
+    assert (bare.tree(), bare.version(), [revision for revision, _ in holds(bare)]) == (before, "0001", ["0002"])
 
 
 def test_an_intention_in_other_words_is_not_acted_on(two: HostFolder) -> None:

@@ -13,7 +13,7 @@ from vvmigrate.commands.looking import FINDINGS
 from vvmigrate.commands.opening import Call
 from vvmigrate.commands.settled import clock_warnings
 from vvmigrate.commands.status import is_ahead, missing
-from vvmigrate.commands.taking_back import is_a_finding, seen
+from vvmigrate.commands.trial import is_a_finding, seen
 from vvmigrate.commands.upgrade import degraded, pending, split_at_hold
 from vvmigrate.commands.verify import compare, how_deep
 from vvmigrate.engine import database, journal

@@ -10,7 +10,7 @@ from typing import Any
 from vvmigrate.commands.forecast import Workplace
 from vvmigrate.commands.looking import looking
 from vvmigrate.commands.opening import Call
-from vvmigrate.commands.taking_back import refuse_while_waiting
+from vvmigrate.commands.trial import refuse_while_waiting
 from vvmigrate.commands.upgrade import ahead, pending
 from vvmigrate.commands.work import Run, add_nothing, carry_out
 from vvmigrate.content.delivery import download

@@ -7,7 +7,7 @@ from typing import Any
 from vvmigrate.commands.forecast import Workplace
 from vvmigrate.commands.looking import FINDINGS, looking
 from vvmigrate.commands.opening import Call, root_of
-from vvmigrate.commands.taking_back import is_a_finding, seen
+from vvmigrate.commands.trial import is_a_finding, seen
 from vvmigrate.commands.upgrade import degraded, pending, split_at_hold
 from vvmigrate.commands.verify import as_json, compare
 from vvmigrate.engine import journal

@@ -6,103 +6,23 @@ What was promised is durable before the first step (`engine/intention.py`). `con
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol, Self
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 
-from vvmigrate.commands.forecast import DOWN, UP, Forecast, Workplace, open_workplace
+from vvmigrate.commands.forecast import DOWN, UP, Forecast, open_workplace
 from vvmigrate.commands.health import HealthCheck
+from vvmigrate.commands.trial import Going, as_json
 from vvmigrate.engine import intention as intentions
 from vvmigrate.engine import journal
 from vvmigrate.engine.intention import CHECKING, REVERTING, WAITING, Intention, Moment, Verdict
 from vvmigrate.engine.ledger import Ledger
 from vvmigrate.engine.signals import Ended
-from vvmigrate.engine.step import Outcome
 from vvmigrate.errors import HeldError, RefusedError, StateError, StepError
-from vvmigrate.report import SIGNALLED, Report
-from vvmigrate.settings import Settings
+from vvmigrate.report import SIGNALLED
 
 BY_A_SIGNAL = Verdict("the run was ended by a signal", hold=False)
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """What a run must fulfil to stand.
-
-    Attributes:
-        whole: a step that fails takes the others of its run with it.
-        within_s: how long it may stand without a confirm; None for ever.
-    """
-
-    whole: bool
-    check: HealthCheck
-    within_s: float | None
-
-    @classmethod
-    def of(cls, settings: Settings) -> Self:
-        """As the settings say."""
-        return cls(settings.revert_run, HealthCheck.of(settings), settings.confirm_within_s)
-
-    def __bool__(self) -> bool:
-        """Whether there are any."""
-        return self.whole or bool(self.check.line) or self.within_s is not None
-
-
-class Going(Protocol):
-    """A run under way, as far as it has to be known here.
-
-    Attributes:
-        conditions: None for a run that only goes where it is told.
-        said: what its report says beside the verb's own.
-    """
-
-    place: Workplace
-    report: Report
-    outcomes: list[Outcome]
-    conditions: Conditions | None
-    said: dict[str, Any]
-
-    @property
-    def affects(self) -> list[str]:
-        """What it changed."""
-
-    def preflight(self, forecasts: list[Forecast]) -> None:
-        """Refuse what cannot be done."""
-
-    def perform(self, forecast: Forecast, holds: tuple[Mapping[str, Any], ...] = (), reason: str = "") -> bool:
-        """Do one step; whether it happened."""
-
-    def tell(self, event: str, **facts: Any) -> None:
-        """Tell the listener and the log."""
-
-
-# ---- before the first step -------------------------------------------------------------------------------------------
-
-
-def refuse_while_waiting(run: Going) -> None:
-    """Nothing is built upon a run that may still be taken back, and nothing that it needs is removed.
-
-    Raises:
-        RefusedError: one waits for a confirm.
-    """
-    found = intentions.read(run.place.session.host)
-    if found is not None:
-        left = found.left_s(Moment.of(run.place.session))
-        raise RefusedError(
-            f"the run of {found.user} at {found.started_at} waits to be confirmed, {left:.0f} s more",
-            hint="to keep it: vvmigrate confirm; to take it back: vvmigrate downgrade",
-        )
-
-
-def begin(run: Going) -> None:
-    """Promise, durably, what becomes of this run if it does not fulfil its conditions."""
-    if run.conditions:
-        facts = run.place.session.run
-        intentions.write(
-            run.place.session.host,
-            Intention(facts["run_id"], facts["user"], facts["started_at"], within_s=run.conditions.within_s or 0.0),
-        )
 
 
 # ---- after the last step ---------------------------------------------------------------------------------------------
@@ -115,6 +35,11 @@ def conclude(run: Going) -> None:
         StateError: it could not be taken back; the promise stands.
         Ended: a signal came while it was; the promise stands.
     """
+    with _promise_stands():
+        _conclude(run)
+
+
+def _conclude(run: Going) -> None:
     session = run.place.session
     if journal.pending(session.host.private):
         return  # what could not be undone is settled first, by whoever comes next
@@ -139,7 +64,7 @@ def conclude(run: Going) -> None:
 def _judge(run: Going, mine: Intention | None) -> Verdict | None:
     """Why a run may not stand; None if it may, as far as can be told now."""
     conditions = run.conditions
-    if conditions is None:
+    if not conditions:
         return None
     if run.report.exit_code >= SIGNALLED:
         return BY_A_SIGNAL
@@ -193,6 +118,11 @@ def settle(run: Going) -> None:
     Raises:
         StateError: it could not be taken back; the promise stands.
     """
+    with _promise_stands():
+        _settle(run)
+
+
+def _settle(run: Going) -> None:
     session = run.place.session
     found = intentions.read(session.host)
     if found is None:
@@ -229,27 +159,34 @@ def take_back(run: Going, found: Intention, verdict: Verdict) -> None:
     intentions.write(session.host, replace(found, state=REVERTING, reason=verdict.reason, hold=verdict.hold))
     made = steps_of(session.ledger, found.run_id)
     if (top := made[-1]["version_after"]) != run.place.version:
-        raise _stuck(verdict, f"expected the host at {top}, found it at {run.place.version or 'base'}")
+        raise _stuck(f"{verdict.reason}, but expected the host at {top}, found it at {run.place.version or 'base'}")
     target = made[0]["version_before"] or "base"
     forecasts = run.place.forecast(run.place.scripts.downgrades(target, run.place.version), DOWN)
-    try:
-        run.preflight(forecasts)
-    except RefusedError as error:
-        raise _stuck(verdict, error.message) from error
+    run.preflight(forecasts)
     done = run.said["reverted"] = []
     for forecast in forecasts:
         holds = (hold_of(forecast, verdict.reason),) if verdict.hold else ()
         if not run.perform(forecast, holds, verdict.reason):
-            raise _stuck(verdict, f"revision {forecast.revision} does not go back")
+            raise _stuck(f"{verdict.reason}, but revision {forecast.revision} does not go back")
         done.append({"revision": forecast.revision, "reason": verdict.reason, "held": verdict.hold})
     intentions.drop(session.host)
 
 
-def _stuck(verdict: Verdict, why: str) -> StateError:
-    return StateError(
-        f"a run could not be taken back ({verdict.reason}): {why}",
-        hint="mend what stands in the way, then: vvmigrate recover",
-    )
+@contextmanager
+def _promise_stands() -> Iterator[None]:
+    """What is in the way of a promise needs a person, who has to know that the host is not as it was promised to be."""
+    try:
+        yield
+    except RefusedError as error:
+        raise _stuck(error.message, error.path) from error
+    except OSError as error:
+        where = error.filename if isinstance(error.filename, str) else None
+        raise _stuck(f"{where or 'the host'}: {error.strerror or error}", where) from error
+
+
+def _stuck(why: str, path: str | None = None) -> StateError:
+    hint = "mend what stands in the way, then: vvmigrate recover"
+    return StateError(f"a run that had promised to take itself back could not be settled: {why}", hint=hint, path=path)
 
 
 def hold_of(forecast: Forecast, reason: str) -> Mapping[str, Any]:
@@ -259,31 +196,4 @@ def hold_of(forecast: Forecast, reason: str) -> Mapping[str, Any]:
         "state": "held",
         "reason": reason,
         "script_sha256": forecast.source.sha256,
-    }
-
-
-# ---- for those who look ----------------------------------------------------------------------------------------------
-
-
-def seen(place: Workplace) -> dict[str, Any] | None:
-    """What is promised on this host, as reports show it; None for nothing."""
-    found = intentions.read(place.session.host)
-    return as_json(found, Moment.of(place.session)) if found is not None else None
-
-
-def is_a_finding(promise: Mapping[str, Any] | None) -> bool:
-    """Whether it needs attention. A health check may well ask `status`: its own run must not make it fail."""
-    return promise is not None and promise["state"] != CHECKING
-
-
-def as_json(found: Intention, now: Moment) -> dict[str, Any]:
-    """An intention as reports show it; `until` is by this host's clock, for people, and decides nothing."""
-    left = found.left_s(now) if found.state == WAITING else None
-    until = datetime.now(UTC) + timedelta(seconds=left) if left is not None else None
-    return {
-        **{name: getattr(found, name) for name in ("run_id", "user", "started_at", "state")},
-        "reason": found.reason or None,
-        "within_s": found.within_s or None,
-        "left_s": round(left, 1) if left is not None else None,
-        "until": until.isoformat(timespec="seconds").replace("+00:00", "Z") if until is not None else None,
     }

@@ -9,7 +9,7 @@ from typing import Any
 from vvmigrate.commands.forecast import UP, Forecast, Workplace
 from vvmigrate.commands.opening import Call, variant_of
 from vvmigrate.commands.settled import remember
-from vvmigrate.commands.taking_back import Conditions, begin, refuse_while_waiting
+from vvmigrate.commands.trial import Conditions, begin, refuse_while_waiting
 from vvmigrate.commands.work import Run, carry_out, fill_report
 from vvmigrate.engine.step import tells_something
 from vvmigrate.errors import HeldError, RefusedError, StateError

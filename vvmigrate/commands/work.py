@@ -13,7 +13,8 @@ from typing import Any
 from vvmigrate.commands.forecast import DOWN, Forecast, Workplace, open_workplace
 from vvmigrate.commands.hook import Hook
 from vvmigrate.commands.opening import Call
-from vvmigrate.commands.taking_back import Conditions, conclude, settle
+from vvmigrate.commands.taking_back import conclude, settle
+from vvmigrate.commands.trial import Conditions
 from vvmigrate.content.delivery import download
 from vvmigrate.engine import journal, preflight, recovery, step
 from vvmigrate.engine.host import HOME, ROOT, STATE
