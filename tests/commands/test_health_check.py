@@ -164,3 +164,21 @@ def test_what_was_only_done_again_is_named(bare: HostFolder) -> None:
     report = bare.call("upgrade", "head", values={"DVR_IP": "10.0.0.7"}, verify_with=FAILS, told=(events := []))
     assert (report.exit_code, bare.version(), "reverted" in report.body) == (1, "0002", False)
     assert any("only done again" in facts["text"] for event, facts in events if event == "warning")
+
+
+def test_the_release_itself_goes_back_offline(host: HostFolder) -> None:
+    """Directories, model, assets, .env, tables and signature: as before the upgrade, but for the store of models."""
+    host.up("0001")
+    host.sql("CREATE TABLE theirs (name TEXT)")
+    before = host.tree()
+    report = host.call("upgrade", "head", verify_with="test -s .env && exit 9", offline=True)
+    assert (report.exit_code, report.body["health"]["exit_code"], host.version()) == (1, 9, "0001")
+    assert (report.body["required_missing"], report.body["degraded"]) == ([], [])
+    assert [step["revision"] for step in report.body["reverted"]] == ["0006", "0005", "0004", "0003", "0002"]
+    kept = {path for path in host.tree() if path.startswith("storage/models")}
+    assert {path: seen for path, seen in host.tree().items() if path not in kept} == {
+        path: seen for path, seen in before.items() if path not in kept
+    }
+    assert not (host.root / "models/bitnet_summarizer").exists()
+    again = host.up(release_hold=True, verify_with="true", offline=True)
+    assert again.body["to"] == "0006"

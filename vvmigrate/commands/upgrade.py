@@ -32,8 +32,11 @@ def upgrade(call: Call, target: str = "head") -> Report:
 
 def _fill(run: Run) -> None:
     """The report; and where nothing is left to be done, a note, so that the next upgrade can tell at once."""
-    fill_report(run)
     place, body = run.place, run.report.body
+    if run.said.get("reverted"):  # what was missing may have gone with what needed it
+        body |= _what_is_missing(place)
+    fill_report(run)
+    body = run.report.body
     open_ends = ("held", "required_missing", "degraded")
     if (
         run.report.exit_code == 0
@@ -198,12 +201,16 @@ def _missing(place: Workplace) -> tuple[str, ...]:
     return missing_required(place.situation(place.session.host))
 
 
+def _what_is_missing(place: Workplace) -> dict[str, Any]:
+    missing = _missing(place) if _env_is_applied(place) else ()
+    return {"degraded": degraded(place), "required_missing": list(missing)}
+
+
 def _say_what_is_missing(run: Run) -> None:
     """Degraded steps and required keys without a value: warnings at every run, until they are mended."""
     place = run.place
-    run.report.body["degraded"] = degraded(place)
-    missing = _missing(place) if _env_is_applied(place) else ()
-    run.report.body["required_missing"] = list(missing)
+    run.report.body |= _what_is_missing(place)
+    missing = run.report.body["required_missing"]
     if missing and place.settings.strict:
         raise RefusedError(
             f".env: no value for {', '.join(missing)} (--strict)",
