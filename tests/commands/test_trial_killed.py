@@ -229,3 +229,20 @@ def test_killed_at_any_access_to_the_file_system(two: HostFolder) -> None:
         assert (two.tree(), two.version(), promise(two).exists()) == (before, "0001", False), number
         number += 7
     assert number > 100
+
+
+@pytest.mark.full
+def test_killed_at_any_access_while_it_is_carried_out(two: HostFolder) -> None:
+    """The same for the command that comes next: the one after it comes to the end."""
+    before = two.tree()
+    number = random.Random(SEED).randrange(1, 8)
+    while True:
+        dying.crash(two, CHECK["check ended"], "upgrade", "head", release_hold=True, verify_with="true")
+        reached = dying.crash_at_call(two, number, "recover")
+        dying.settled(two)
+        assert (two.tree(), two.version(), promise(two).exists()) == (before, "0001", False), number
+        assert [revision for revision, _ in holds(two)][-2:] == ["0003", "0002"]
+        number += 7
+        if not reached:
+            break
+    assert number > 100
