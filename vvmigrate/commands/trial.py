@@ -12,7 +12,7 @@ from vvmigrate.commands.health import HealthCheck
 from vvmigrate.engine import intention as intentions
 from vvmigrate.engine.intention import CHECKING, WAITING, Intention, Moment
 from vvmigrate.engine.step import Outcome
-from vvmigrate.errors import RefusedError
+from vvmigrate.errors import RefusedError, RevisionError
 from vvmigrate.report import Report
 from vvmigrate.settings import Settings
 
@@ -86,14 +86,28 @@ def refuse_while_waiting(run: Going) -> None:
         )
 
 
-def begin(run: Going) -> None:
-    """Promise, durably, what becomes of this run if it does not fulfil its conditions."""
-    if run.conditions:
-        facts = run.place.session.run
-        intentions.write(
-            run.place.session.host,
-            Intention(facts["run_id"], facts["user"], facts["started_at"], within_s=run.conditions.within_s or 0.0),
-        )
+def begin(run: Going, forecasts: list[Forecast]) -> None:
+    """Promise, durably, what becomes of this run if it does not fulfil its conditions.
+
+    Raises:
+        RefusedError: there is no way back from where it leads: nothing is promised that cannot be kept.
+    """
+    if not run.conditions:
+        return
+    place, facts = run.place, run.place.session.run
+    moving = [forecast.revision for forecast in forecasts if forecast.code is not None]
+    try:
+        if moving:
+            place.scripts.downgrades(place.version or "base", moving[-1])
+    except RevisionError as error:
+        raise RefusedError(
+            f"{error.message}, but this upgrade is to be taken back if it does not end well",
+            hint="leave out --on-failure, --verify-with, --confirm-within, and health_check in alembic.ini",
+        ) from error
+    within_s = run.conditions.within_s or 0.0
+    intentions.write(
+        place.session.host, Intention(facts["run_id"], facts["user"], facts["started_at"], within_s=within_s)
+    )
 
 
 # ---- for those who look ----------------------------------------------------------------------------------------------

@@ -72,7 +72,7 @@ def _upgrade(run: Run, target: str) -> None:
     run.preflight(forecasts)
     run.conditions = Conditions.of(place.settings)
     if forecasts:
-        begin(run)
+        begin(run, forecasts)
     for forecast in forecasts:
         lifted = released.get(forecast.revision, ()) if forecast.code is not None else ()
         if not run.perform(forecast, tuple(lifted)):

@@ -123,7 +123,7 @@ class Run:
             lambda: self._propose(forecast),
             forecast.code,
             holds,
-            reason,
+            reason=reason,
         )
 
     def _propose(self, forecast: Forecast) -> tuple[Proposal, tuple[HostOperation, ...]]:
