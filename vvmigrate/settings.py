@@ -168,13 +168,13 @@ def resolve(
         resume=not options.get("no_resume"),
         allow_degraded=bool(options.get("allow_degraded")) or _truth("allow_degraded", ini.get("allow_degraded", "no")),
         delivery_timeout_s=_seconds("VV_DELIVERY_TIMEOUT", patience) if patience else None,
-        keep_releases=_count("keep_releases", ini.get("keep_releases", "1") if keep is None else keep),
-        after_change=ini.get("after_change", ""),
         health_check=ini.get("health_check", ""),
         verify_with=_line("--verify-with", options.get("verify_with")),
         health_timeout_s=_seconds("health_timeout", ini.get("health_timeout") or "60", least=1),
         revert_run=options.get("on_failure") == "revert-run",
         confirm_within_s=_span("--confirm-within", options.get("confirm_within")),
+        keep_releases=_count("keep_releases", ini.get("keep_releases", "1") if keep is None else keep),
+        after_change=ini.get("after_change", ""),
         lock_timeout_s=float(options.get("lock_timeout") or 0),
         database_timeout_s=_seconds(
             "VV_DATABASE_TIMEOUT", environ.get("VV_DATABASE_TIMEOUT") or ini.get("database_timeout") or "10"

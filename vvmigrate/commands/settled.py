@@ -150,9 +150,9 @@ def _rows(session: Session) -> Iterator[object]:
 def _is_calm(session: Session) -> bool:
     """Whether nothing waits, nothing is lost, and the chain ends where the anchor says."""
     state = session.host.state(ROOT)
-    if state is None or session.connection is None or journal.pending(state):
+    if state is None or session.connection is None or journal.pending(state) or intention.read(session.host):
         return False
-    waits = intention.read(session.host) or any((state / name).stat() is not None for name in WAITING)
+    waits = any((state / name).stat() is not None for name in WAITING)
     staged = any((tree / "staging").names() for _, tree in session.host.states())
     whole = (state / "reserve").stat() is not None and vault.anchor(state) == session.ledger.head()
     return whole and not waits and not staged
