@@ -334,6 +334,7 @@ install_units() {
     done
     systemctl daemon-reload
     systemctl enable vvmigrate-upgrade.service vvmigrate-verify.timer >>"$log_file" 2>&1
+    systemctl enable --now vvmigrate-confirm.timer >>"$log_file" 2>&1
     say "units installed: $(units | tr '\n' ' ')"
 }
 

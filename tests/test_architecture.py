@@ -115,7 +115,10 @@ EXCEPTIONS = {
     ("vvmigrate.running", "open(w)"): "the same stream, by its number",
     ("vvmigrate.engine.database", "sqlite3.connect"): "SQLite opens its own files; nobody else may",
     ("vvmigrate.engine.lowered", "ctypes"): "setfsuid(2): it changes who is asked for, and nothing on a disk",
-    ("vvmigrate.commands.hook", "subprocess"): "the release's own command, after everything is settled",
+    (
+        "vvmigrate.commands.shell",
+        "subprocess",
+    ): "the release's commands: told of changes, asked for health",
     ("vvmigrate.engine.rehearsal", "sqlite3.connect"): "in memory",
     ("vvmigrate.engine.existing", "sqlite3.connect"): "in memory",
 }

@@ -11,6 +11,7 @@ import grp
 import hashlib
 import os
 import pwd
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,10 @@ DEFAULT_VARIANT = "full"
 SECTION = "vvmigrate"
 TRUSTED_KEYS = "/etc/vvmigrate/trusted-keys"
 LONGEST_WAIT_S = 86400.0
+LONGEST_SPAN_S = 7 * 86400
+UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 MOST_DIGITS = 7
+_SPAN = re.compile(r"([0-9]{1,7})([smhd])")
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,11 @@ class Settings:
         trusted_keys: whose signature a release must carry; empty where nobody asks for one.
         trusted_file: the file that names them, if a file does.
         signed: SHA-256, by name, of the files that one of them has signed; None as long as no signature was checked.
+        health_check: a line for /bin/sh that says whether the host is well after an upgrade; empty for none.
+        verify_with: the same, asked for by this call, in its place.
+        health_timeout_s: how long either may take.
+        revert_run: a step that fails takes back also the steps that its run had done.
+        confirm_within_s: how long an upgrade waits to be confirmed before it is taken back; None for ever.
         warnings: what was assumed.
     """
 
@@ -82,6 +91,11 @@ class Settings:
     trusted_keys: tuple[str, ...] = ()
     trusted_file: Path | None = None
     signed: Mapping[str, str] | None = None
+    health_check: str = ""
+    verify_with: str = ""
+    health_timeout_s: float = 60.0
+    revert_run: bool = False
+    confirm_within_s: float | None = None
     lock_timeout_s: float = 0.0
     database_timeout_s: float = 10.0
     log_file: Path | None = None
@@ -207,6 +221,11 @@ def resolve(
         resume=not options.get("no_resume"),
         allow_degraded=bool(options.get("allow_degraded")) or _truth("allow_degraded", ini.get("allow_degraded", "no")),
         delivery_timeout_s=_seconds("VV_DELIVERY_TIMEOUT", patience) if patience else None,
+        health_check="" if options.get("apart") else ini.get("health_check", ""),
+        verify_with=_line("--verify-with", options.get("verify_with")),
+        health_timeout_s=_seconds("health_timeout", ini.get("health_timeout") or "60", least=1),
+        revert_run=options.get("on_failure") == "revert-run",
+        confirm_within_s=_span("--confirm-within", options.get("confirm_within")),
         keep_releases=_count("keep_releases", ini.get("keep_releases", "1") if keep is None else keep),
         after_change="" if options.get("apart") else ini.get("after_change", ""),
         apart=bool(options.get("apart")),
@@ -254,14 +273,32 @@ def _octal(text: str) -> int:
     return mode
 
 
-def _seconds(name: str, text: str) -> float:
+def _seconds(name: str, text: str, least: float = 0.0) -> float:
     try:
         seconds = float(text)
     except ValueError:
         seconds = -1.0
-    if not 0 <= seconds <= LONGEST_WAIT_S:
-        raise UsageError(f"{name}: expected seconds from 0 to {LONGEST_WAIT_S:.0f}, found {text!r}")
+    if not least <= seconds <= LONGEST_WAIT_S:
+        raise UsageError(f"{name}: expected seconds from {least:g} to {LONGEST_WAIT_S:.0f}, found {text!r}")
     return seconds
+
+
+def _line(name: str, text: str | None) -> str:
+    """A command; an empty one is a variable that its caller did not set, and would be no check at all."""
+    if text is not None and not text.strip():
+        raise UsageError(f"{name}: expected a command, found {text!r}", hint=f"for none at all: {name} true")
+    return text or ""
+
+
+def _span(name: str, text: str | None) -> float | None:
+    """A time as people write it, in seconds."""
+    if text is None:
+        return None
+    found = _SPAN.fullmatch(text)
+    seconds = int(found[1]) * UNITS_S[found[2]] if found else 0
+    if not 0 < seconds <= LONGEST_SPAN_S:
+        raise UsageError(f"{name}: expected a time such as 90s, 10m or 2h, at most 7d, found {text!r}")
+    return float(seconds)
 
 
 def _truth(name: str, text: str) -> bool:

@@ -79,6 +79,15 @@ def nobodys(host: HostFolder, root_only: None) -> Iterator[HostFolder]:
         yield HostFolder(top / "home", top / "storage", {"HOME": str(top / "nowhere")})
 
 
+@pytest.fixture
+def two(bare: HostFolder) -> HostFolder:
+    """A host at 0001, whose release has two more revisions that make a directory each."""
+    bare.up()
+    bare.revision("0002", 'op.make_directories(["second"])')
+    bare.revision("0003", 'op.make_directories(["third"])')
+    return bare
+
+
 @contextmanager
 def as_nobody() -> Iterator[None]:
     """In this block the process is an unprivileged user, as far as the kernel is concerned."""

@@ -14,6 +14,7 @@ from vvmigrate.commands.looking import FINDINGS
 from vvmigrate.commands.opening import Call
 from vvmigrate.commands.settled import clock_warnings
 from vvmigrate.commands.status import is_ahead, missing
+from vvmigrate.commands.trial import is_a_finding, seen
 from vvmigrate.commands.upgrade import degraded, pending, split_at_hold
 from vvmigrate.commands.verify import compare, how_deep
 from vvmigrate.engine import adoption, database, journal
@@ -62,7 +63,7 @@ def doctor(call: Call) -> Report:
             found += [_from_warning(text) for text in session.warnings]
             found += _of_the_session(session)
             place = open_workplace(call, settings, session)
-            for part in (_ahead, _degraded, _unset, _drifted, _left_beside):
+            for part in (_ahead, _promised, _degraded, _unset, _drifted, _left_beside):
                 found += _as_far_as_possible(part(place))
     except VvmigrateError as error:
         found.append(_from_error(error))
@@ -169,6 +170,26 @@ def _ahead(place: Workplace) -> Iterator[Finding]:
             f"revisions of this release are not applied yet: {names}",
             "The release may expect what they bring.",
             "vvmigrate upgrade head",
+        )
+
+
+def _promised(place: Workplace) -> Iterator[Finding]:
+    """A run that may yet be taken back."""
+    found = seen(place)
+    if found is None or not is_a_finding(found):
+        return
+    who = f"the run of {found['user']} at {found['started_at']}"
+    if found["left_s"]:
+        yield Finding(
+            f"{who} waits to be confirmed, {found['left_s']:.0f} s more",
+            "Without that it is taken back; so it is when the machine is started again.",
+            "vvmigrate confirm",
+        )
+    else:
+        yield Finding(
+            f"{who} will be taken back, or is still under way",
+            "It was not confirmed in time, or it did not come to its end; the next command that writes takes it back.",
+            "vvmigrate recover",
         )
 
 

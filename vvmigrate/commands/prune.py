@@ -10,6 +10,7 @@ from typing import Any
 from vvmigrate.commands.forecast import Workplace
 from vvmigrate.commands.looking import looking
 from vvmigrate.commands.opening import Call
+from vvmigrate.commands.trial import refuse_while_waiting
 from vvmigrate.commands.upgrade import ahead, pending
 from vvmigrate.commands.work import Run, add_nothing, carry_out
 from vvmigrate.content.delivery import download
@@ -48,6 +49,7 @@ def prune(call: Call) -> Report:
 
 
 def _prune(run: Run) -> None:
+    refuse_while_waiting(run)
     found, kept = _find(run.place)
     done: list[Old] = []
     run.report.body = _as_json((done, kept), dry_run=False)

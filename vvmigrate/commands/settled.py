@@ -23,7 +23,7 @@ from typing import Any
 
 from vvmigrate import __version__
 from vvmigrate import settings as settle
-from vvmigrate.engine import journal, lodging, roots, vault
+from vvmigrate.engine import intention, journal, lodging, roots, vault
 from vvmigrate.engine import session as sessions
 from vvmigrate.engine.host import HOME, ROOT
 from vvmigrate.engine.session import Opening, Session
@@ -172,7 +172,7 @@ def _rows(session: Session) -> Iterator[object]:
 def _is_calm(session: Session) -> bool:
     """Whether nothing waits, nothing is lost, and the chain ends where the anchor says."""
     state = session.host.state(ROOT)
-    if state is None or session.connection is None or journal.pending(state):
+    if state is None or session.connection is None or journal.pending(state) or intention.read(session.host):
         return False
     waits = any((state / name).stat() is not None for name in WAITING)
     staged = any((tree / name).names() for _, tree in session.host.states() for name in ("staging", lodging.FOLDER))

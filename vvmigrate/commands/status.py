@@ -9,6 +9,7 @@ from vvmigrate.commands.likeness import state_digest
 from vvmigrate.commands.looking import FINDINGS, looking
 from vvmigrate.commands.opening import Call, root_of
 from vvmigrate.commands.releases import release_of
+from vvmigrate.commands.trial import is_a_finding, seen
 from vvmigrate.commands.upgrade import degraded, pending, split_at_hold
 from vvmigrate.commands.verify import as_json, compare
 from vvmigrate.engine import adoption, journal
@@ -54,9 +55,10 @@ def status(call: Call) -> Report:
             ],
             "held": [held] if held else [],
             "required_missing": list(missing(place)),
+            "confirm": seen(place),
         }
         keys = ("pending", "drift", "degraded", "journal", "held", "required_missing")
-        if any(report.body[key] for key in keys):
+        if any(report.body[key] for key in keys) or is_a_finding(report.body["confirm"]):
             report.raise_to(FINDINGS)
         if is_ahead(place):
             pending(place, "head")

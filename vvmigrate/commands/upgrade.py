@@ -9,6 +9,7 @@ from typing import Any
 from vvmigrate.commands.forecast import UP, Forecast, Workplace
 from vvmigrate.commands.opening import Call, variant_of
 from vvmigrate.commands.settled import remember
+from vvmigrate.commands.trial import Conditions, begin, refuse_while_waiting
 from vvmigrate.commands.work import Run, carry_out, fill_report
 from vvmigrate.engine.step import tells_something
 from vvmigrate.errors import HeldError, RefusedError, RevisionError, StateError, VvmigrateError
@@ -31,8 +32,11 @@ def upgrade(call: Call, target: str = "head") -> Report:
 
 def _fill(run: Run) -> None:
     """The report; and where nothing is left to be done, a note, so that the next upgrade can tell at once."""
-    fill_report(run)
     place, body = run.place, run.report.body
+    if run.said.get("reverted"):  # what was missing may have gone with what needed it
+        body |= _what_is_missing(place)
+    fill_report(run)
+    body = run.report.body
     open_ends = ("held", "required_missing", "degraded")
     if (
         run.report.exit_code == 0
@@ -63,7 +67,12 @@ def _upgrade(run: Run, target: str) -> None:
     place = run.place
     steps, held, released = split_at_hold(place, pending(place, target))
     forecasts = ahead(place, steps)
+    if forecasts:
+        refuse_while_waiting(run)
     run.preflight(forecasts)
+    run.conditions = Conditions.of(place.settings)
+    if forecasts:
+        begin(run, forecasts)
     for forecast in forecasts:
         lifted = released.get(forecast.revision, ()) if forecast.code is not None else ()
         if not run.perform(forecast, tuple(lifted)):
@@ -209,12 +218,16 @@ def _may_be_answered(place: Workplace) -> bool:
     return bool(missing) and (place.call.ask is not None or any(map(place.settings.environment.get, missing)))
 
 
+def _what_is_missing(place: Workplace) -> dict[str, Any]:
+    missing = _missing(place) if _env_is_applied(place) else ()
+    return {"degraded": degraded(place), "required_missing": list(missing)}
+
+
 def _say_what_is_missing(run: Run) -> None:
     """Degraded steps and required keys without a value: warnings at every run, until they are mended."""
     place = run.place
-    run.report.body["degraded"] = degraded(place)
-    missing = _missing(place) if _env_is_applied(place) else ()
-    run.report.body["required_missing"] = list(missing)
+    run.report.body |= _what_is_missing(place)
+    missing = run.report.body["required_missing"]
     if missing and place.settings.strict:
         raise RefusedError(
             f".env: no value for {', '.join(missing)} (--strict)",

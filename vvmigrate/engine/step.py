@@ -46,6 +46,7 @@ class Attempt:
         propose: see `Proposer`.
         holds: rows for `vv_hold`, written with the step.
         adopts: what it wants is there already, and it is only taken over.
+        reason: why it is done, where nobody asked for it.
     """
 
     revision: str
@@ -59,6 +60,7 @@ class Attempt:
     way_back: bytes = b""
     release: str = ""
     adopts: bool = False
+    reason: str = ""
 
 
 @dataclass
@@ -237,7 +239,7 @@ class _Step:
                 self.session, settled, self.attempt.revision if self.attempt.direction == "down" else ""
             ),
             "notes": json.dumps(self._notes()),
-            "error": self.outcome.proposal.degraded or None,
+            "error": self.outcome.proposal.degraded or self.attempt.reason or None,
         }
         ledger.append_step(row, settled)
         for hold in self.attempt.holds:

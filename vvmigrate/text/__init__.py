@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 from vvmigrate.report import Report
-from vvmigrate.text import adopted, authoring, done, outlook, seen, signed, tried
+from vvmigrate.text import adopted, authoring, done, outlook, seen, signed, trial, tried
 from vvmigrate.text.screen import Screen
 
 SHOWN = {
     "adopt": adopted.adopt,
     "bundle": done.bundle,
     "check": authoring.check,
+    "confirm": trial.confirm,
     "current": seen.current,
     "doctor": seen.doctor,
     "downgrade": done.downgrade,

@@ -9,6 +9,7 @@ from typing import Any
 from rich.markup import escape
 
 from vvmigrate.progress import amount
+from vvmigrate.text import trial
 from vvmigrate.text.screen import STYLE, Screen, printable
 
 
@@ -162,6 +163,7 @@ def findings(screen: Screen, body: Mapping[str, Any]) -> None:
         screen.say(f"[yellow]a step was interrupted:[/] {escape(printable(body['journal']))} waits: vvmigrate recover")
     if body["required_missing"]:
         screen.say(f"[yellow]no value in .env for:[/] {', '.join(body['required_missing'])}")
+    trial.promised(screen, body["confirm"])
 
 
 def drift(screen: Screen, found: Iterable[Mapping[str, Any]], word: str = "drift") -> None:

@@ -27,6 +27,13 @@ from vvmigrate.verbs.looking import forecast
 @click.option("--offline", is_flag=True, default=None, help="Only what is on the host: nobody is asked for a model.")
 @click.option("--allow-degraded", is_flag=True, default=None, help="A model that cannot be had does not stop the rest.")
 @click.option("--no-resume", is_flag=True, default=None, help="Keep nothing of a download for a later run.")
+@click.option(
+    "--on-failure",
+    type=click.Choice(["stop", "revert-run"]),
+    help="revert-run: a step that fails takes back the others of this run too (default: stop).",
+)
+@click.option("--verify-with", metavar="CMD", help="A line for /bin/sh; if it fails, what this run did is taken back.")
+@click.option("--confirm-within", metavar="TIME", help="90s, 10m, 2h: taken back unless `vvmigrate confirm` came.")
 @click.option("--release-hold", is_flag=True, default=None, help="Apply also what was taken back.")
 @click.option("--plan", "only_plan", is_flag=True, help="Same as plan.")
 def upgrade(call: Any, revision: str, only_plan: bool, **_: Any) -> Any:  # noqa: FBT001 - click's order
@@ -36,6 +43,7 @@ def upgrade(call: Any, revision: str, only_plan: bool, **_: Any) -> Any:  # noqa
     vvmigrate upgrade head
     vvmigrate upgrade head --set DVR_IP=192.168.1.20
     vvmigrate upgrade +1 --plan
+    vvmigrate upgrade head --verify-with 'curl -fsS localhost:8080/health' --confirm-within 10m
     """
     from vvmigrate.commands.upgrade import upgrade as command
 
