@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vvmigrate.report import Report
-from vvmigrate.text import done, seen
+from vvmigrate.text import authored, done, seen
 from vvmigrate.text.screen import Screen
 
 SHOWN = {
@@ -18,6 +18,7 @@ SHOWN = {
     "prune": done.prune,
     "recover": done.recover,
     "repair": done.repair,
+    "revision": authored.revision,
     "show": seen.show,
     "status": seen.status,
     "upgrade": done.upgrade,

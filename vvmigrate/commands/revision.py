@@ -1,0 +1,104 @@
+"""`revision`: the next revision's file, with what the release's inputs ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import chain
+
+from vvmigrate import settings
+from vvmigrate.authoring import inputs, writing
+from vvmigrate.authoring.checkout import Checkout
+from vvmigrate.authoring.difference import Draft
+from vvmigrate.authoring.inputs import Comparison
+from vvmigrate.authoring.keys import Answers
+from vvmigrate.commands.opening import Call
+from vvmigrate.errors import RefusedError, UsageError, VvmigrateError
+from vvmigrate.report import Report, listed
+
+
+def revision(call: Call, title: str) -> Report:
+    """Write the next revision of the release that the call's home is; no host is needed.
+
+    Args:
+        call: its options `autogenerate`, `renamed` (OLD=NEW) and `removed` say what is written.
+        title: what the revision is for, in a few words.
+
+    Returns:
+        The report of `revision`: `revision`, `title`, `follows`, `path`, `differences` (input, name, what, remedy),
+        `advice`. With --autogenerate, where nothing differs, no file is made and `path` is None.
+    """
+    report = Report(call.command)
+    try:
+        if not any(character.isalnum() for character in title):
+            raise UsageError("expected a title, found none", hint='vvmigrate revision -m "what it is for"')
+        with Checkout.open(settings.find_home(call.options.get("home"), call.environ, call.folder)) as checkout:
+            _write(call, checkout, title, report)
+    except VvmigrateError as error:
+        report.fail(error)
+    return report
+
+
+def _write(call: Call, checkout: Checkout, title: str, report: Report) -> None:
+    answers = _answers(call.options.get("renamed", ()), call.options.get("removed", ()))
+    autogenerate = bool(call.options.get("autogenerate"))
+    if not autogenerate and (answers.renamed or answers.removed):
+        raise UsageError("--renamed and --removed are answers to --autogenerate")
+    drafts = _drafts(call, checkout, answers) if autogenerate else []
+    head = checkout.scripts.package_head()
+    number = writing.next_number(head)
+    report.body = {
+        "revision": number,
+        "title": title,
+        "follows": head or None,
+        "path": None,
+        "differences": listed(chain.from_iterable(draft.differences for draft in drafts)),
+        "advice": list(chain.from_iterable(draft.advice for draft in drafts)),
+    }
+    if autogenerate and not any(draft.operations for draft in drafts):
+        report.body["revision"] = None
+        return
+    name, source = writing.file_name(checkout, number, title), writing.text(checkout, number, title, drafts)
+    report.body["path"] = writing.write(checkout, name, source).path
+
+
+def _drafts(call: Call, checkout: Checkout, answers: Answers) -> list[Draft]:
+    comparison = inputs.compare(checkout)
+    for text in comparison.unpinned:
+        call.listener("warning", text=text)
+    return comparison.drafts(_decided(call, comparison, answers))
+
+
+def _answers(renamed: Iterable[str], removed: Iterable[str]) -> Answers:
+    pairs = [pair.partition("=") for pair in renamed]
+    if any(not (old and new) for old, _, new in pairs):
+        raise UsageError("--renamed: expected OLD=NEW")
+    return Answers({old: new for old, _, new in pairs}, tuple(removed))
+
+
+def _decided(call: Call, comparison: Comparison, answers: Answers) -> Answers:
+    """Ask for each key that is gone what it is called now; where nobody can be asked, guess nothing.
+
+    Raises:
+        RefusedError: nobody can be asked.
+    """
+    while True:
+        gone, new = comparison.undecided(answers)
+        if not gone:
+            return answers
+        if call.ask is None:
+            raise RefusedError(
+                f".env.example: {', '.join(gone)} is gone, {', '.join(new)} is new: only you know what was renamed",
+                hint=f"--renamed {gone[0]}={new[0]}, or --removed {gone[0]}",
+            )
+        answer = call.ask(
+            gone[0],
+            f"{gone[0]} is gone from .env.example. Its new name, if it was only renamed? One of {', '.join(new)}; "
+            "nothing if it was removed.",
+            False,  # noqa: FBT003 - not hidden
+            lambda text, new=new: None if text in new else f"not one of {', '.join(new)}",
+        )
+        if answer:
+            answers = replace(answers, renamed={**answers.renamed, gone[0]: answer})
+        else:
+            answers = replace(answers, removed=(*answers.removed, gone[0]))
