@@ -33,7 +33,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Draft:
+class Section:
     """What a revision says about the differences of one input.
 
     Attributes:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from itertools import chain
 
 from vvmigrate.authoring import declared as inputs
-from vvmigrate.authoring import files, keys, tables
+from vvmigrate.authoring import keys, storage, tables
 from vvmigrate.authoring.checkout import Checkout, Line
 from vvmigrate.authoring.declared import Declared
-from vvmigrate.authoring.difference import Difference, Draft
+from vvmigrate.authoring.difference import Difference, Section
 from vvmigrate.authoring.keys import Answers, Keys
 from vvmigrate.operations import Fact, InstallAssets, InstallModel, MergeEnv
 
@@ -31,24 +31,24 @@ class Comparison:
 
     declared: Declared
     produced: Mapping[Fact, str]
-    tables: Draft
+    tables: Section
     unpinned: tuple[str, ...]
 
     def undecided(self, answers: Answers) -> tuple[list[str], list[str]]:
         """See `Keys.undecided`."""
         return Keys.compare(self.declared, self.produced, answers).undecided(answers)
 
-    def drafts(self, answers: Answers) -> list[Draft]:
+    def sections(self, answers: Answers) -> list[Section]:
         """What a revision has to say, input by input.
 
         Raises:
             UsageError: see `Keys.compare`.
         """
         return [
-            files.directories(self.declared, self.produced),
-            files.models(self.declared, self.produced),
-            files.assets(self.declared, self.produced),
-            keys.draft(self.declared, self.produced, answers),
+            storage.directories(self.declared, self.produced),
+            storage.models(self.declared, self.produced),
+            storage.assets(self.declared, self.produced),
+            keys.section(self.declared, self.produced, answers),
             self.tables,
         ]
 
@@ -62,7 +62,7 @@ def compare(checkout: Checkout) -> Comparison:
     """
     with checkout.rehearsed() as line:
         declared = inputs.read(checkout, line)
-        schema = tables.draft(checkout, declared.metadata, line.database)
+        schema = tables.section(checkout, declared.metadata, line.database)
     return Comparison(declared, produced(line), schema, tuple(_unpinned(line)))
 
 
@@ -73,7 +73,7 @@ def uncovered(checkout: Checkout) -> list[Difference]:
         RefusedError: an input is not what it should be.
         RevisionError: a revision fails.
     """
-    return list(chain.from_iterable(draft.differences for draft in compare(checkout).drafts(Answers())))
+    return list(chain.from_iterable(section.differences for section in compare(checkout).sections(Answers())))
 
 
 def produced(line: Line) -> dict[Fact, str]:

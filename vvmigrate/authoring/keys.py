@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from vvmigrate.authoring.declared import Declared
-from vvmigrate.authoring.difference import Difference, Draft
-from vvmigrate.authoring.files import Produced
+from vvmigrate.authoring.difference import Difference, Section
+from vvmigrate.authoring.storage import Produced
 from vvmigrate.content.env.template import Key
 from vvmigrate.errors import UsageError
 from vvmigrate.operations import Fact, MergeEnv
@@ -83,7 +83,7 @@ def _check(answers: Answers, gone: Collection[str], new: Collection[str]) -> Non
         raise UsageError("two keys cannot both have become the same one")
 
 
-def draft(declared: Declared, produced: Produced, answers: Answers) -> Draft:
+def section(declared: Declared, produced: Produced, answers: Answers) -> Section:
     """One merge that brings what is new, with the values of what was renamed.
 
     Raises:
@@ -93,7 +93,7 @@ def draft(declared: Declared, produced: Produced, answers: Answers) -> Draft:
     if declared.template is None:
         remedy = "put it back: revisions merge it, and no host could come up without"
         missing = Difference(TEMPLATE, TEMPLATE, "is missing", remedy)
-        return Draft((missing,) if keys.gone else ())
+        return Section((missing,) if keys.gone else ())
     old_names = {new: old for old, new in keys.renamed.items()}
     found = [
         Difference(TEMPLATE, key.name, f"{key.name}: {_renamed(key, old_names) or f'new key ({_described(key)})'}")
@@ -106,9 +106,9 @@ def draft(declared: Declared, produced: Produced, answers: Answers) -> Draft:
     removed = tuple(name for name in keys.gone if name not in keys.renamed)
     found += [Difference(TEMPLATE, name, f"{name}: gone; it becomes a comment on hosts") for name in removed]
     if not found:
-        return Draft()
+        return Section()
     pins = tuple((key.name, declared.facts[Fact(KEY, key.name)]) for key in (*keys.new, *keys.changed))
-    return Draft(tuple(found), (MergeEnv(pins, removed, tuple(sorted(keys.renamed.items()))),))
+    return Section(tuple(found), (MergeEnv(pins, removed, tuple(sorted(keys.renamed.items()))),))
 
 
 def _renamed(key: Key, old_names: Mapping[str, str]) -> str:

@@ -15,7 +15,7 @@ from sqlalchemy.pool import StaticPool
 from vvmigrate import schema
 from vvmigrate.authoring import metadata
 from vvmigrate.authoring.checkout import Checkout
-from vvmigrate.authoring.difference import Difference, Draft
+from vvmigrate.authoring.difference import Difference, Section
 from vvmigrate.engine.kept_rows import KEPT
 
 WORDS: dict[type[MigrateOperation], tuple[str, str]] = {
@@ -33,7 +33,7 @@ WORDS: dict[type[MigrateOperation], tuple[str, str]] = {
 """What each of Alembic's operations is about, and what it says: the first that fits."""
 
 
-def draft(checkout: Checkout, setting: str, database: sqlite3.Connection) -> Draft:
+def section(checkout: Checkout, setting: str, database: sqlite3.Connection) -> Section:
     """What brings the tables that revisions make to the declared ones.
 
     Args:
@@ -44,11 +44,11 @@ def draft(checkout: Checkout, setting: str, database: sqlite3.Connection) -> Dra
         RefusedError: there is no such metadata, or it cannot be imported.
     """
     if not setting:
-        return Draft()
+        return Section()
     found = compare(metadata.load(checkout.home, setting), database)
     flat = list(_flat(found))
     differences = tuple(Difference(setting, *_described(operation)) for operation in flat)
-    return Draft(differences, tuple(found), tuple(_advice(flat)))
+    return Section(differences, tuple(found), tuple(_advice(flat)))
 
 
 def compare(declared: MetaData, database: sqlite3.Connection) -> list[MigrateOperation]:

@@ -21,7 +21,7 @@ from mako.template import Template  # type: ignore[import-untyped]
 from sqlalchemy.types import TypeDecorator
 
 from vvmigrate.authoring.checkout import Checkout
-from vvmigrate.authoring.difference import Draft, Remark
+from vvmigrate.authoring.difference import Remark, Section
 from vvmigrate.engine.roots import check_trust
 from vvmigrate.engine.scripts import FOLDER, Source, parse
 from vvmigrate.errors import RefusedError, UsageError
@@ -69,7 +69,7 @@ def file_name(checkout: Checkout, number: str, title: str) -> str:
     return f"{name.rstrip('_')}.py"
 
 
-def text(checkout: Checkout, number: str, title: str, drafts: Sequence[Draft]) -> str:
+def text(checkout: Checkout, number: str, title: str, sections: Sequence[Section]) -> str:
     """A revision's source.
 
     Raises:
@@ -77,7 +77,7 @@ def text(checkout: Checkout, number: str, title: str, drafts: Sequence[Draft]) -
         RevisionError: what it renders is no revision.
     """
     context = _context()
-    upward = [operation for draft in drafts for operation in (*map(Remark, _seen(draft)), *draft.operations)]
+    upward = [operation for section in sections for operation in (*map(Remark, _seen(section)), *section.operations)]
     upgrade = ops.UpgradeOps(ops=[op for op in upward if not isinstance(op, Remark)])
     downward = [op for op in upgrade.reverse_into(ops.DowngradeOps(ops=[])).ops if not isinstance(op, WayBack)]
     values = {
@@ -126,8 +126,8 @@ def write(checkout: Checkout, name: str, source: str) -> Source:
     return parse(source.encode(), place.path)
 
 
-def _seen(draft: Draft) -> list[str]:
-    return [*map(str, draft.differences), *draft.advice]
+def _seen(section: Section) -> list[str]:
+    return [*map(str, section.differences), *section.advice]
 
 
 # ---- operations as Python --------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from itertools import chain
 from vvmigrate import settings
 from vvmigrate.authoring import inputs, writing
 from vvmigrate.authoring.checkout import Checkout
-from vvmigrate.authoring.difference import Draft
+from vvmigrate.authoring.difference import Section
 from vvmigrate.authoring.inputs import Comparison
 from vvmigrate.authoring.keys import Answers
 from vvmigrate.commands.opening import Call
@@ -44,7 +44,7 @@ def _write(call: Call, checkout: Checkout, title: str, report: Report) -> None:
     autogenerate = bool(call.options.get("autogenerate"))
     if not autogenerate and (answers.renamed or answers.removed):
         raise UsageError("--renamed and --removed are answers to --autogenerate")
-    drafts = _drafts(call, checkout, answers) if autogenerate else []
+    sections = _sections(call, checkout, answers) if autogenerate else []
     head = checkout.scripts.package_head()
     number = writing.next_number(head)
     report.body = {
@@ -52,21 +52,21 @@ def _write(call: Call, checkout: Checkout, title: str, report: Report) -> None:
         "title": title,
         "follows": head or None,
         "path": None,
-        "differences": listed(chain.from_iterable(draft.differences for draft in drafts)),
-        "advice": list(chain.from_iterable(draft.advice for draft in drafts)),
+        "differences": listed(chain.from_iterable(section.differences for section in sections)),
+        "advice": list(chain.from_iterable(section.advice for section in sections)),
     }
-    if autogenerate and not any(draft.operations for draft in drafts):
+    if autogenerate and not any(section.operations for section in sections):
         report.body["revision"] = None
         return
-    name, source = writing.file_name(checkout, number, title), writing.text(checkout, number, title, drafts)
+    name, source = writing.file_name(checkout, number, title), writing.text(checkout, number, title, sections)
     report.body["path"] = writing.write(checkout, name, source).path
 
 
-def _drafts(call: Call, checkout: Checkout, answers: Answers) -> list[Draft]:
+def _sections(call: Call, checkout: Checkout, answers: Answers) -> list[Section]:
     comparison = inputs.compare(checkout)
     for text in comparison.unpinned:
         call.listener("warning", text=text)
-    return comparison.drafts(_decided(call, comparison, answers))
+    return comparison.sections(_decided(call, comparison, answers))
 
 
 def _answers(renamed: Iterable[str], removed: Iterable[str]) -> Answers:

@@ -1,11 +1,11 @@
-"""Directories, models and assets: what their inputs declare against what the revisions bring."""
+"""Directories, models and assets: what the inputs declare for the storage root, against what revisions bring."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
 from vvmigrate.authoring.declared import Declared
-from vvmigrate.authoring.difference import Difference, Draft
+from vvmigrate.authoring.difference import Difference, Section
 from vvmigrate.operations import Fact, InstallAssets, InstallModel, MakeDirectories, RemoveAssets
 from vvmigrate.operations.base import ASSET, DIRECTORY, MODEL
 from vvmigrate.operations.generation import MANIFEST
@@ -16,14 +16,14 @@ Produced = Mapping[Fact, str]
 INI = "alembic.ini"
 
 
-def directories(declared: Declared, produced: Produced) -> Draft:
+def directories(declared: Declared, produced: Produced) -> Section:
     """New directories, and those that must hold them. One that is listed no more stays: it holds a user's files."""
     wanted = [name for listed in _names(declared.facts, DIRECTORY) for name in _with_parents(listed)]
     new = sorted({name for name in wanted if Fact(DIRECTORY, name) not in produced})
     if not new:
-        return Draft()
+        return Section()
     found = tuple(Difference(INI, name, f"new directory {name}") for name in new)
-    return Draft(found, (MakeDirectories(tuple(new)),))
+    return Section(found, (MakeDirectories(tuple(new)),))
 
 
 def _with_parents(name: str) -> Iterator[str]:
@@ -31,7 +31,7 @@ def _with_parents(name: str) -> Iterator[str]:
     return ("/".join(parts[:end]) for end in range(1, len(parts) + 1))
 
 
-def models(declared: Declared, produced: Produced) -> Draft:
+def models(declared: Declared, produced: Produced) -> Section:
     """Another version of a model, or other bytes; one that the manifest has no more cannot be taken from hosts."""
     found: list[Difference] = []
     operations: list[InstallModel] = []
@@ -47,7 +47,7 @@ def models(declared: Declared, produced: Produced) -> Draft:
         if Fact(MODEL, name) not in declared.facts:
             remedy = "put it back: revisions install it, and a new host could not come up without"
             found.append(Difference(MANIFEST, name, f"{name} is gone", remedy))
-    return Draft(tuple(found), tuple(operations))
+    return Section(tuple(found), tuple(operations))
 
 
 def _news(version: str, before: str | None) -> str:
@@ -57,16 +57,16 @@ def _news(version: str, before: str | None) -> str:
     return "other bytes or variants" if was == version else f"new version, {was} before"
 
 
-def assets(declared: Declared, produced: Produced) -> Draft:
+def assets(declared: Declared, produced: Produced) -> Section:
     """New and changed files are installed, those that are gone removed; both by content."""
-    drafts = [_folder(source, target, declared, produced) for target, source in sorted(declared.folders.items())]
-    return Draft(
-        tuple(difference for draft in drafts for difference in draft.differences),
-        tuple(operation for draft in drafts for operation in draft.operations),
+    sections = [_folder(source, target, declared, produced) for target, source in sorted(declared.folders.items())]
+    return Section(
+        tuple(difference for section in sections for difference in section.differences),
+        tuple(operation for section in sections for operation in section.operations),
     )
 
 
-def _folder(source: str, target: str, declared: Declared, produced: Produced) -> Draft:
+def _folder(source: str, target: str, declared: Declared, produced: Produced) -> Section:
     wanted, there = _in_folder(declared.facts, target), _in_folder(produced, target)
     fresh = {name: pin for name, pin in wanted.items() if there.get(name) != pin}
     gone = {name: pin for name, pin in there.items() if name not in wanted}
@@ -77,7 +77,7 @@ def _folder(source: str, target: str, declared: Declared, produced: Produced) ->
         operations.append(InstallAssets(source, target, tuple(fresh.items())))
     if gone:
         operations.append(RemoveAssets(target, tuple(gone.items())))
-    return Draft(tuple(found), tuple(operations))
+    return Section(tuple(found), tuple(operations))
 
 
 def _in_folder(facts: Mapping[Fact, str], target: str) -> dict[str, str]:
