@@ -133,7 +133,7 @@ class Author:
             "column": ((COLUMN, COLUMN + column),),
             "default": ((COLUMN, COLUMN + '    sa.Column("added", sa.Text, server_default="x", nullable=False),\n'),),
             "gone": ((COLUMN, ""),),
-            "index": ((COLUMN, COLUMN + '    sa.Index("ix_added", "file_name", "status"),\n'),),
+            "index": ((COLUMN, COLUMN + '    sa.Index("ix_added", "file_name", "size_bytes"),\n'),),
             "type": ((COLUMN, COLUMN.replace("sa.Integer", "sa.Text")),),
         }
         table = f'sa.Table("added", metadata, sa.Column("id", sa.Integer, primary_key=True), sa.Column("x", {of}))\n'

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic.autogenerate import render_op_text
+from alembic.operations import ops
 
 from tests.authoring.release import (
     NAME,
@@ -26,7 +28,22 @@ from tests.authoring.release import (
 )
 from tests.commands.proof import nothing_changes, says
 from tests.conftest import HostFolder, copy_release
+from vvmigrate.authoring import inputs
+from vvmigrate.authoring.checkout import Checkout
 from vvmigrate.authoring.declared import newest
+from vvmigrate.authoring.writing import rendering
+from vvmigrate.operations import (
+    ImportProcessedVideos,
+    InstallAssets,
+    InstallModel,
+    MakeDirectories,
+    MergeEnv,
+    Operation,
+    RemoveAssets,
+    Revert,
+    WriteSignature,
+)
+from vvmigrate.operations.mend import Mend
 from vvmigrate.operations.rendering import literal
 
 Change = Callable[[HostFolder], object]
@@ -92,13 +109,13 @@ CHANGES: dict[str, tuple[Change, list[str], str]] = {
     ),
     "new asset": (
         asset("fallback/night.png", b"dark"),
-        ["fallback: night.png: new"],
+        ["fallback/night.png: new asset"],
         'op.install_assets(\n        "fallback",\n        "fallback",\n        {"night.png": "',
     ),
-    "changed asset": (asset(PICTURE, b"newer"), ["fallback: placeholder.png: changed"], '{"placeholder.png": "'),
+    "changed asset": (asset(PICTURE, b"newer"), ["fallback/placeholder.png: changed asset"], '{"placeholder.png": "'),
     "asset gone": (
         asset(PICTURE, None),
-        ["fallback: placeholder.png: gone"],
+        ["fallback/placeholder.png: gone"],
         'op.remove_assets(\n        "fallback",\n        {"place',
     ),
     "new directory": (
@@ -201,6 +218,49 @@ def test_names_from_inputs_never_become_code(host: HostFolder) -> None:
     says(host.call("revision", "next", autogenerate=True), 6, "is no name for an asset")
 
 
+def test_a_difference_says_where_it_stands(host: HostFolder) -> None:
+    """File and line, as an editor takes them; what a file as a whole is about stands on its first line."""
+    add_key(host, "GREETING", "hi")
+    lines = (host.home / ".env.example").read_text().splitlines()
+    with Checkout.open(host.home) as checkout:
+        (found,) = inputs.uncovered(checkout)
+    assert lines[found.line - 1] == "GREETING=hi"
+    assert (found.input, found.name, found.remedy) == (
+        ".env.example",
+        "GREETING",
+        "vvmigrate revision -m TEXT --autogenerate",
+    )
+
+
+KINDS = [
+    MakeDirectories(("a", "b/c")),
+    MakeDirectories(("a",), 0o750),
+    InstallModel(NAME, "1.0"),
+    InstallModel(NAME, "1.0", (("demo", "0" * 64), ("full", "1" * 64))),
+    InstallAssets("fallback", "fallback"),
+    InstallAssets("fallback", "fallback", (("a.png", ""), ("b.png", ""))),
+    InstallAssets("fallback", "fallback", (("a.png", "0" * 64),)),
+    RemoveAssets("fallback", (("a.png", "0" * 64),)),
+    MergeEnv(),
+    MergeEnv((("A", "1-2"),), ("B",), (("C", "D"),)),
+    ImportProcessedVideos("videos"),
+    WriteSignature(),
+    Revert(),
+]
+
+
+def test_every_operation_is_written_as_it_is_read(bare: HostFolder) -> None:
+    """Each kind through Alembic's renderer, then through a revision: the same value; its way back is op.revert()."""
+    written = [render_op_text(rendering(), operation) for operation in KINDS]
+    bare.revision("0002", "\n".join(written))
+    with Checkout.open(bare.home) as checkout, checkout.rehearsed() as line:
+        assert [operation for revision, operation in line.operations if revision == "0002"] == KINDS
+    assert {type(operation) for operation in KINDS} == set(Operation.__subclasses__()) - {Mend}
+    downgrade = ops.UpgradeOps(ops=list(KINDS)).reverse()
+    assert {render_op_text(rendering(), operation) for operation in downgrade.ops} == {"op.revert()"}
+    assert all(operation.to_diff_tuple()[0] == operation.verb for operation in KINDS)
+
+
 @pytest.mark.parametrize(
     ("versions", "expected"),
     [
@@ -276,15 +336,60 @@ def test_a_change_of_tables_goes_there_and_back_with_its_rows(settled: HostFolde
     host.sql("INSERT OR IGNORE INTO stage_runs VALUES (1, 'a', 'scan', 'now', NULL, 'good', NULL)")
     before, rows = shape(host), host.sql("SELECT sha256, size_bytes, status FROM processed_videos")
     declare_tables(host, *changes, more=more)
-    assert differences(host) == [f"orchestrator.tables:metadata: {line}" for line in seen]
+    assert differences(host) == [f"orchestrator/tables.py: {line}" for line in seen]
     source = write(host)
-    assert all(f"    # orchestrator.tables:metadata: {line}\n" in source for line in seen)
+    assert all(f"    # orchestrator/tables.py: {line}\n" in source for line in seen)
     assert "vv_" not in source.replace("vvmigrate", "")
     assert differences(host) == []
     host.up()
     assert shape(host) != before
     host.down("0006", no_hold=True)
     assert (shape(host), host.sql("SELECT sha256, size_bytes, status FROM processed_videos")) == (before, rows)
+
+
+RICH = """    sa.Column("a", sa.Integer, server_default="0", nullable=False),
+    sa.Column("b", sa.DateTime, server_default=sa.func.now()),
+    sa.Column("c", sa.Boolean, server_default=sa.false(), nullable=False),
+    sa.Column("d", sa.Numeric(10, 2), unique=True),
+    sa.Column("e", sa.JSON, index=True),
+    sa.Column("f", sa.Enum("x", "y", name="letters")),
+    sa.Column("g", sa.Integer, sa.ForeignKey("cameras.id")),
+"""
+CAMERAS = """
+cameras = sa.Table(
+    "cameras", metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("name", sa.Text, unique=True),
+    sa.Column("weight", sa.Float, sa.CheckConstraint("weight > 0", name="positive")),
+    sa.UniqueConstraint("name", "weight", name="pairs"),
+    sa.Index("ix_some", "name", unique=True, sqlite_where=sa.text("weight IS NOT NULL")),
+)
+"""
+
+
+def test_columns_of_every_sort_can_be_taken_back(settled: HostFolder) -> None:
+    """Defaults, unique and foreign keys: a constraint without a name is given one, or it could not be dropped."""
+    host = settled
+    declare_tables(host)
+    host.sql("INSERT OR IGNORE INTO processed_videos VALUES ('a', 'a.mp4', 7, 'done', 'now', NULL, NULL)")
+    before = shape(host)
+    declare_tables(host, (COLUMN, COLUMN + RICH), more=CAMERAS)
+    source = write(host)
+    assert differences(host) == []
+    assert "'uq_processed_videos_d'" in source
+    assert "'fk_processed_videos_g'" in source
+    host.up()
+    assert host.sql("SELECT a, c FROM processed_videos") == [(0, 0)]
+    host.down("0006", no_hold=True)
+    assert shape(host) == before
+
+
+def test_a_constraint_without_a_name_that_goes_is_advice(host: HostFolder) -> None:
+    """Alembic cannot drop it: the author is told, before anybody applies it."""
+    declare_tables(host, (', sa.ForeignKey("processed_videos.sha256")', ""))
+    report = host.call("revision", "next", autogenerate=True)
+    assert (report.exit_code, report.error) == (0, None)
+    assert ["has no name" in text for text in report.body["advice"]] == [True]
 
 
 def test_what_alembic_cannot_know_is_advice(host: HostFolder) -> None:
@@ -303,7 +408,7 @@ def test_a_type_of_the_orchestrators_own_becomes_what_it_is_in_the_database(host
     declare_tables(host, ("metadata = sa.Meta", own), (COLUMN, COLUMN + '    sa.Column("path", Path()),\n'))
     source = write(host)
     assert "sa.Column('path', sa.String(length=80)" in source
-    assert "orchestrator." not in source.replace("# orchestrator.tables:metadata", "")
+    assert "orchestrator." not in source
     host.up()
 
 

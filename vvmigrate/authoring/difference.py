@@ -16,16 +16,18 @@ class Difference:
     """Something that an input declares and no revision brings, or the other way round.
 
     Attributes:
-        input: the file or folder of the release that says so.
+        input: the file of the release that says so.
         name: the key, model, asset, directory, table or column.
         what: a few words for people; no secret is in them.
         remedy: what to do, as a command where one exists.
+        line: where in the file, from 1.
     """
 
     input: str
     name: str
     what: str
     remedy: str = REMEDY
+    line: int = 1
 
     def __str__(self) -> str:
         """One line."""

@@ -13,7 +13,7 @@ from vvmigrate.errors import UsageError
 from vvmigrate.operations import Fact, MergeEnv
 from vvmigrate.operations.base import KEY
 from vvmigrate.operations.env_file import TEMPLATE
-from vvmigrate.operations.env_names import default_of
+from vvmigrate.operations.env_names import default_of, pin
 
 
 @dataclass(frozen=True)
@@ -94,25 +94,26 @@ def section(declared: Declared, produced: Produced, answers: Answers) -> Section
         remedy = "put it back: revisions merge it, and no host could come up without"
         missing = Difference(TEMPLATE, TEMPLATE, "is missing", remedy)
         return Section((missing,) if keys.gone else ())
-    old_names = {new: old for old, new in keys.renamed.items()}
-    found = [
-        Difference(TEMPLATE, key.name, f"{key.name}: {_renamed(key, old_names) or f'new key ({_described(key)})'}")
-        for key in keys.new
-    ]
-    for key in keys.changed:
-        before, now = produced[Fact(KEY, key.name)], declared.facts[Fact(KEY, key.name)]
-        what = "demands (@required, @type and the like)" if default_of(before) == default_of(now) else "default"
-        found.append(Difference(TEMPLATE, key.name, f"{key.name}: other {what}; now {_described(key)}"))
     removed = tuple(name for name in keys.gone if name not in keys.renamed)
-    found += [Difference(TEMPLATE, name, f"{name}: gone; it becomes a comment on hosts") for name in removed]
+    news = {key.name: _new(key, keys.renamed) for key in keys.new}
+    news |= {key.name: _changed(key, produced[Fact(KEY, key.name)]) for key in keys.changed}
+    news |= dict.fromkeys(removed, "gone; it becomes a comment on hosts")
+    lines = {binding.key: binding.line for binding in declared.template.document.bindings}
+    found = [Difference(TEMPLATE, name, f"{name}: {what}", line=lines.get(name, 1)) for name, what in news.items()]
     if not found:
         return Section()
     pins = tuple((key.name, declared.facts[Fact(KEY, key.name)]) for key in (*keys.new, *keys.changed))
     return Section(tuple(found), (MergeEnv(pins, removed, tuple(sorted(keys.renamed.items()))),))
 
 
-def _renamed(key: Key, old_names: Mapping[str, str]) -> str:
-    return f"new name of {old_names[key.name]}" if key.name in old_names else ""
+def _new(key: Key, renamed: Mapping[str, str]) -> str:
+    old = [old for old, new in renamed.items() if new == key.name]
+    return f"new name of {', '.join(old)}" if old else f"new key ({_described(key)})"
+
+
+def _changed(key: Key, before: str) -> str:
+    what = "default" if default_of(before) != default_of(pin(key)) else "demands (@required, @type and the like)"
+    return f"other {what}; now {_described(key)}"
 
 
 def _described(key: Key) -> str:

@@ -43,6 +43,12 @@ def load(home: Path, setting: str) -> MetaData:
     return found
 
 
+def file_of(home: Path, setting: str) -> str:
+    """The file that declares the tables, relative to the release; the setting itself where there is none."""
+    module = setting.partition(":")[0].replace(".", "/")
+    return next((name for name in (f"{module}.py", f"{module}/__init__.py") if (home / name).is_file()), setting)
+
+
 @contextmanager
 def _imports_from(home: Path) -> Iterator[None]:
     """Modules of the release can be imported in the block, and are forgotten with it; no bytecode is written."""

@@ -70,8 +70,8 @@ def _folder(source: str, target: str, declared: Declared, produced: Produced) ->
     wanted, there = _in_folder(declared.facts, target), _in_folder(produced, target)
     fresh = {name: pin for name, pin in wanted.items() if there.get(name) != pin}
     gone = {name: pin for name, pin in there.items() if name not in wanted}
-    found = [Difference(source, name, f"{name}: {'changed' if name in there else 'new'}") for name in fresh]
-    found += [Difference(source, name, f"{name}: gone") for name in gone]
+    news = {name: "changed asset" if name in there else "new asset" for name in fresh} | dict.fromkeys(gone, "gone")
+    found = [Difference(f"{source}/{name}", name, what) for name, what in news.items()]
     operations: list[InstallAssets | RemoveAssets] = []
     if fresh:
         operations.append(InstallAssets(source, target, tuple(fresh.items())))

@@ -27,7 +27,8 @@ WORDS: dict[type[MigrateOperation], tuple[str, str]] = {
     ops.CreateIndexOp: ("{op.table_name}.{op.index_name}", "new index {name}"),
     ops.DropIndexOp: ("{op.table_name}.{op.index_name}", "index {name}: gone"),
     ops.DropConstraintOp: ("{op.table_name}.{op.constraint_name}", "constraint {name}: gone"),
-    ops.AddConstraintOp: ("{op.table_name}", "new constraint of {name}"),
+    ops.CreateUniqueConstraintOp: ("{op.table_name}.{op.constraint_name}", "new constraint {name}"),
+    ops.CreateForeignKeyOp: ("{op.source_table}.{op.constraint_name}", "new constraint {name}"),
     MigrateOperation: ("", "{op!r}"),
 }
 """What each of Alembic's operations is about, and what it says: the first that fits."""
@@ -47,7 +48,10 @@ def section(checkout: Checkout, setting: str, database: sqlite3.Connection) -> S
         return Section()
     found = compare(metadata.load(checkout.home, setting), database)
     flat = list(_flat(found))
-    differences = tuple(Difference(setting, *_described(operation)) for operation in flat)
+    for operation in flat:
+        _name_constraint(operation)
+    file = metadata.file_of(checkout.home, setting)
+    differences = tuple(Difference(file, *_described(operation)) for operation in flat)
     return Section(differences, tuple(found), tuple(_advice(flat)))
 
 
@@ -78,6 +82,14 @@ def _flat(operations: list[MigrateOperation]) -> Iterator[MigrateOperation]:
             yield operation
 
 
+def _name_constraint(op: MigrateOperation) -> None:
+    """Give a new constraint a name where the orchestrator gives none: what has no name cannot be dropped again."""
+    if isinstance(op, ops.CreateUniqueConstraintOp) and op.constraint_name is None:
+        op.constraint_name = "_".join(["uq", op.table_name, *op.columns])
+    elif isinstance(op, ops.CreateForeignKeyOp) and op.constraint_name is None:
+        op.constraint_name = "_".join(["fk", op.source_table, *op.local_cols])
+
+
 def _described(op: MigrateOperation) -> tuple[str, str]:
     """The name of the table, column or index, and what is new about it."""
     about, what = next(words for kind, words in WORDS.items() if isinstance(op, kind))
@@ -103,6 +115,8 @@ def _advice(operations: list[MigrateOperation]) -> Iterator[str]:
             name = f"{column.table_name}.{column.column.name}"
             yield f"{name} may not be empty: give it a server_default, for the rows that are there"
     for op in operations:
+        if isinstance(op, ops.DropConstraintOp) and op.constraint_name is None:
+            yield f"{op.table_name}: a constraint that has no name cannot be dropped as written; make the table anew"
         if isinstance(op, ops.DropColumnOp) and any(column.table_name == op.table_name for column in added):
             name = f"{op.table_name}.{op.column_name}"
             yield f"{name}: if it only has a new name, say so with op.alter_column(..., new_column_name=...) instead"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+import warnings
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from io import StringIO
@@ -76,7 +77,7 @@ def text(checkout: Checkout, number: str, title: str, sections: Sequence[Section
         RefusedError: the template cannot be rendered.
         RevisionError: what it renders is no revision.
     """
-    context = _context()
+    context = rendering()
     upward = [operation for section in sections for operation in (*map(Remark, _seen(section)), *section.operations)]
     upgrade = ops.UpgradeOps(ops=[op for op in upward if not isinstance(op, Remark)])
     downward = [op for op in upgrade.reverse_into(ops.DowngradeOps(ops=[])).ops if not isinstance(op, WayBack)]
@@ -133,7 +134,8 @@ def _seen(section: Section) -> list[str]:
 # ---- operations as Python --------------------------------------------------------------------------------------------
 
 
-def _context() -> AutogenContext:
+def rendering() -> AutogenContext:
+    """How Alembic is to write operations of the orchestrator's database."""
     opts = {
         "sqlalchemy_module_prefix": "sa.",
         "alembic_module_prefix": "op.",
@@ -155,9 +157,11 @@ def _body(operations: Sequence[MigrateOperation], context: AutogenContext) -> st
     """Lines of a function, indented but for the first."""
     buffer = StringIO()
     printer = PythonPrinter(buffer)
-    for operation in operations:
-        for line in render_op(context, operation):
-            printer.writeline(_laid_out(line))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # `tables` has said it: what has no name cannot be dropped
+        for operation in operations:
+            for line in render_op(context, operation):
+                printer.writeline(_laid_out(line))
     return indent(buffer.getvalue(), "    ").strip()
 
 
