@@ -93,6 +93,7 @@ REFUSED: dict[str, tuple[Any, int, str]] = {
     "no template": (lambda host: (host.home / "migrations/script.py.mako").unlink(), 6, "script.py.mako"),
     "a bad template": (lambda host: edit(host.home / "migrations/script.py.mako", "repr(up", "repr(down"), 6, "makes"),
     "a bad name": (lambda host: edit(host.home / "alembic.ini", "%%(slug)s", "%%(title)s"), 6, "file_template"),
+    "a name that is none": (lambda host: edit(host.home / "alembic.ini", "%%(slug)s", "%(slug)s"), 6, "file_template"),
     "another folder": (lambda host: edit(host.home / "alembic.ini", "%%(rev)s_", "../%%(rev)s_"), 6, "file_template"),
     "a bad .env.example": (lambda host: add_key(host, "LOG_LEVEL"), 6, "LOG_LEVEL stands on lines"),
     "a bad manifest": (lambda host: (host.home / "model_manifest.json").write_text("{}"), 6, "model_manifest.json"),
@@ -107,7 +108,13 @@ def test_what_cannot_be_used_is_refused_by_name(host: HostFolder, case: str) -> 
     spoil(host)
     with nothing_changes(host):
         add = host.call("revision", "next", autogenerate=True)
-    if case in ("no template", "a bad template", "a bad name", "another folder"):  # only needed for a file
+    if case in (
+        "no template",
+        "a bad template",
+        "a bad name",
+        "a name that is none",
+        "another folder",
+    ):  # only needed for a file
         assert add.body["differences"] == []
         with nothing_changes(host):
             add = host.call("revision", "next")
@@ -142,22 +149,30 @@ def test_without_a_terminal_nothing_is_guessed(host: HostFolder) -> None:
 
 
 def test_on_a_terminal_it_is_asked(host: HostFolder) -> None:
-    """One question for each key that is gone; a name that is not new is asked for again, nothing means removed."""
+    """One question for each key that is gone, until none is left of which it could be the new name."""
     rename_key(host, "DVR_IP", "DVR_ADDRESS")
     remove_key(host, "GRAFANA_PORT")
+    remove_key(host, "BITNET_MODEL_PATH")
     asked: list[str] = []
 
     def ask(name: str, description: str, hidden: bool, problem: Any) -> str | None:
         asked.append(name)
         assert "DVR_ADDRESS" in description
         assert problem("LOG_LEVEL") is not None
-        assert problem("DVR_ADDRESS") is None
-        return "DVR_ADDRESS" if name == "DVR_IP" else None
+        assert problem("DVR_ADDRESS") is problem("-") is None
+        return "DVR_ADDRESS" if name == "DVR_IP" else "-"
 
     source = write(host, ask=ask)
-    assert asked == ["DVR_IP"]  # with no new key left, the other one can only be gone
+    assert asked == ["BITNET_MODEL_PATH", "DVR_IP"]  # with no new key left, GRAFANA_PORT can only be gone
     assert 'renamed={"DVR_IP": "DVR_ADDRESS"}' in source
-    assert 'removed=["GRAFANA_PORT"]' in source
+    assert 'removed=["BITNET_MODEL_PATH", "GRAFANA_PORT"]' in source
+
+
+def test_no_answer_is_not_taken_for_one(host: HostFolder) -> None:
+    """The end of input, or an empty line, says nothing: nothing is written."""
+    rename_key(host, "DVR_IP", "DVR_ADDRESS")
+    with nothing_changes(host):
+        says(host.call("revision", "next", autogenerate=True, ask=lambda *_: None), 6, "only you know")
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from vvmigrate.authoring.checkout import Checkout, Line
 from vvmigrate.content import manifest
 from vvmigrate.content.env.template import Template
-from vvmigrate.content.manifest import Manifest
 from vvmigrate.errors import RefusedError
 from vvmigrate.files import Place
 from vvmigrate.operations import Fact, InstallAssets
@@ -35,16 +34,12 @@ class Declared:
         facts: what is to hold on a host that has the release.
         folders: where assets come from: folder of the release by folder of the storage root.
         template: `.env.example`; None where there is none.
-        models: `model_manifest.json`; None where there is none.
-        versions: which version of each model is to be the current one: the highest.
         metadata: where the orchestrator's tables are declared, as `module:attribute`; empty where nobody says.
     """
 
     facts: Mapping[Fact, str]
     folders: Mapping[str, str]
     template: Template | None = None
-    models: Manifest | None = None
-    versions: Mapping[str, str] = field(default_factory=dict)
     metadata: str = ""
 
 
@@ -68,11 +63,8 @@ def read(checkout: Checkout, line: Line) -> Declared:
         facts |= _assets(checkout.tree / source, target)
     template = _template(checkout.tree / TEMPLATE)
     facts |= {Fact(KEY, key.name): pin(key) for key in (template.keys if template else ())}
-    models = _models(checkout.tree / MANIFEST)
-    versions = {name: newest(list(known)) for name, known in (models.models.items() if models else ())}
-    for name, version in versions.items():
-        facts[Fact(MODEL, name)] = version_pin(version, _digests(models, name, version))
-    return Declared(facts, folders, template, models, versions, ini.get("metadata", ""))
+    facts |= _models(checkout.tree / MANIFEST)
+    return Declared(facts, folders, template, ini.get("metadata", ""))
 
 
 def newest(versions: list[str]) -> str:
@@ -109,10 +101,13 @@ def _template(place: Place) -> Template | None:
     return Template.parse(place.read(), name=TEMPLATE) if place.identity()[0] == "file" else None
 
 
-def _models(place: Place) -> Manifest | None:
-    return manifest.parse(place.read(), name=MANIFEST) if place.identity()[0] == "file" else None
-
-
-def _digests(models: Manifest | None, name: str, version: str) -> dict[str, str]:
-    variants = models.version(name, version).variants if models else {}
-    return {variant: artefact.sha256 for variant, artefact in variants.items()}
+def _models(place: Place) -> dict[Fact, str]:
+    """The version of each model that is to be the current one, the highest, with the bytes of its variants."""
+    if place.identity()[0] != "file":
+        return {}
+    found = {}
+    for name, versions in manifest.parse(place.read(), name=MANIFEST).models.items():
+        version = newest(list(versions))
+        digests = {variant: artefact.sha256 for variant, artefact in versions[version].variants.items()}
+        found[Fact(MODEL, name)] = version_pin(version, digests)
+    return found

@@ -17,6 +17,7 @@ from vvmigrate.authoring.checkout import Checkout, Line
 from vvmigrate.authoring.declared import Declared
 from vvmigrate.authoring.difference import Difference, Section
 from vvmigrate.authoring.keys import Answers, Keys
+from vvmigrate.errors import RefusedError
 from vvmigrate.operations import Fact, InstallAssets, InstallModel, MergeEnv
 
 
@@ -61,7 +62,11 @@ def compare(checkout: Checkout) -> Comparison:
         RevisionError: a revision fails.
     """
     with checkout.rehearsed() as line:
-        declared = inputs.read(checkout, line)
+        try:
+            declared = inputs.read(checkout, line)
+        except OSError as error:
+            where = str(error.filename or checkout.home)
+            raise RefusedError(f"{where}: cannot be read: {error.strerror}", path=where) from error
         schema = tables.section(checkout, declared.metadata, line.database)
     return Comparison(declared, produced(line), schema, tuple(_unpinned(line)))
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 import unicodedata
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from io import StringIO
 from textwrap import indent
@@ -26,7 +28,6 @@ from vvmigrate.authoring.difference import Remark, Section
 from vvmigrate.engine.roots import check_trust
 from vvmigrate.engine.scripts import FOLDER, Source, parse
 from vvmigrate.errors import RefusedError, UsageError
-from vvmigrate.files import Place
 from vvmigrate.operations.base import WayBack
 
 TEMPLATE = "migrations/script.py.mako"
@@ -60,13 +61,13 @@ def file_name(checkout: Checkout, number: str, title: str) -> str:
     today = datetime.now(UTC)
     dates = {part: getattr(today, part) for part in ("year", "month", "day", "hour", "minute", "second")}
     values = {"rev": number, "slug": slug, "epoch": int(today.timestamp()), **dates}
-    wanted = Config(str(checkout.home / "alembic.ini")).get_main_option("file_template") or "%(rev)s_%(slug)s"
     try:
-        name = wanted % values
-    except (KeyError, ValueError, TypeError) as error:
-        raise RefusedError(f"alembic.ini: file_template = {wanted}: {type(error).__name__}: {error}") from error
+        wanted = Config(str(checkout.home / "alembic.ini")).get_main_option("file_template")
+        name = (wanted or "%(rev)s_%(slug)s") % values
+    except (configparser.Error, KeyError, ValueError, TypeError) as error:
+        raise RefusedError(f"alembic.ini: file_template: {type(error).__name__}: {error}") from error
     if "/" in name:
-        raise RefusedError(f"alembic.ini: file_template = {wanted}: expected a name within {FOLDER}, found {name!r}")
+        raise RefusedError(f"alembic.ini: file_template: expected a name within {FOLDER}, found {name!r}")
     return f"{name.rstrip('_')}.py"
 
 
@@ -110,20 +111,26 @@ def text(checkout: Checkout, number: str, title: str, sections: Sequence[Section
 
 
 def write(checkout: Checkout, name: str, source: str) -> Source:
-    """Make the file; one that is there is never replaced.
+    """Make the file, whole or not at all; one that is there is never replaced.
 
     Raises:
         UsageError: it is there.
         RefusedError: it cannot be made.
     """
-    place: Place = checkout.tree / FOLDER / name
+    folder = checkout.tree / FOLDER
+    place, fresh = folder / name, folder / f".{name}.new"
     try:
-        place.write(source.encode(), MODE)
-        place.parent.fsync()
+        fresh.remove_file(missing_ok=True)
+        fresh.write(source.encode(), MODE)
+        fresh.move(place)
+        folder.fsync()
     except FileExistsError as error:
         raise UsageError(f"{place.path}: exists already", path=place.path) from error
     except OSError as error:
         raise RefusedError(f"{place.path}: cannot be made: {error.strerror}", path=place.path) from error
+    finally:
+        with suppress(OSError):
+            fresh.remove_file(missing_ok=True)
     return parse(source.encode(), place.path)
 
 

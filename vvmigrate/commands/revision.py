@@ -16,6 +16,9 @@ from vvmigrate.commands.opening import Call
 from vvmigrate.errors import RefusedError, UsageError, VvmigrateError
 from vvmigrate.report import Report, listed
 
+REMOVED = "-"
+"""The answer that a key has no new name. Nothing is no answer: that is also what the end of input says."""
+
 
 def revision(call: Call, title: str) -> Report:
     """Write the next revision of the release that the call's home is; no host is needed.
@@ -77,28 +80,32 @@ def _answers(renamed: Iterable[str], removed: Iterable[str]) -> Answers:
 
 
 def _decided(call: Call, comparison: Comparison, answers: Answers) -> Answers:
-    """Ask for each key that is gone what it is called now; where nobody can be asked, guess nothing.
+    """Ask for each key that is gone what it is called now; where nobody answers, guess nothing.
 
     Raises:
-        RefusedError: nobody can be asked.
+        RefusedError: nobody answers.
     """
     while True:
         gone, new = comparison.undecided(answers)
         if not gone:
             return answers
-        if call.ask is None:
+        old, question = (
+            gone[0],
+            f"{gone[0]} is gone from .env.example. Its new name: {', '.join(new)}; {REMOVED} for none",
+        )
+        allowed = {*new, REMOVED}
+        answer = call.ask and call.ask(
+            old,
+            question,
+            False,  # noqa: FBT003 - not hidden
+            lambda text, allowed=allowed: None if text in allowed else f"one of {', '.join(sorted(allowed))}",
+        )
+        if not answer:
             raise RefusedError(
                 f".env.example: {', '.join(gone)} is gone, {', '.join(new)} is new: only you know what was renamed",
-                hint=f"--renamed {gone[0]}={new[0]}, or --removed {gone[0]}",
+                hint=f"--renamed {old}={new[0]}, or --removed {old}",
             )
-        answer = call.ask(
-            gone[0],
-            f"{gone[0]} is gone from .env.example. Its new name, if it was only renamed? One of {', '.join(new)}; "
-            "nothing if it was removed.",
-            False,  # noqa: FBT003 - not hidden
-            lambda text, new=new: None if text in new else f"not one of {', '.join(new)}",
-        )
-        if answer:
-            answers = replace(answers, renamed={**answers.renamed, gone[0]: answer})
+        if answer == REMOVED:
+            answers = replace(answers, removed=(*answers.removed, old))
         else:
-            answers = replace(answers, removed=(*answers.removed, gone[0]))
+            answers = replace(answers, renamed={**answers.renamed, old: answer})
