@@ -89,10 +89,8 @@ def _decided(call: Call, comparison: Comparison, answers: Answers) -> Answers:
         gone, new = comparison.undecided(answers)
         if not gone:
             return answers
-        old, question = (
-            gone[0],
-            f"{gone[0]} is gone from .env.example. Its new name: {', '.join(new)}; {REMOVED} for none",
-        )
+        old, names = gone[0], ", ".join(new)
+        question = f"{old} is gone from .env.example. Its new name: {names}; {REMOVED} for none"
         allowed = {*new, REMOVED}
         answer = call.ask and call.ask(
             old,
@@ -102,7 +100,7 @@ def _decided(call: Call, comparison: Comparison, answers: Answers) -> Answers:
         )
         if not answer:
             raise RefusedError(
-                f".env.example: {', '.join(gone)} is gone, {', '.join(new)} is new: only you know what was renamed",
+                f".env.example: {', '.join(gone)} is gone, {names} is new: only you know what was renamed",
                 hint=f"--renamed {old}={new[0]}, or --removed {old}",
             )
         if answer == REMOVED:
