@@ -18,6 +18,7 @@ import pytest
 
 from vvmigrate.commands import (
     bundle,
+    check,
     doctor,
     downgrade,
     fetch,
@@ -102,6 +103,7 @@ class HostFolder:
             "upgrade": upgrade.upgrade,
             "downgrade": downgrade.downgrade,
             "bundle": bundle.bundle,
+            "check": check.check,
             "doctor": doctor.doctor,
             "fetch": fetch.fetch,
             "prune": prune.prune,

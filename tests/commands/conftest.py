@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands.proof import NOBODY
+from tests.commands.revisions import VIDEOS, put
 from tests.conftest import HostFolder
 from tests.content.fault_server import FaultServer, serving
 
@@ -126,3 +127,10 @@ def server() -> Iterator[FaultServer]:
     """A server on loopback that plays what it is told."""
     with serving() as running:
         yield running
+
+
+@pytest.fixture
+def release(bare: HostFolder) -> HostFolder:
+    """A release with directories (0001) and a table with an index (0002)."""
+    put(bare, VIDEOS, "0002_videos.py")
+    return bare

@@ -1,1 +1,1 @@
-"""What an author of releases needs: no host is opened here, and only `writing` makes a file."""
+"""What the author of a release needs, in a bare checkout: revisions written, and what is wrong with them."""

@@ -1,6 +1,7 @@
 """Tables and indexes that a database of an older system has already: taken over if they are what the revision makes.
 
 They are compared by what SQLite says of both, the one on the host and one made from the revision's words in memory.
+`describe` says the same of a whole schema, so that a way back can be seen to be exact.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import re
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass, field
 from typing import Any
 
 from vvmigrate.errors import StateError
@@ -17,6 +19,7 @@ Run = Callable[..., list[tuple[Any, ...]]]
 """Runs a statement with its arguments, and returns the rows."""
 
 _BEYOND_PRAGMAS = re.compile(r"\b(check|collate|generated|where|strict|without)\b", re.IGNORECASE)
+_BEYOND_SHAPE = re.compile(_BEYOND_PRAGMAS.pattern + r"|\bautoincrement\b", re.IGNORECASE)
 
 
 def quoted(name: str) -> str:
@@ -71,6 +74,54 @@ def _shape(run: Run, name: str) -> tuple[Any, ...]:
         if origin == "u"
     )
     return [(row[1], row[2].upper(), *row[3:]) for row in columns], parents, unique
+
+
+@dataclass(frozen=True)
+class Described:
+    """A table, index, view or trigger.
+
+    Attributes:
+        sql: the statement that makes it, in one line.
+        facts: what two of them have in common that are the same but for the order of columns.
+    """
+
+    sql: str = field(compare=False)
+    facts: tuple[Any, ...]
+
+
+def describe(run: Run, without: Callable[[str], bool]) -> dict[tuple[str, str], Described]:
+    """Everything in a schema, by kind and name.
+
+    Args:
+        without: names of tables that do not count.
+    """
+    rows = run("SELECT type, name, tbl_name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+    found = {}
+    for kind, name, table, sql in rows:
+        if not without(table) and not name.startswith("sqlite_"):
+            facts = _unordered(run, name, sql) if kind == "table" else (_plain(sql),)
+            found[kind, name] = Described(" ".join(sql.split()), facts)
+    return found
+
+
+def _unordered(run: Run, name: str, sql: str) -> tuple[Any, ...]:
+    """A table's shape, and the words of what pragmas do not tell."""
+    columns, parents, unique = _shape(run, name)
+    body, _, options = sql.partition("(")[2].rpartition(")")
+    beyond = sorted(_plain(part) for part in _parts(body) if _BEYOND_SHAPE.search(part))
+    return sorted(columns, key=repr), parents, unique, beyond, _plain(options)
+
+
+def _parts(body: str) -> list[str]:
+    """What the commas of the outermost level separate."""
+    parts, depth = [""], 0
+    for letter in body:
+        depth += (letter == "(") - (letter == ")")
+        if letter == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
 
 
 def _same_text(one: str, other: str) -> bool:

@@ -5,6 +5,7 @@ One copy is carried through all pending revisions, so that the second finds what
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import uuid
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from alembic.runtime.migration import RevisionStep
 
 from vvmigrate import schema
 from vvmigrate.engine import runtime
+from vvmigrate.engine.existing import Described, describe
+from vvmigrate.engine.kept_rows import KEPT
 from vvmigrate.engine.ledger import Ledger
 
 
@@ -77,6 +80,19 @@ class Rehearsal:
         reads = any(_reads_rows(statement, tables) for statement in stage.statements)
         return Rehearsed(tuple(stage.operations), stage.changing(), reads)
 
+    def copy(self) -> Self:
+        """Another copy, as this one is now."""
+        other = type(self)()
+        self._connection.backup(other._connection)  # noqa: SLF001 - of the same class
+        return other
+
+    def schema(self) -> dict[tuple[str, str], Described]:
+        """The orchestrator's tables, indexes, views and triggers; neither ours nor what was kept."""
+        return describe(
+            lambda statement, *arguments: self._connection.execute(statement, arguments).fetchall(),
+            lambda table: table in schema.TABLES or table.startswith(KEPT),
+        )
+
     def _tables(self) -> list[str]:
         rows = self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
         return [name for (name,) in rows if name not in schema.TABLES and not name.startswith("sqlite_")]
@@ -90,6 +106,11 @@ class Rehearsal:
         self._connection.close()
 
 
+_CHANGES_BEHIND_WITH = re.compile(r"\)\s*(insert|replace|update|delete)\b")
+
+
 def _reads_rows(statement: str, tables: list[str]) -> bool:
-    words = statement.lower()
-    return words.lstrip().startswith(("select", "with")) and any(table.lower() in words for table in tables)
+    words = statement.lower().lstrip()
+    if not words.startswith(("select", "with")) or (words.startswith("with") and _CHANGES_BEHIND_WITH.search(words)):
+        return False
+    return any(re.search(rf"\b{re.escape(table.lower())}\b", words) for table in tables)

@@ -24,6 +24,8 @@ from vvmigrate.errors import RevisionError, UsageError
 from vvmigrate.files import Place
 
 FOLDER = "migrations/versions"
+IRREVERSIBLE = "irreversible"
+"""By this name a revision says why it cannot be taken back; then it needs no `downgrade()`."""
 _FILE = re.compile(r"(?!\.\#)[^_].*\.py\Z|_(?!_init__\.py\Z).*\.py\Z")
 
 
@@ -50,16 +52,9 @@ def read_package(home: Place) -> list[Source]:
     Raises:
         RevisionError: unreadable, not Python, without a revision id, or two with the same.
     """
-    folder = home / FOLDER
     sources: dict[str, Source] = {}
-    for name in folder.names():
-        if not _FILE.match(name):
-            continue
-        place = folder / name
-        try:
-            source = parse(place.read(), place.path)
-        except OSError as error:
-            raise RevisionError(f"{place.path}: cannot be read: {error.strerror}", path=place.path) from error
+    for place in revision_files(home):
+        source = read_source(place)
         if source.revision in sources:
             raise RevisionError(
                 f"two revisions have the number {source.revision}: {sources[source.revision].path} and {source.path}",
@@ -68,6 +63,28 @@ def read_package(home: Place) -> list[Source]:
             )
         sources[source.revision] = source
     return list(sources.values())
+
+
+def revision_files(home: Place) -> list[Place]:
+    """The files that Alembic would take for revisions, in the order of their names.
+
+    Args:
+        home: the release folder.
+    """
+    folder = home / FOLDER
+    return [folder / name for name in folder.names() if _FILE.match(name)]
+
+
+def read_source(place: Place) -> Source:
+    """Read one revision.
+
+    Raises:
+        RevisionError: unreadable, not Python, or without a revision id.
+    """
+    try:
+        return parse(place.read(), place.path)
+    except OSError as error:
+        raise RevisionError(f"{place.path}: cannot be read: {error.strerror}", path=place.path) from error
 
 
 def parse(data: bytes, path: str) -> Source:
@@ -91,7 +108,12 @@ def parse(data: bytes, path: str) -> Source:
     raise RevisionError(f'{path}: expected a line like revision = "0007", found none', path=path)
 
 
-def _module(source: Source) -> ModuleType:
+def load(source: Source) -> ModuleType:
+    """Run a revision's file: its functions are there afterwards, none of them has been called.
+
+    Raises:
+        RevisionError: it does not import, or does not say what every revision has to say.
+    """
     module = ModuleType(f"vvmigrate_revision_{source.revision}")
     module.__file__ = source.path
     try:
@@ -102,6 +124,8 @@ def _module(source: Source) -> ModuleType:
             hint="mend the revision; nothing was changed",
             path=source.path,
         ) from error
+    if hasattr(module, IRREVERSIBLE):
+        _declare_irreversible(module, source)
     for name in ("upgrade", "downgrade"):
         if not callable(getattr(module, name, None)):
             raise RevisionError(
@@ -110,6 +134,30 @@ def _module(source: Source) -> ModuleType:
     if not hasattr(module, "down_revision"):
         raise RevisionError(f"{source.path}: does not say which revision it follows (down_revision)", path=source.path)
     return module
+
+
+def _declare_irreversible(module: ModuleType, source: Source) -> None:
+    """A revision that says why it cannot be taken back needs no way back.
+
+    Raises:
+        RevisionError: it gives no reason.
+    """
+    reason = getattr(module, IRREVERSIBLE)
+    if not (isinstance(reason, str) and reason.strip()):
+        raise RevisionError(
+            f'{source.path}: expected a reason, like {IRREVERSIBLE} = "why it cannot be taken back", found {reason!r}',
+            path=source.path,
+        )
+    module.downgrade = _no_way_back  # type: ignore[attr-defined]
+
+
+def _no_way_back() -> None:
+    raise RevisionError("this revision was declared irreversible")
+
+
+def irreversible(script: Script) -> str:
+    """Why a revision cannot be taken back; empty if it can."""
+    return str(getattr(script.module, IRREVERSIBLE, ""))
 
 
 class Scripts(ScriptDirectory):
@@ -130,7 +178,7 @@ class Scripts(ScriptDirectory):
 
     def _load_revisions(self) -> Iterator[Script]:
         for source in self.sources.values():
-            yield Script(_module(source), source.revision, source.path)
+            yield Script(load(source), source.revision, source.path)
 
     def check_line(self) -> None:
         """The revisions must form one line.
@@ -184,8 +232,18 @@ class Scripts(ScriptDirectory):
 
         Raises:
             UsageError: the target does not exist or does not lie behind.
+            RevisionError: one of them was declared irreversible.
         """
-        return self._steps(self._downgrade_revs, target, current)
+        steps = self._steps(self._downgrade_revs, target, current)
+        for step in steps:
+            if reason := irreversible(step.revision):
+                number = step.revision.revision
+                raise RevisionError(
+                    f"revision {number} cannot be taken back: {reason}",
+                    hint=f"vvmigrate downgrade {number} goes back as far as that",
+                    path=step.revision.path,
+                )
+        return steps
 
     def _steps(self, resolve: Any, target: str, current: str) -> list[RevisionStep]:
         if not target:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from alembic.operations import MigrateOperation
 
@@ -90,7 +90,13 @@ class WayBack(MigrateOperation):
 
 
 class Operation(HostOperation):
-    """A frozen value; subclasses are dataclasses. Adding a kind is one file and one line in `__init__`."""
+    """A frozen value; subclasses are dataclasses. Adding a kind is one file and one line in `__init__`.
+
+    Attributes:
+        leaves_files: what it does stays on the host until `op.revert()`.
+    """
+
+    leaves_files: ClassVar[bool] = True
 
     @property
     def verb(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import ClassVar
 
 from alembic.operations import Operations
 
@@ -19,6 +20,8 @@ from vvmigrate.operations.generation import MANIFEST, STORE, find_generation
 @dataclass(frozen=True)
 class Revert(Operation):
     """The way back of every operation of the revision that calls it; calling it twice changes nothing more."""
+
+    leaves_files: ClassVar[bool] = False
 
     @classmethod
     def revert(cls, operations: Operations) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from alembic.operations import Operations
 from sqlalchemy import Connection, text
@@ -26,6 +26,8 @@ class ImportProcessedVideos(Operation):
     Attributes:
         table: where they go; needs `sha256`, `file_name`, `status` and `first_seen`.
     """
+
+    leaves_files: ClassVar[bool] = False  # its rows go with their table
 
     table: str = "processed_videos"
     found: list[str] = field(default_factory=list, compare=False, repr=False)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from vvmigrate.report import Report
-from vvmigrate.text import authored, done, seen
+from vvmigrate.text import authored, authoring, done, seen
 from vvmigrate.text.screen import Screen
 
 SHOWN = {
     "bundle": done.bundle,
+    "check": authoring.check,
     "current": seen.current,
     "doctor": seen.doctor,
     "downgrade": done.downgrade,

@@ -1,4 +1,4 @@
-"""Verbs for those who make releases; no host is needed."""
+"""Verbs for authors of releases: they work in a bare checkout, and need no host."""
 
 from __future__ import annotations
 
@@ -27,4 +27,17 @@ def revision(call: Any, title: str, **_: Any) -> Any:
     return command(call, title)
 
 
-VERBS = (revision,)
+@verb("check")
+def check(call: Any) -> Any:
+    """Check a release's revisions, for its CI: no host is needed, nothing is written. Exit 3 if anything is found.
+
+    \b
+    vvmigrate check
+    vvmigrate check --json
+    """
+    from vvmigrate.commands.check import check as command
+
+    return command(call)
+
+
+VERBS = (revision, check)
