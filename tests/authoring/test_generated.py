@@ -202,6 +202,7 @@ def test_whatever_changed_is_covered_by_its_revision_and_taken_back(host: HostFo
     assert all(f"# {line}\n" in source for line in seen if "new key" not in line and "gone" not in line)
     host.up()
     assert differences(host) == []
+    assert host.call("check").body["findings"] == []
     assert all(check() for check in author.holds), source
     assert host.call("verify").exit_code == 0
     host.down("-1", no_hold=True)

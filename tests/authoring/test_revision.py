@@ -32,13 +32,13 @@ def test_the_next_revision_has_the_next_number_and_a_readable_name(host: HostFol
     assert host.tree() == before
 
 
-def test_a_bare_checkout_is_enough_and_only_one_file_is_written(host: HostFolder) -> None:
-    """No storage root, no user of the application, no log: in a release's CI there is none of them."""
+def test_a_bare_checkout_is_enough_and_nothing_else_is_written(host: HostFolder) -> None:
+    """No storage root, no user of the application, no log: the revision, and the hashes of those before it."""
     host.environ |= {"VV_APP_USER": "nobody_of_this_name", "VIDEO_STORAGE_ROOT": "/nowhere/at/all"}
     before = everything(host.home.parent)
     path = host.call("revision", "next", autogenerate=False).body["path"]
     after = everything(host.home.parent)
-    assert after.keys() - before.keys() == {path}
+    assert after.keys() - before.keys() == {path, str(host.home / "migrations/fixed.sha256")}
     assert [name for name in before if before[name] != after[name]] == []
 
 
@@ -202,3 +202,4 @@ def test_the_command_line_says_what_was_seen_and_where_the_file_is(host: HostFol
     os.unlink(document["path"])
     done = host.run("revision", "-m", "a greeting", "--autogenerate")
     assert done.stdout == f"  .env.example: GREETING: new key (default 'oh no')\n{document['path']}\n"
+    assert document["fixed"] == ["0001", "0002", "0003", "0004", "0005", "0006"]

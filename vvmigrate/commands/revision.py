@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import chain
 
 from vvmigrate import settings
-from vvmigrate.authoring import inputs, writing
+from vvmigrate.authoring import fixed, inputs, writing
 from vvmigrate.authoring.checkout import Checkout
 from vvmigrate.authoring.difference import Section
 from vvmigrate.authoring.inputs import Comparison
@@ -28,8 +28,9 @@ def revision(call: Call, title: str) -> Report:
         title: what the revision is for, in a few words.
 
     Returns:
-        The report of `revision`: `revision`, `title`, `follows`, `path`, `differences` (input, name, what, remedy),
-        `advice`. With --autogenerate, where nothing differs, no file is made and `path` is None.
+        The report of `revision`: `revision`, `title`, `follows`, `path`, `differences` (input, line, name, what,
+        remedy), `advice`, `fixed` (revisions that may not be edited any more, since another one follows them). With
+        --autogenerate, where nothing differs, no file is made and `path` is None.
     """
     report = Report(call.command)
     try:
@@ -55,6 +56,7 @@ def _write(call: Call, checkout: Checkout, title: str, report: Report) -> None:
         "title": title,
         "follows": head or None,
         "path": None,
+        "fixed": [],
         "differences": listed(chain.from_iterable(section.differences for section in sections)),
         "advice": list(chain.from_iterable(section.advice for section in sections)),
     }
@@ -63,6 +65,7 @@ def _write(call: Call, checkout: Checkout, title: str, report: Report) -> None:
         return
     name, source = writing.file_name(checkout, number, title), writing.text(checkout, number, title, sections)
     report.body["path"] = writing.write(checkout, name, source).path
+    report.body["fixed"] = fixed.record(checkout.tree / "", without=(number,))
 
 
 def _sections(call: Call, checkout: Checkout, answers: Answers) -> list[Section]:

@@ -16,6 +16,8 @@ def revision(screen: Screen, body: Mapping[str, Any]) -> None:
         screen.say(f"  {escape(printable(item['input']))}: {escape(printable(item['what']))}")
     for text in body["advice"]:
         screen.warn(text)
+    if body["fixed"]:
+        screen.say(f"  fixed, not to be edited any more: {', '.join(body['fixed'])}")
     if body["path"]:
         screen.say(escape(printable(body["path"])))
     elif body["error"] is None:
