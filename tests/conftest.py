@@ -26,8 +26,10 @@ from vvmigrate.commands import (
     inspect,
     prune,
     recover,
+    rehearse,
     repair,
     revision,
+    sign,
     status,
     upgrade,
     verify,
@@ -108,6 +110,7 @@ class HostFolder:
             "fetch": fetch.fetch,
             "prune": prune.prune,
             "recover": recover.recover,
+            "rehearse": rehearse.rehearse,
             "repair": lambda call, *paths: repair.repair(call, paths),
             "revision": revision.revision,
             "why": why.why,
@@ -118,6 +121,8 @@ class HostFolder:
             "heads": inspect.heads,
             "show": inspect.show,
             "status": status.status,
+            "keygen": sign.keygen,
+            "sign": sign.sign,
         }
         return verbs[verb](call, *arguments)
 

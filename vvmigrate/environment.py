@@ -41,8 +41,6 @@ def run() -> None:
 
 
 def _command(name: str, config: Any) -> None:
-    from alembic import context
-
     from vvmigrate import text
     from vvmigrate.engine import signals
 
@@ -50,11 +48,9 @@ def _command(name: str, config: Any) -> None:
         _refuse(f"alembic {name}")
     signals.install()
     screen = text.Screen()
-    revision = context.get_revision_argument() if name != "current" else None
-    target = revision[0] if isinstance(revision, tuple) else revision
-    if name == "upgrade":
-        target = "head" if target in (None, "heads") else target
-    report = _report(name, str(target or "base"), config, screen.listen)
+    # As it was typed: get_revision_argument() would have Alembic import every revision before anything is checked.
+    target = str(getattr(config.cmd_opts, "revision", ""))
+    report = _report(name, "head" if target == "heads" else target, config, screen.listen)
     text.show(screen, report)
     if report.exit_code:
         sys.exit(report.exit_code)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import configparser
 import grp
+import hashlib
 import os
 import pwd
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from vvmigrate.files import Owner
 DEFAULT_ROOT = "/opt/vv-video-ai-system/storage"
 DEFAULT_VARIANT = "full"
 SECTION = "vvmigrate"
+TRUSTED_KEYS = "/etc/vvmigrate/trusted-keys"
 LONGEST_WAIT_S = 86400.0
 MOST_DIGITS = 7
 
@@ -44,6 +46,11 @@ class Settings:
         delivery_timeout_s: how long the deliveries of a run may take together, 0 for ever; None where nobody said.
         keep_releases: how many releases can be taken back without fetching a model again.
         after_change: a line for /bin/sh that is told what was changed; empty for none.
+        apart: this is a host's shadow: nobody beyond its two trees is told of anything.
+        ini_sha256: of the alembic.ini that was read.
+        trusted_keys: whose signature a release must carry; empty where nobody asks for one.
+        trusted_file: the file that names them, if a file does.
+        signed: SHA-256, by name, of the files that one of them has signed; None as long as no signature was checked.
         warnings: what was assumed.
     """
 
@@ -68,6 +75,11 @@ class Settings:
     delivery_timeout_s: float | None = None
     keep_releases: int = 1
     after_change: str = ""
+    apart: bool = False
+    ini_sha256: str = ""
+    trusted_keys: tuple[str, ...] = ()
+    trusted_file: Path | None = None
+    signed: Mapping[str, str] | None = None
     lock_timeout_s: float = 0.0
     database_timeout_s: float = 10.0
     log_file: Path | None = None
@@ -94,20 +106,57 @@ def find_home(option: str | None, environ: Mapping[str, str], start: Path) -> Pa
     )
 
 
-def read_ini(home: Path) -> dict[str, str]:
-    """The section `[vvmigrate]` of alembic.ini.
+def read_ini(home: Path) -> tuple[dict[str, str], str]:
+    """The section `[vvmigrate]` of alembic.ini, and the SHA-256 of the bytes that it was read from.
 
     Raises:
-        RefusedError: the file cannot be parsed.
+        RefusedError: the file cannot be read or parsed.
     """
+    path = home / "alembic.ini"
     parser = configparser.ConfigParser(interpolation=None)
     try:
-        parser.read(home / "alembic.ini", encoding="utf-8")
-    except (configparser.Error, UnicodeError) as error:
-        raise RefusedError(
-            f"{home / 'alembic.ini'}: {error}".replace("\n", " "), path=str(home / "alembic.ini")
-        ) from error
-    return dict(parser[SECTION]) if parser.has_section(SECTION) else {}
+        with open(path, "rb") as file:
+            data = file.read()
+        parser.read_string(data.decode("utf-8"), str(path))
+    except (configparser.Error, UnicodeError, OSError) as error:
+        raise RefusedError(f"{path}: {error}".replace("\n", " "), path=str(path)) from error
+    found = dict(parser[SECTION]) if parser.has_section(SECTION) else {}
+    return found, hashlib.sha256(data).hexdigest()
+
+
+def read_trusted_keys(environ: Mapping[str, str]) -> tuple[tuple[str, ...], Path | None]:
+    """Whom this host trusts to sign a release: VV_TRUSTED_KEYS, else a file in /etc; never the release itself.
+
+    Args:
+        environ: VV_TRUSTED_KEYS holds minisign public keys, or the absolute path of a file of them.
+
+    Returns:
+        The keys, and the file that names them, if one does.
+
+    Raises:
+        RefusedError: the file cannot be read, or names nobody.
+    """
+    named = environ.get("VV_TRUSTED_KEYS", "").strip()
+    if named and not named.startswith("/"):
+        return _named_keys(named.replace(",", " ").split(), "VV_TRUSTED_KEYS"), None
+    path = Path(named or TRUSTED_KEYS)
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = [line.strip() for line in file]
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if not named:
+            return (), None
+        raise RefusedError(f"VV_TRUSTED_KEYS: {path}: {error.strerror}", path=str(path)) from error
+    except (OSError, UnicodeError) as error:
+        raise RefusedError(f"{path}: cannot be read: {error}", path=str(path)) from error
+    return _named_keys((line for line in lines if not line.startswith(("#", "untrusted comment:"))), str(path)), path
+
+
+def _named_keys(words: Iterable[str], where: str) -> tuple[str, ...]:
+    """To trust nobody by mistake must not be the same as to trust everybody."""
+    if keys := tuple(word for word in words if word):
+        return keys
+    raise RefusedError(f"{where}: names no key, so no release would be trusted", hint="put a minisign public key there")
 
 
 def resolve(
@@ -124,7 +173,8 @@ def resolve(
         RefusedError: an unknown user or group.
         UsageError: a mode or a number that is none.
     """
-    ini = read_ini(home)
+    ini, ini_sha256 = read_ini(home)
+    trusted_keys, trusted_file = read_trusted_keys(environ)
     warnings: list[str] = []
     named = options.get("storage_root") or environ.get("VIDEO_STORAGE_ROOT") or env_file.get("VIDEO_STORAGE_ROOT")
     default = ini.get("storage_root") or DEFAULT_ROOT
@@ -155,7 +205,11 @@ def resolve(
         allow_degraded=bool(options.get("allow_degraded")) or _truth("allow_degraded", ini.get("allow_degraded", "no")),
         delivery_timeout_s=_seconds("VV_DELIVERY_TIMEOUT", patience) if patience else None,
         keep_releases=_count("keep_releases", ini.get("keep_releases", "1") if keep is None else keep),
-        after_change=ini.get("after_change", ""),
+        after_change="" if options.get("apart") else ini.get("after_change", ""),
+        apart=bool(options.get("apart")),
+        ini_sha256=ini_sha256,
+        trusted_keys=trusted_keys,
+        trusted_file=trusted_file,
         lock_timeout_s=float(options.get("lock_timeout") or 0),
         database_timeout_s=_seconds(
             "VV_DATABASE_TIMEOUT", environ.get("VV_DATABASE_TIMEOUT") or ini.get("database_timeout") or "10"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -136,3 +137,16 @@ def release(bare: HostFolder) -> HostFolder:
         (bare.home / name).unlink()
     put(bare, VIDEOS, "0002_videos.py")
     return bare
+
+
+@pytest.fixture
+def syslog() -> Iterator[socket.socket]:
+    """A system log that listens; skipped where there is one already, or where we may not make it."""
+    path = "/dev/log"
+    if os.path.lexists(path) or os.geteuid() != 0:
+        pytest.skip(f"{path} exists, or may not be made by this user")
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as listener:
+        listener.bind(path)
+        listener.settimeout(10)
+        yield listener
+    os.unlink(path)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -91,19 +88,6 @@ def test_a_run_that_fails_tells_nothing(bare: HostFolder, told: Path) -> None:
 
 
 # ---- the end of the chain --------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def syslog() -> Iterator[socket.socket]:
-    """A system log that listens; skipped where there is one already, or where we may not make it."""
-    path = "/dev/log"
-    if os.path.lexists(path) or os.geteuid() != 0:
-        pytest.skip(f"{path} exists, or may not be made by this user")
-    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as listener:
-        listener.bind(path)
-        listener.settimeout(10)
-        yield listener
-    os.unlink(path)
 
 
 def chain_end(host: HostFolder) -> tuple[int, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import re
 import shutil
@@ -61,7 +62,8 @@ def clone_to(folder: Path, wheels: Path) -> Clone:
 @pytest.fixture(scope="session")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The libraries of requirements.lock as files: fetched once a machine, with their hashes checked."""
-    folder = tmp_path_factory.getbasetemp().parent / "vv-wheels"
+    wanted = hashlib.sha256((REPOSITORY / "requirements.lock").read_bytes()).hexdigest()[:12]
+    folder = tmp_path_factory.getbasetemp().parent / f"vv-wheels-{wanted}"
     with open(f"{folder}.lock", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import groupby
 
+from vvmigrate.commands.audit import audit
 from vvmigrate.commands.forecast import Workplace, open_workplace
 from vvmigrate.commands.looking import FINDINGS
 from vvmigrate.commands.opening import Call
@@ -115,8 +116,7 @@ def _of_the_session(session: Session) -> Iterator[Finding]:
         yield Finding(text, "Times in the history and in certificates will be wrong.", "set the clock: timedatectl")
     if session.key is not None:
         yield from (
-            Finding(text, _MEANS[7], "vvmigrate history --verify", IntegrityError.exit_code)
-            for text in session.ledger.problems()
+            Finding(text, _MEANS[7], "vvmigrate history --verify", IntegrityError.exit_code) for text in audit(session)
         )
     try:
         rows = session.connection.execute("PRAGMA quick_check(3)").fetchall()

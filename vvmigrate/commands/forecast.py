@@ -9,6 +9,7 @@ from typing import Any
 from alembic.runtime.migration import RevisionStep
 
 from vvmigrate.commands.opening import Call, root_of, variant_of
+from vvmigrate.commands.trust import check_signed, with_signed_files
 from vvmigrate.engine import vault
 from vvmigrate.engine.host import HOME, ROOT
 from vvmigrate.engine.ledger import Ledger
@@ -76,6 +77,8 @@ class Workplace:
     session: Session
     scripts: Scripts
     memory: dict[str, Any] = field(default_factory=dict)
+    observer: Observer | None = None
+    """Whoever says what stands on the host; the host itself where nobody else does."""
 
     @property
     def ledger(self) -> Ledger | None:
@@ -117,7 +120,7 @@ class Workplace:
                 if not self._rehearse(forecast, rehearsal):
                     del forecasts[number + 1 :]
                     break
-        overlay = Overlay(self.session.host)
+        overlay = Overlay(self.observer or self.session.host)
         for number, forecast in enumerate(forecasts):
             if forecast.error is None:
                 forecast.line, forecast.number = forecasts, number
@@ -196,7 +199,7 @@ class Workplace:
 
     def predict(self, forecast: Forecast) -> None:
         """Say what a step that stands alone would do."""
-        self._predict(forecast, Overlay(self.session.host))
+        self._predict(forecast, Overlay(self.observer or self.session.host))
 
 
 def open_workplace(call: Call, settings: Settings, session: Session) -> Workplace:
@@ -205,6 +208,7 @@ def open_workplace(call: Call, settings: Settings, session: Session) -> Workplac
     To load them is to run them: for a look, too, root takes them only from where nobody else could have written.
 
     Raises:
+        IntegrityError: they are not as a trusted author has signed them.
         RefusedError: others than root may have written them, and the caller is root.
         RevisionError: the release's revisions cannot be used.
         StateError: the host is at a revision that nobody knows.
@@ -213,7 +217,8 @@ def open_workplace(call: Call, settings: Settings, session: Session) -> Workplac
     if tree is None:
         raise RefusedError(f"{settings.home}: does not exist")
     check_trust(settings.home, what_runs(settings.home))
-    package = read_package(tree / "")
+    settings = with_signed_files(settings)
+    package = read_package(tree / "", lambda place, data: check_signed(settings, place, data))
     recorded: dict[str, Source] = {}
     state = session.host.state(ROOT)
     applied = session.ledger.applied() if session.connection is not None else []

@@ -12,6 +12,7 @@ from typing import Any
 
 from vvmigrate import settings as settled
 from vvmigrate.commands.settled import clock_warnings, opening_of
+from vvmigrate.commands.trust import with_signed_files
 from vvmigrate.engine import binding as bindings
 from vvmigrate.engine import session as sessions
 from vvmigrate.engine.host import HOME, ROOT, state_tree
@@ -81,10 +82,11 @@ class Call:
         """Open the host for changing it.
 
         Raises:
-            VvmigrateError: see `session.open_writer`, `roots.check_trust`.
+            VvmigrateError: see `session.open_writer`, `roots.check_trust`, `trust.with_signed_files`.
         """
         settings = self.settings()
         check_trust(settings.home, what_runs(settings.home))
+        settings = with_signed_files(settings)
         run = sessions.who_runs(self.command, self.arguments)
         try:
             session = sessions.open_writer(opening_of(settings), run, mergers)

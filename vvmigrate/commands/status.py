@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vvmigrate.commands.forecast import Workplace
+from vvmigrate.commands.likeness import state_digest
 from vvmigrate.commands.looking import FINDINGS, looking
 from vvmigrate.commands.opening import Call, root_of
 from vvmigrate.commands.upgrade import degraded, pending, split_at_hold
@@ -12,7 +13,7 @@ from vvmigrate.commands.verify import as_json, compare
 from vvmigrate.engine import journal
 from vvmigrate.engine.drift import QUICK
 from vvmigrate.engine.host import ROOT
-from vvmigrate.engine.state import Target, digest
+from vvmigrate.engine.state import Target
 from vvmigrate.operations.env_file import NAME, missing_required
 from vvmigrate.report import Report
 
@@ -41,7 +42,7 @@ def status(call: Call) -> Report:
             "drift": drift,
             "degraded": degraded(place),
             "journal": waits.path if waits else None,
-            "state_digest": _digest(place),
+            "state_digest": state_digest(place),
             "last_run": _run(runs[-1]) if runs else None,
             "last_failure": {k: failures[-1][k] for k in ("revision", "result", "finished_at", "error")}
             if failures
@@ -79,16 +80,3 @@ def missing(place: Workplace) -> tuple[str, ...]:
         return missing_required(place.situation(place.session.host))
     except OSError:
         return ()  # another user's .env
-
-
-def _digest(place: Workplace) -> str:
-    recorded = place.ledger.recorded() if place.ledger else {}
-    entries = {}
-    for target, (effect, _) in recorded.items():
-        host = place.session.host
-        try:
-            entries[target] = host.glance(target) if effect.secret or effect.after.kind == "dir" else host.entry(target)
-        except OSError:
-            entries[target] = host.glance(target)
-    keys = {target: tuple(effect.note["keys"]) for target, (effect, _) in recorded.items() if "keys" in effect.note}
-    return digest(place.version, entries, keys, place.settings.owner)

@@ -11,7 +11,7 @@ from vvmigrate.commands.opening import Call, variant_of
 from vvmigrate.commands.settled import remember
 from vvmigrate.commands.work import Run, carry_out, fill_report
 from vvmigrate.engine.step import tells_something
-from vvmigrate.errors import HeldError, RefusedError, StateError
+from vvmigrate.errors import HeldError, RefusedError, StateError, VvmigrateError
 from vvmigrate.operations import InstallModel, MergeEnv, Operation
 from vvmigrate.operations.env_file import missing_required
 from vvmigrate.report import Report
@@ -39,8 +39,8 @@ def _fill(run: Run) -> None:
         and place.version == place.scripts.package_head()
         and not any(map(body.get, open_ends))
     ):
-        with suppress(OSError):  # then the next one takes the long way
-            remember(place.session, place.call.environ)
+        with suppress(OSError, VvmigrateError):  # then the next one takes the long way
+            remember(place.session, place.call.environ, place.settings)
 
 
 def pending(place: Workplace, target: str) -> list[Any]:

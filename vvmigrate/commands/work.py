@@ -156,6 +156,8 @@ class Run:
         """The end of the chain goes to the logs, so that a copy of it stands where this host's rows do not reach."""
         head = self.place.session.ledger.head()
         self.log.write("chain", seq=head.seq, hash=head.hash)
+        if self.place.settings.apart:
+            return
         run = self.place.session.run
         syslog.openlog("vvmigrate", syslog.LOG_PID, syslog.LOG_USER)
         syslog.syslog(

@@ -91,6 +91,11 @@ class Ledger:
         row = self.connection.execute(f"SELECT seq, hash FROM {table} ORDER BY seq DESC LIMIT 1").fetchone()
         return Head(*row) if row else Head()
 
+    def reaches(self, head: Head) -> bool:
+        """Whether the chain once ended with this row, or still does."""
+        links = (row for table in schema.LINKS for row in self.rows(table, "seq = ?", (head.seq,)))
+        return head.seq == 0 or any(row["hash"] == head.hash for row in links)
+
     def rows(self, table: str, where: str = "1", arguments: tuple[Any, ...] = ()) -> list[dict[str, Any]]:
         """Rows of one of our tables, oldest first, as dictionaries."""
         cursor = self.connection.execute(f"SELECT * FROM {table} WHERE {where} ORDER BY rowid", arguments)

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from vvmigrate.engine import journal as journals
-from vvmigrate.engine import stage, vault
+from vvmigrate.engine import lodging, stage, vault
 from vvmigrate.engine.database import translate
 from vvmigrate.engine.effects import Effect
-from vvmigrate.engine.host import Host
+from vvmigrate.engine.host import HOME, Host
 from vvmigrate.engine.journal import Journal
 from vvmigrate.engine.ledger import COMMITTED
 from vvmigrate.engine.session import RUN, Session, now
@@ -87,6 +87,7 @@ def _recover(session: Session) -> list[str]:
         elif left is not None and left["step"] is not None:
             said.extend(_settle_unsealed(session, left["step"]))
         stage.sweep(session.host)
+        lodging.sweep(session.host.state(HOME))
         if left is not None:
             _end_left_run(session, left["run"])
             (state / RUN).remove_file()

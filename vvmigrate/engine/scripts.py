@@ -10,7 +10,7 @@ import ast
 import hashlib
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -43,18 +43,27 @@ class Source:
         return hashlib.sha256(self.data).hexdigest()
 
 
-def read_package(home: Place) -> list[Source]:
+Check = Callable[[Place, bytes], None]
+"""Sees a file's bytes before they are used, and raises where they may not be."""
+
+
+def unchecked(_place: Place, _data: bytes) -> None:
+    """Every byte may be used."""
+
+
+def read_package(home: Place, check: Check = unchecked) -> list[Source]:
     """The revisions of the installed release, in the order of their file names.
 
     Args:
         home: the release folder.
+        check: see `Check`.
 
     Raises:
         RevisionError: unreadable, not Python, without a revision id, or two with the same.
     """
     sources: dict[str, Source] = {}
     for place in revision_files(home):
-        source = read_source(place)
+        source = read_source(place, check)
         if source.revision in sources:
             raise RevisionError(
                 f"two revisions have the number {source.revision}: {sources[source.revision].path} and {source.path}",
@@ -75,14 +84,16 @@ def revision_files(home: Place) -> list[Place]:
     return [folder / name for name in folder.names() if _FILE.match(name)]
 
 
-def read_source(place: Place) -> Source:
+def read_source(place: Place, check: Check = unchecked) -> Source:
     """Read one revision.
 
     Raises:
         RevisionError: unreadable, not Python, or without a revision id.
     """
     try:
-        return parse(place.read(), place.path)
+        data = place.read()
+        check(place, data)
+        return parse(data, place.path)
     except OSError as error:
         raise RevisionError(f"{place.path}: cannot be read: {error.strerror}", path=place.path) from error
 

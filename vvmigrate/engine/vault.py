@@ -71,14 +71,7 @@ def check_anchor(state: Tree, ledger: Ledger, path: str) -> None:
         StateError: it was restored from a copy, or truncated.
     """
     at = anchor(state)
-    if at.seq == 0:
-        return
-    reached = ledger.connection.execute(
-        "SELECT hash FROM (SELECT seq, hash FROM vv_run UNION ALL SELECT seq, hash FROM vv_step "
-        "UNION ALL SELECT seq, hash FROM vv_hold) WHERE seq = ?",
-        (at.seq,),
-    ).fetchone()
-    if reached is None or reached[0] != at.hash:
+    if not ledger.reaches(at):
         raise StateError(
             f"{path}: expected a history of at least {at.seq} rows, found {ledger.head().seq}: "
             "the database is an older copy, or another one",

@@ -94,6 +94,7 @@ class InstallAssets(Operation):
         if fresh.kind != "file":
             reason = f"{source.name}: missing from the release"
             return Proposal(warnings=(f"{source.path}: missing, so it was not installed",), degraded=reason)
+        situation.check_signed(source, fresh.digest)
         if pin and fresh.digest != pin and later not in (ANY, fresh.digest):
             raise ChecksumError(
                 f"{source.path}: expected SHA-256 {pin}, found {fresh.digest}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,12 +10,13 @@ from typing import Any, ClassVar
 
 from alembic.operations import MigrateOperation
 
+from vvmigrate.content import release
 from vvmigrate.engine.effects import Effect, Merger
 from vvmigrate.engine.host import HOME, ROOT, Host
 from vvmigrate.engine.ledger import Ledger
 from vvmigrate.engine.runtime import HostOperation
 from vvmigrate.engine.state import Observer, Proposal, Target
-from vvmigrate.files import Owner, Tree
+from vvmigrate.files import Owner, Place, Tree
 from vvmigrate.settings import Settings
 
 Ask = Callable[[str, str, bool, Callable[[str], str | None]], str | None]
@@ -63,6 +65,25 @@ class Situation:
         if tree is None:
             raise AssertionError("a host always has a home")
         return tree
+
+    def check_signed(self, place: Place, sha256: str) -> None:
+        """Let bytes of the release through; where an author is trusted, only those that the author has signed.
+
+        Raises:
+            IntegrityError: they are others, or the file is not of the release.
+        """
+        if self.settings.signed is not None:
+            release.check(self.settings.signed, place.name, sha256, place.path)
+
+    def read_release(self, place: Place, limit_bytes: int = 64 << 20) -> bytes:
+        """The bytes of a file of the release.
+
+        Raises:
+            IntegrityError: see `check_signed`.
+        """
+        data = place.read(limit_bytes)
+        self.check_signed(place, hashlib.sha256(data).hexdigest())
+        return data
 
     def recorded(self) -> dict[Target, tuple[Effect, dict[str, Any]]]:
         """What is recorded at each managed path, and by which step."""

@@ -59,7 +59,7 @@ def read_template(situation: Situation) -> Template:
     place = situation.release() / TEMPLATE
     if place.identity()[0] != "file":
         raise EnvFileError(f"{place.path}: expected the template of .env, found {place.identity()[0]}", path=place.path)
-    return Template.parse(place.read(), name=TEMPLATE)
+    return Template.parse(situation.read_release(place), name=TEMPLATE)
 
 
 def find_file(situation: Situation) -> Target:

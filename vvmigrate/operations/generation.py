@@ -90,9 +90,13 @@ class Installation:
         note = {TREE: self.situation.host.place(target).entry(tree=True, known=self.digests).digest}
         adopted = Change(st.ADOPT, target, seen, seen, lasting=True, detail="in the store, verified", note=note)
         path = self.situation.host.path(target)
-        missing = not self.situation.observer.entry(entry_of(target)).exists
-        changes = (adopted, self._entry_file()) if missing else (adopted,)
-        return Proposal(changes, skipped=(f"{path}: verified, nothing to download",))
+        around = (self._there(root(STORE)), adopted, self._there(entry_of(target)) or self._entry_file())
+        return Proposal(tuple(filter(None, around)), skipped=(f"{path}: verified, nothing to download",))
+
+    def _there(self, target: Target) -> Change | None:
+        """Something of the store's that a revision which was taken back has left; None where there is nothing."""
+        seen = self.situation.observer.entry(target)
+        return Change(st.ADOPT, target, seen, seen, lasting=True, detail="in the store") if seen.exists else None
 
     def delivery(self) -> Proposal:
         """Deliver the generation, with its entry beside it.
@@ -314,7 +318,7 @@ def read_manifest(situation: Situation) -> Manifest:
         place = situation.release() / MANIFEST
         if place.identity()[0] != "file":
             raise ManifestError(f"{place.path}: expected the manifest, found {place.identity()[0]}", path=place.path)
-        situation.memory["manifest"] = manifest.parse(place.read(11 << 20), name=MANIFEST)
+        situation.memory["manifest"] = manifest.parse(situation.read_release(place, 11 << 20), name=MANIFEST)
     return cast("Manifest", situation.memory["manifest"])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vvmigrate.report import Report
-from vvmigrate.text import authored, authoring, done, seen
+from vvmigrate.text import authored, authoring, done, seen, signed, tried
 from vvmigrate.text.screen import Screen
 
 SHOWN = {
@@ -15,12 +15,15 @@ SHOWN = {
     "fetch": done.fetch,
     "heads": seen.heads,
     "history": seen.history,
+    "keygen": signed.keygen,
     "plan": seen.plan,
     "prune": done.prune,
     "recover": done.recover,
+    "rehearse": tried.rehearse,
     "repair": done.repair,
     "revision": authored.revision,
     "show": seen.show,
+    "sign": signed.sign,
     "status": seen.status,
     "upgrade": done.upgrade,
     "verify": seen.verify,

@@ -167,10 +167,17 @@ class Screen:
             self.say(f"  {escape(printable(error.hint))}", error=True)
 
     def diff(self, diff: str) -> None:
-        """A unified diff, coloured."""
-        for line in diff.splitlines():
+        """A unified diff, coloured; on a terminal what is too long goes on below its text, not below its sign."""
+        for line in map(printable, diff.splitlines()):
             style = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "dim")
-            self.say(f"      [{style}]{escape(printable(line))}[/]")
+            if self.quiet or not self.out.is_terminal:
+                self.say(f"      [{style}]{escape(line)}[/]")
+                continue
+            grid = Table.grid()
+            grid.add_column(width=len("      +"))
+            grid.add_column(overflow="fold")
+            grid.add_row(f"      {escape(line[:1])}", escape(line[1:]), style=style)
+            self.out.print(grid)
 
     def table(self, heads: list[str], rows: Iterable[list[str]], entries: Iterable[Mapping[str, Any]]) -> None:
         """A table of attempts: columns, and then what it was."""
