@@ -52,7 +52,7 @@ def read(checkout: Checkout, line: Line) -> Declared:
     Raises:
         RefusedError: one of them is not what it should be.
     """
-    ini = read_ini(checkout.home)
+    ini, _ = read_ini(checkout.home)
     facts: dict[Fact, str] = {}
     for name in ini.get("directories", "").split():
         if not is_below_root(name):
