@@ -37,7 +37,8 @@ class Settings:
         default_root: the one to take where nobody did.
         variant: the model variant that was asked for; empty where nobody did.
         owner: whom made things are given to; None where this user cannot give things away.
-        values: `--set`: the explicit instruction for `.env`.
+        values: `--set` and `--answers`: the explicit instruction for `.env`.
+        environment: the process's; it may fill keys of `.env` that have no value.
         mirror: where models are asked for first; empty for none.
         proxies, ca_bundle, tokens: for downloads; tokens by host.
         offline: nothing is asked for over a network.
@@ -65,6 +66,7 @@ class Settings:
     strict: bool = False
     interactive: bool = False
     values: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
     mirror: str = ""
     proxies: Mapping[str, str] = field(default_factory=dict)
     ca_bundle: str = ""
@@ -196,6 +198,7 @@ def resolve(
         strict=bool(options.get("strict")),
         interactive=bool(options.get("interactive")),
         values=dict(options.get("values") or {}),
+        environment=dict(environ),
         mirror=environ.get("VV_MODEL_MIRROR") or ini.get("model_mirror", ""),
         proxies=_proxies(environ),
         ca_bundle=environ.get("REQUESTS_CA_BUNDLE") or environ.get("SSL_CERT_FILE") or "",

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, HostFolder
 
 LEFT_OUT = ".git", ".venv*", "__pycache__", "storage", ".vvmigrate", ".env", "vv-signature.json", "logs", ".*_cache"
 
@@ -27,6 +27,16 @@ class Clone:
     home: Path
     wheels: Path
     environ: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Be watched by the test's witness."""
+        if HostFolder.witness is not None:
+            HostFolder.witness.hosts.append(self)
+
+    @property
+    def root(self) -> Path:
+        """The storage root that install.sh is told, or its default."""
+        return Path(self.environ.get("VIDEO_STORAGE_ROOT") or self.home / "storage")
 
     def environment(self) -> dict[str, str]:
         """An empty home directory, and nothing that the caller's own environment could help with."""

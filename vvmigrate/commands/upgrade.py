@@ -150,7 +150,8 @@ def _again(place: Workplace, operations: tuple[Operation, ...]) -> list[Forecast
     retries = [item["revision"] for item in degraded(place)]
     forecasts = [place.redo(revision, retry=True, pending=operations) for revision in retries]
     told = place.settings.update_env or place.settings.values
-    if told or (place.call.ask is not None and _env_is_applied(place) and _missing(place)):
+    coming = any(isinstance(operation, MergeEnv) for operation in operations)  # merges by itself, and is the way back
+    if not coming and (told or _may_be_answered(place)):
         forecasts += _latest(place, MergeEnv, retries, operations)
     if _variant_changed(place):
         forecasts += _latest(place, InstallModel, retries, operations)
@@ -190,6 +191,12 @@ def _variant_changed(place: Workplace) -> bool:
 
 def _missing(place: Workplace) -> tuple[str, ...]:
     return missing_required(place.situation(place.session.host))
+
+
+def _may_be_answered(place: Workplace) -> bool:
+    """Whether a required key has no value, and somebody, or the environment, may have one."""
+    missing = _missing(place) if _env_is_applied(place) else ()
+    return bool(missing) and (place.call.ask is not None or any(map(place.settings.environment.get, missing)))
 
 
 def _say_what_is_missing(run: Run) -> None:

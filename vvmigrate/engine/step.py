@@ -18,7 +18,7 @@ from typing import Any
 from alembic.runtime.migration import RevisionStep
 
 from vvmigrate.engine import database, recovery, runtime, stage, state, vault
-from vvmigrate.engine.effects import Effect
+from vvmigrate.engine.effects import ONCE, Effect
 from vvmigrate.engine.journal import Journal
 from vvmigrate.engine.ledger import COMMITTED
 from vvmigrate.engine.publish import publish
@@ -306,7 +306,11 @@ class _Step:
 def tells_something(change: Change, recorded: Mapping[state.Target, tuple[Effect, Mapping[str, Any]]]) -> bool:
     """Whether a change would alter the host, or what is recorded of it."""
     known = recorded.get(change.target)
-    return change.action != state.ADOPT or known is None or dict(change.note) != dict(known[0].note)
+    return change.action != state.ADOPT or known is None or _lasting(change.note) != _lasting(known[0].note)
+
+
+def _lasting(note: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in note.items() if name != ONCE}
 
 
 def _notes(proposal: Proposal) -> dict[str, Any]:

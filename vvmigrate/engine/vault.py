@@ -113,26 +113,29 @@ def keep_secrets(state: Tree, values: dict[str, str]) -> None:
         (state / "secrets").replace(json.dumps(values | known, sort_keys=True).encode())
 
 
-def keep_source(state: Tree, source: bytes) -> str:
-    """Store a revision's source under its SHA-256, durably.
+def keep_source(state: Tree, source: bytes, kind: str = "py") -> str:
+    """Store a revision's source, or another text of a release, under its SHA-256, durably.
+
+    Args:
+        kind: the ending of its name.
 
     Returns:
         The SHA-256 in hex.
     """
     digest = hashlib.sha256(source).hexdigest()
-    place = state / f"sources/{digest}.py"
+    place = state / f"sources/{digest}.{kind}"
     if place.stat() is None:
         place.replace(source)
     return digest
 
 
-def source(state: Tree, digest: str) -> bytes:
+def source(state: Tree, digest: str, kind: str = "py") -> bytes:
     """A stored source, whose SHA-256 a genuine row of the history names.
 
     Raises:
         IntegrityError: it is missing or was changed.
     """
-    place = state / f"sources/{digest}.py"
+    place = state / f"sources/{digest}.{kind}"
     if place.stat() is None or hashlib.sha256(data := place.read()).hexdigest() != digest:
         raise IntegrityError(f"{place.path}: expected the source with SHA-256 {digest}", path=place.path)
     return data

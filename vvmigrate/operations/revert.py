@@ -10,7 +10,7 @@ from alembic.operations import Operations
 
 from vvmigrate.engine.host import ROOT
 from vvmigrate.engine.reverse import Reverser
-from vvmigrate.engine.state import ATTRIBUTES, REMOVE_DIRECTORY, SWITCH_LINK, Change, Proposal
+from vvmigrate.engine.state import ADOPT, ATTRIBUTES, REMOVE_DIRECTORY, SWITCH_LINK, Change, Proposal
 from vvmigrate.errors import RefusedError
 from vvmigrate.operations.base import Operation, Situation, root
 from vvmigrate.operations.generation import MANIFEST, STORE, find_generation
@@ -72,6 +72,8 @@ def _is_switched_again(change: Change, situation: Situation) -> bool:
 
 def _affected(change: Change) -> str:
     """What has to be restarted when a change is taken back; empty for what nobody has open."""
+    if change.action == ADOPT:
+        return ""
     if change.action in (REMOVE_DIRECTORY, ATTRIBUTES) and change.target.area == ROOT:
         return "directories"
     folder = change.target.name.split("/")[0]

@@ -20,6 +20,9 @@ from vvmigrate.verbs.looking import forecast
 @click.option(
     "--set", "set_values", multiple=True, metavar="KEY=VALUE", help="Set a key of .env (KEY=@FILE, KEY=- too)."
 )
+@click.option(
+    "--answers", metavar="FILE", help="Set keys of .env from a file of KEY=VALUE lines (- for standard input)."
+)
 @click.option("--strict", is_flag=True, default=None, help="A required key without value is an error (exit 6).")
 @click.option("--offline", is_flag=True, default=None, help="Only what is on the host: nobody is asked for a model.")
 @click.option("--allow-degraded", is_flag=True, default=None, help="A model that cannot be had does not stop the rest.")
