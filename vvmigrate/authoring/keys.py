@@ -57,7 +57,7 @@ class Keys:
         new = tuple(key for key in known if key.name not in before)
         changed = tuple(k for k in known if k.name in before and declared.facts[Fact(KEY, k.name)] != before[k.name])
         gone = tuple(sorted(before.keys() - {key.name for key in known}))
-        said = {key.was: key.name for key in new if key.was in gone}
+        said = {old: key.name for key in new for old in key.was if old in gone}
         _check(answers, gone, [key.name for key in new])
         return cls(new, changed, gone, {**said, **answers.renamed})
 

@@ -152,7 +152,7 @@ class MergeEnv(Operation):
         template, target = read_template(situation), find_file(situation)
         seen = situation.observer.entry(target)
         theirs = situation.observer.read(target) if seen.exists else None
-        template = with_former_names(template, theirs, self._renames(situation))
+        template = with_former_names(template, self._renames(situation))
         recorded = situation.recorded().get(target)
         noted = recorded[0].note if recorded else {}
         base, warnings = _base(situation, noted)

@@ -7,7 +7,6 @@ import hashlib
 import json
 from collections.abc import Iterable
 
-from vvmigrate.content.env.document import Document
 from vvmigrate.content.env.template import Key, Template
 
 DIGITS = 8
@@ -34,31 +33,21 @@ def _short(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:DIGITS]
 
 
-def with_former_names(template: Template, theirs: bytes | None, renames: Iterable[tuple[str, str]]) -> Template:
-    """The template, each key with the former name by which a file knows it.
+def with_former_names(template: Template, renames: Iterable[tuple[str, str]]) -> Template:
+    """The template, its keys with the former names that revisions know beside those that it declares itself.
 
     Args:
-        theirs: the file; None where there is none.
         renames: (old, new) names, in the order in which they happened; several may lead to the same key.
-
-    Raises:
-        EnvFileError: the file cannot be read as such.
     """
     before = list(renames)
-    if theirs is None or not before:
-        return template
-    known = Document.parse(theirs, name=".env").positions
-    keys = []
-    for key in template.keys:
-        former = next((name for name in _former(key, before) if name in known), key.was)
-        keys.append(dataclasses.replace(key, was=former))
-    return dataclasses.replace(template, keys=tuple(keys))
+    keys = (dataclasses.replace(key, was=_former(key, before)) for key in template.keys)
+    return dataclasses.replace(template, keys=tuple(keys)) if before else template
 
 
-def _former(key: Key, renames: list[tuple[str, str]]) -> list[str]:
-    """The names that a key had, the last one first."""
-    names = [key.name, *filter(None, [key.was])]
+def _former(key: Key, renames: list[tuple[str, str]]) -> tuple[str, ...]:
+    """The names that a key had, the latest first."""
+    names = [key.name, *key.was]
     for old, new in reversed(renames):
-        if new in names:
+        if new in names and old not in names:
             names.append(old)
-    return names[1:]
+    return tuple(names[1:])
