@@ -141,7 +141,9 @@ def server() -> Iterator[FaultServer]:
 
 @pytest.fixture
 def release(bare: HostFolder) -> HostFolder:
-    """A release with directories (0001) and a table with an index (0002)."""
+    """A release with directories (0001) and a table with an index (0002); its inputs ask for nothing more."""
+    for name in (".env.example", "model_manifest.json", "fallback/placeholder.png", "fallback/loop_silencioso.mp4"):
+        (bare.home / name).unlink()
     put(bare, VIDEOS, "0002_videos.py")
     return bare
 

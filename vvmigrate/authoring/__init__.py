@@ -1,1 +1,1 @@
-"""What the author of a release needs, in a bare checkout: what is wrong with its revisions, and what they leave out."""
+"""What the author of a release needs, in a bare checkout: revisions written, and what is wrong with them."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from vvmigrate.authoring import allowed, fixed, line, outside, rows, statements, way_back
+from vvmigrate.authoring import allowed, fixed, inputs, line, outside, rows, statements, way_back
+from vvmigrate.authoring.checkout import Checkout
 from vvmigrate.authoring.findings import Finding
 from vvmigrate.authoring.release import Release, read
 from vvmigrate.authoring.trial import Trial, try_all
+from vvmigrate.errors import RefusedError
 from vvmigrate.files import Place
 
 
@@ -96,5 +98,19 @@ def _as_tried(subject: Subject) -> Iterator[Finding]:
         yield from rows.findings(draft, up, trial)
 
 
-CHECKS: tuple[Callable[[Subject], Iterable[Finding]], ...] = (_as_written, _as_tried)
-"""Inputs that no revision covers are the next one."""
+def _inputs(subject: Subject) -> Iterator[Finding]:
+    """Inputs that no revision covers. To compare them every revision has to run: where one cannot, it says so."""
+    release = subject.release
+    if any(draft.name not in subject.trials or subject.trials[draft.name].up is None for draft in release.drafts):
+        return
+    try:
+        with Checkout.open(release.home.tree.path) as checkout:
+            for difference in inputs.uncovered(checkout):
+                path, line, what = difference.input, difference.line, difference.what
+                yield Finding(path, line, "uncovered", what, difference.remedy)
+    except RefusedError as error:
+        path = (error.path or "alembic.ini").removeprefix(f"{release.home.tree.path}/")
+        yield Finding(path, 1, "unusable", error.message, error.hint or "mend it")
+
+
+CHECKS: tuple[Callable[[Subject], Iterable[Finding]], ...] = (_as_written, _as_tried, _inputs)

@@ -68,6 +68,11 @@ class Rehearsal:
             copy._connection.execute(f"INSERT INTO {schema.VERSION_TABLE} VALUES (?)", (version,))
         return copy
 
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The copy itself, for looking at what revisions made of it."""
+        return self._connection
+
     def run(self, step: RevisionStep, step_id: str = "") -> Rehearsed:
         """Run one revision's code on the copy, which stays as the revision left it.
 

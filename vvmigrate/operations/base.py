@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
+
+from alembic.operations import MigrateOperation
 
 from vvmigrate.content import release
 from vvmigrate.engine.effects import Effect, Merger
@@ -89,6 +92,26 @@ class Situation:
         return self.ledger.recorded() if self.ledger is not None else {}
 
 
+@dataclass(frozen=True, order=True)
+class Fact:
+    """One thing that operations let hold on a host, and that a release's inputs declare.
+
+    Attributes:
+        kind: `ASSET`, `DIRECTORY`, `KEY` or `MODEL`.
+        name: a path below the storage root, a key of `.env`, or a model's name.
+    """
+
+    kind: str
+    name: str
+
+
+ASSET, DIRECTORY, KEY, MODEL = "asset", "directory", "key", "model"
+
+
+class WayBack(MigrateOperation):
+    """What `reverse()` of any host operation is: `op.revert()`, since what has to be undone is on record."""
+
+
 class Operation(HostOperation):
     """A frozen value; subclasses are dataclasses. Adding a kind is one file and one line in `__init__`.
 
@@ -97,6 +120,28 @@ class Operation(HostOperation):
     """
 
     leaves_files: ClassVar[bool] = True
+
+    @property
+    def verb(self) -> str:
+        """Its name behind `op.`: install_model for InstallModel."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
+
+    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Positional and named arguments, as a revision gives them."""
+        return (), {}
+
+    def facts(self) -> Mapping[Fact, str | None]:
+        """What it pins, and so means for ever; None for what holds no more. What is not pinned is not in it."""
+        return {}
+
+    def reverse(self) -> MigrateOperation:
+        """The way back, for Alembic's autogenerate."""
+        return WayBack()
+
+    def to_diff_tuple(self) -> tuple[Any, ...]:
+        """What Alembic's comparisons show of it."""
+        positional, named = self.arguments()
+        return (self.verb, *positional, *named.items())
 
     def propose(self, situation: Situation) -> Proposal:
         """What has to change on this host, now, for the operation to hold.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +22,8 @@ from vvmigrate.engine.host import ROOT
 from vvmigrate.engine.state import Change, Proposal, Target
 from vvmigrate.errors import EnvFileError, IntegrityError, RefusedError
 from vvmigrate.files import Entry, Place
-from vvmigrate.operations.base import Operation, Situation, home
+from vvmigrate.operations.base import KEY, Fact, Operation, Situation, home
+from vvmigrate.operations.env_names import with_former_names
 from vvmigrate.operations.env_values import asked, generated, offered
 
 TEMPLATE, NAME, MODE = ".env.example", ".env", 0o600
@@ -99,18 +100,58 @@ def missing_required(situation: Situation) -> tuple[str, ...]:
 @Operations.register_operation("merge_env")
 @dataclass(frozen=True)
 class MergeEnv(Operation):
-    """The template's keys in `.env`: missing ones come in at their place, with their comments."""
+    """The template's keys in `.env`: missing ones come in at their place, with their comments.
+
+    Attributes:
+        keys: (name, pin) of the keys that this revision brings or changes, see `env_names.pin`. The template merged is
+            always the release's, so an older pin is satisfied by a newer template: pins say what is covered.
+        removed: keys that the template has no more.
+        renamed: (old, new) names.
+    """
+
+    keys: tuple[tuple[str, str], ...] = ()
+    removed: tuple[str, ...] = ()
+    renamed: tuple[tuple[str, str], ...] = ()
 
     @classmethod
-    def merge_env(cls, operations: Operations) -> None:
-        """Make `.env` from `.env.example`, or add to it what it lacks; 0600, and the application's."""
-        operations.invoke(cls())
+    def merge_env(
+        cls,
+        operations: Operations,
+        keys: Mapping[str, str] | None = None,
+        *,
+        removed: Sequence[str] = (),
+        renamed: Mapping[str, str] | None = None,
+    ) -> None:
+        """Make `.env` from `.env.example`, or add to it what it lacks; 0600, and the application's.
+
+        Args:
+            keys: pins of new and changed keys, as `vvmigrate revision --autogenerate` writes them.
+            removed: keys that the template has no more.
+            renamed: new names by old ones: a value is carried over. The template's `@was` does the same.
+        """
+        operations.invoke(cls(tuple((keys or {}).items()), tuple(removed), tuple((renamed or {}).items())))
+
+    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """See Operation."""
+        named = {"removed": list(self.removed), "renamed": dict(self.renamed)}
+        return (dict(self.keys),) if self.keys else (), {name: value for name, value in named.items() if value}
+
+    def facts(self) -> Mapping[Fact, str | None]:
+        """What the template said of each pinned key, and which keys are gone."""
+        gone = (*self.removed, *(old for old, _ in self.renamed))
+        return {**{Fact(KEY, name): None for name in gone}, **{Fact(KEY, name): pin for name, pin in self.keys}}
+
+    def _renames(self, situation: Situation) -> list[tuple[str, str]]:
+        """Old and new names, in order: also those of later revisions of this run, whose template this is already."""
+        later = (op.renamed for op in situation.upcoming if isinstance(op, MergeEnv))
+        return [pair for renamed in (self.renamed, *later) for pair in renamed]
 
     def propose(self, situation: Situation) -> Proposal:
         """Merge; ask for required values where somebody can be asked; report those that stay missing."""
         template, target = read_template(situation), find_file(situation)
         seen = situation.observer.entry(target)
         theirs = situation.observer.read(target) if seen.exists else None
+        template = with_former_names(template, self._renames(situation))
         recorded = situation.recorded().get(target)
         noted = recorded[0].note if recorded else {}
         base, warnings = _base(situation, noted)

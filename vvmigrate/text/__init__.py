@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from vvmigrate.report import Report
-from vvmigrate.text import adopted, authoring, done, outlook, seen, signed, trial, tried
+from vvmigrate.text import adopted, authored, authoring, done, outlook, seen, signed, trial, tried
 from vvmigrate.text.screen import Screen
 
 SHOWN = {
@@ -26,6 +26,7 @@ SHOWN = {
     "recover": done.recover,
     "rehearse": tried.rehearse,
     "repair": done.repair,
+    "revision": authored.revision,
     "show": seen.show,
     "sign": signed.sign,
     "status": seen.status,
