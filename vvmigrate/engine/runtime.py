@@ -34,7 +34,7 @@ CHANGING = frozenset({"CREATE", "ALTER", "DROP", "INSERT", "UPDATE", "DELETE", "
 class HostOperation(MigrateOperation):
     """What a revision may ask of the host; the subclasses, dataclasses, live in `vvmigrate.operations`."""
 
-    def arguments(self) -> dict[str, Any]:
+    def as_values(self) -> dict[str, Any]:
         """What it says, by the names of its fields."""
         own: tuple[Field[Any], ...] = fields(self) if is_dataclass(self) else ()
         return {field.name: getattr(self, field.name) for field in own if field.compare}
@@ -109,7 +109,7 @@ class Stage:
             raise StepError(f"the revision asks for {operation!r}, which it did not when it was rehearsed")
         self.operations.append(operation)
         proposed = operation if self.expected is None else self.expected[number]
-        with self.act("host", type(operation).__name__, operation.arguments()):
+        with self.act("host", type(operation).__name__, operation.as_values()):
             proposed.rows(connection)
 
 
