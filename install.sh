@@ -8,9 +8,10 @@
 # Everything is a function, and the last line begins: a download that breaks off runs nothing.
 set -euo pipefail
 
-readonly OK=0 USAGE=2 HELD=3 BUSY=5 REFUSED=6
+readonly OK=0 USAGE=2 HELD=3 BUSY=5 REFUSED=6 INTEGRITY=7
 readonly OLDEST_PYTHON='3.11'
 readonly DEFAULT_HOME=/opt/vv-video-ai-system
+readonly KEYS_FILE=/etc/vvmigrate/trusted-keys
 
 usage() {
     cat <<'TEXT'
@@ -23,11 +24,14 @@ Usage: install.sh [--demo] [OPTIONS]
   --app-group NAME     the group of that user; made if missing (default: VV_APP_GROUP, else app_group)
   --python PROGRAM     Python 3.11 or newer (default: PYTHON, else the newest on the path)
   --wheels DIR         install the libraries from this folder: no package index is asked
+  --trusted-keys KEYS  minisign public keys, or a file of them: the release must be signed by one of them, now and at
+                       every upgrade (default: VV_TRUSTED_KEYS, else /etc/vvmigrate/trusted-keys, else no signature)
   --bin DIR            where the command `vvmigrate` goes, as root (default: /usr/local/bin)
   --no-systemd         install no units
   --uninstall          take command, units and libraries away; data stays
 
-Exit codes are vvmigrate's: 0 done, 1 failed, 2 usage, 3 a release is held, 5 busy, 6 refused before anything was changed.
+Exit codes are vvmigrate's: 0 done, 1 failed, 2 usage, 3 a release is held, 5 busy, 6 refused before anything was changed,
+7 the release is not as its author signed it.
 TEXT
 }
 
@@ -64,13 +68,14 @@ die() { # CODE MESSAGE [NEXT ACTION]
 parse() {
     demo='' uninstall='' home='' storage_root='' wheels='' systemd=yes
     app_user=${VV_APP_USER:-app_user} app_group=${VV_APP_GROUP:-app_group} bin=/usr/local/bin python=${PYTHON:-}
+    trusted_keys=${VV_TRUSTED_KEYS:-}
     while [ $# -gt 0 ]; do
         case $1 in
             --demo) demo=yes ;;
             --uninstall) uninstall=yes ;;
             --no-systemd) systemd= ;;
             -h | --help) usage; exit $OK ;;
-            --home | --storage-root | --app-user | --app-group | --python | --wheels | --bin)
+            --home | --storage-root | --app-user | --app-group | --python | --wheels | --bin | --trusted-keys)
                 [ -n "${2:-}" ] || die $USAGE "$1 needs a value" "./install.sh --help"
                 set_option "$1" "$2"
                 shift
@@ -136,6 +141,104 @@ release_of() {
     sed -n 's/^__version__ = "\(.*\)"$/\1/p' "$1/vvmigrate/__init__.py"
 }
 
+# ---- the author's signature ------------------------------------------------------------------------------------------
+
+# Nothing of the release but this script has run when this is asked. That the script is the author's, only a person can
+# tell who looks at the signature before running it: minisign -Vm vv-release.json, then its line for install.sh.
+check_release() {
+    local keys key list=$home/vv-release.json
+    [ -n "$trusted_keys" ] || [ -e "$KEYS_FILE" ] || trusted_keys=$(keys_of_command "$venv/bin/vvmigrate")
+    keys=$(keys_of "${trusted_keys:-$KEYS_FILE}")
+    if [ -z "$keys" ]; then
+        [ -z "$trusted_keys" ] && [ ! -e "$KEYS_FILE" ] && return
+        die $REFUSED "${trusted_keys:-$KEYS_FILE}: names no key" "give minisign public keys, or a file of them"
+    fi
+    [ -z "$trusted_keys" ] || trusted_keys=$keys
+    [ -f "$list" ] && [ -f "$list.minisig" ] ||
+        die $INTEGRITY "$home: is not signed (no vv-release.json.minisig), and only signed releases are taken" \
+            "get a signed release from its author"
+    command -v minisign >/dev/null 2>&1 || command -v openssl >/dev/null 2>&1 ||
+        die $REFUSED "neither minisign nor openssl is here to check the release's signature" "apt-get install minisign"
+    for key in $keys; do
+        if is_signed_by "$key" "$list"; then
+            say "the release is signed by $key"
+            check_files
+            return
+        fi
+    done
+    die $INTEGRITY "$list: its signature is by nobody who is trusted here, or does not hold" \
+        "get the release again, from its author"
+}
+
+keys_of() { # KEYS, or a file of them: a key a line
+    if [ -f "$1" ]; then
+        sed -e '/^#/d' -e '/^untrusted comment:/d' "$1"
+    elif [ "${1#/}" = "$1" ]; then
+        tr ', ' '\n\n' <<<"$1"
+    fi | grep -E '^[A-Za-z0-9+/]{56}$' || true
+}
+
+keys_of_command() { # those that an installation before this one was told of
+    sed -n 's/.*VV_TRUSTED_KEYS="\([A-Za-z0-9+/ ]*\)"$/\1/p' "$1" 2>/dev/null || true
+}
+
+is_signed_by() { # KEY FILE
+    if command -v minisign >/dev/null 2>&1; then
+        minisign -V -q -H -m "$2" -P "$1" >/dev/null 2>&1
+    else
+        is_signed_by_openssl "$1" "$2"
+    fi
+}
+
+# Ed25519 over the BLAKE2b-512 of the file. The trusted comment, by which nothing is decided here, is left to vvmigrate.
+is_signed_by_openssl() {
+    local work verdict=1
+    work=$(mktemp -d)
+    base64 -d <<<"$1" >"$work/key" 2>/dev/null || true
+    sed -n 2p "$2.minisig" | base64 -d >"$work/signature" 2>/dev/null || true
+    if [ "$(wc -c <"$work/key")" = 42 ] && [ "$(wc -c <"$work/signature")" = 74 ] &&
+        [ "$(head -c 2 "$work/signature")" = ED ] && cmp -s -i 2 -n 8 "$work/key" "$work/signature"; then
+        { # an Ed25519 key as openssl takes it (RFC 8410)
+            printf '\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00'
+            tail -c 32 "$work/key"
+        } >"$work/key.der"
+        tail -c 64 "$work/signature" >"$work/bytes"
+        openssl dgst -blake2b512 -binary "$2" >"$work/hash"
+        openssl pkeyutl -verify -pubin -keyform DER -inkey "$work/key.der" -rawin -in "$work/hash" \
+            -sigfile "$work/bytes" >/dev/null 2>&1 && verdict=0
+    fi
+    rm -rf "$work"
+    return $verdict
+}
+
+check_files() { # everything that is listed, and that nothing else lies where all may run
+    local wrong
+    find "$home/vvmigrate" "$home/migrations" -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+    wrong=$("$python" -I - "$home" <<'PYTHON'
+import hashlib, json, os, sys
+
+home = sys.argv[1]
+with open(os.path.join(home, "vv-release.json"), "rb") as file:
+    files = json.load(file)["files"]
+for name, facts in files.items():
+    path = os.path.join(home, name)
+    if os.path.realpath(path) != path or not os.path.isfile(path):
+        sys.exit(print(f"{path}: expected a file"))
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != facts["sha256"]:
+        sys.exit(print(f"{path}: expected SHA-256 {facts['sha256']}, found {found}"))
+for folder in ("vvmigrate", "migrations"):
+    for top, folders, names in os.walk(os.path.join(home, folder)):
+        for name in [*names, *(n for n in folders if os.path.islink(os.path.join(top, n)))]:
+            path = os.path.join(top, name)
+            if os.path.relpath(path, home) not in files:
+                sys.exit(print(f"{path}: is not of this release"))
+PYTHON
+    ) || wrong=${wrong:-$home/vv-release.json: cannot be read}
+    [ -z "$wrong" ] || die $INTEGRITY "$wrong" "get the release again, from its author"
+}
+
 # ---- libraries -------------------------------------------------------------------------------------------------------
 
 # What is installed is known by a stamp that is written last: an interrupted installation has none, and begins again.
@@ -154,7 +257,6 @@ install_libraries() {
     "$venv/bin/python" -c 'import sys, sysconfig
 path = sysconfig.get_path("purelib") + "/vvmigrate.pth"
 open(path, "w", encoding="utf-8").write(sys.argv[1] + "\n")' "$home"
-    write_command "$venv/bin/vvmigrate"
     printf '%s\n' "$wanted" >"$stamp.new"
     mv "$stamp.new" "$stamp"
 }
@@ -187,6 +289,11 @@ write_command() {
         if [ -z "$demo" ] && [ "$(id -u)" = 0 ]; then
             # shellcheck disable=SC2016 # the command expands it, not we
             printf ': "${VV_APP_USER:=%s}" "${VV_APP_GROUP:=%s}"\nexport VV_APP_USER VV_APP_GROUP\n' "$app_user" "$app_group"
+        fi
+        if [ -n "$trusted_keys" ]; then
+            # shellcheck disable=SC2016 # as above
+            printf '[ -n "${VV_TRUSTED_KEYS:-}" ] || VV_TRUSTED_KEYS="%s"\nexport VV_TRUSTED_KEYS\n' \
+                "$(tr '\n' ' ' <<<"$trusted_keys")"
         fi
         printf "exec %s -I -m vvmigrate --home %s \"\$@\"\n" "$(quoted "$venv/bin/python")" "$(quoted "$home")"
     } >"$path.new"
@@ -227,6 +334,7 @@ install_units() {
     done
     systemctl daemon-reload
     systemctl enable vvmigrate-upgrade.service vvmigrate-verify.timer >>"$log_file" 2>&1
+    systemctl enable --now vvmigrate-confirm.timer >>"$log_file" 2>&1
     say "units installed: $(units | tr '\n' ' ')"
 }
 
@@ -314,6 +422,7 @@ main() {
         exit $OK
     fi
     find_python
+    check_release
     if [ -n "$demo" ]; then
         storage_root=${storage_root:-$home/storage}
         export VV_MODEL_VARIANT=${VV_MODEL_VARIANT:-demo}
@@ -323,8 +432,8 @@ main() {
         say "not root: no application user, no units; everything belongs to $(id -un)"
     fi
     install_libraries
+    write_command "$venv/bin/vvmigrate"
     if [ -z "$demo" ] && [ "$(id -u)" = 0 ]; then
-        write_command "$venv/bin/vvmigrate"
         mkdir -p "$bin"
         write_command "$bin/vvmigrate"
     fi

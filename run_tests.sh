@@ -16,6 +16,7 @@ if [ "$(id -u)" = 0 ] && need apt-get; then
     need mkfs.xfs || missing+=(xfsprogs)
     need mkfs.ext4 || missing+=(e2fsprogs)
     need losetup || missing+=(util-linux)
+    need minisign || missing+=(minisign)
     need ip || missing+=(iproute2)
     if [ ${#missing[@]} -gt 0 ]; then
         echo "installing: ${missing[*]}"

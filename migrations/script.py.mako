@@ -1,10 +1,9 @@
 """${"".join(c if c.isprintable() and c not in '"\\' else " " for c in (message or "no title"))}
 
-Follows ${down_revision | comma,n}.
+Follows ${down_revision or "nothing" | comma,n}.
 """
 
-from alembic import op
-${imports if imports else ""}
+${imports + "\n" if imports else ""}from alembic import op
 
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
@@ -13,9 +12,14 @@ depends_on = ${repr(depends_on)}
 
 
 def upgrade() -> None:
-    ${upgrades if upgrades else ""}
+% if upgrades:
+    ${upgrades}
+% endif
     op.write_signature()
 
 
 def downgrade() -> None:
+% if downgrades:
+    ${downgrades}
+% endif
     op.revert()

@@ -8,16 +8,20 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
+from tests.canaries import Witness, heard
 from vvmigrate.commands import (
+    adopt,
     bundle,
+    check,
+    confirm,
     doctor,
     downgrade,
     fetch,
@@ -25,7 +29,10 @@ from vvmigrate.commands import (
     inspect,
     prune,
     recover,
+    rehearse,
     repair,
+    revision,
+    sign,
     status,
     upgrade,
     verify,
@@ -36,6 +43,8 @@ from vvmigrate.report import Report
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RELEASE = ("alembic.ini", "migrations", "model_manifest.json", ".env.example", "fallback")
+WITNESS = pytest.StashKey[Witness]()
+PATCHED = pytest.StashKey[pytest.MonkeyPatch]()
 BASELINE = ("0001", "0002", "0003", "0004", "0005", "0006")
 
 
@@ -49,6 +58,30 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("full"):  # a keyword is also the name of any folder above
             item.add_marker(pytest.mark.skip(reason="takes minutes: only with --full"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
+    """A witness for each test, before its hosts are made."""
+    HostFolder.witness = item.stash[WITNESS] = witness = Witness()
+    item.stash[PATCHED] = patched = pytest.MonkeyPatch()
+    patched.setattr(subprocess.Popen, "communicate", heard(witness))
+    yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """No secret value in stdout, stderr, log, history or JSON, whatever a test does: it fails where one stands."""
+    yield
+    assert not (found := item.stash[WITNESS].leaks()), found
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
+    """What a test had belongs to no other."""
+    yield
+    HostFolder.witness = None
+    item.stash[PATCHED].undo()
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +102,12 @@ class HostFolder:
     home: Path
     root: Path
     environ: dict[str, str] = field(default_factory=dict)
+    witness: ClassVar[Witness | None] = None
+
+    def __post_init__(self) -> None:
+        """Be watched by the test's witness."""
+        if self.witness is not None:
+            self.witness.hosts.append(self)
 
     @property
     def database(self) -> Path:
@@ -86,6 +125,8 @@ class HostFolder:
         def listen(event: str, **facts: Any) -> None:
             if told is not None:
                 told.append((event, facts))
+            if self.witness is not None and event != "progress":
+                self.witness.hears(f"told by {verb}", facts)
 
         ask = options.pop("ask", None)
         call = Call(
@@ -98,24 +139,37 @@ class HostFolder:
             ask=ask,
         )
         verbs: dict[str, Callable[..., Report]] = {
+            "adopt": adopt.adopt,
             "upgrade": upgrade.upgrade,
             "downgrade": downgrade.downgrade,
             "bundle": bundle.bundle,
+            "check": check.check,
+            "confirm": confirm.confirm,
             "doctor": doctor.doctor,
             "fetch": fetch.fetch,
             "prune": prune.prune,
             "recover": recover.recover,
+            "rehearse": rehearse.rehearse,
             "repair": lambda call, *paths: repair.repair(call, paths),
+            "revision": revision.revision,
             "why": why.why,
             "verify": lambda call, *paths: verify.verify(call, paths),
             "plan": inspect.plan,
+            "plan down": lambda call, target: inspect.plan(call, target, down=True),
             "history": history.history,
             "current": inspect.current,
             "heads": inspect.heads,
             "show": inspect.show,
             "status": status.status,
+            "keygen": sign.keygen,
+            "sign": sign.sign,
         }
-        return verbs[verb](call, *arguments)
+        report = verbs[verb](call, *arguments)
+        if self.witness is not None:
+            self.witness.knows(options.get("values", {}))
+            self.witness.learn(self)
+            self.witness.hears(f"report of {verb}", report.as_json())
+        return report
 
     def up(self, target: str = "head", **options: Any) -> Report:
         """Upgrade, and expect it to succeed."""

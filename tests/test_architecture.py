@@ -19,13 +19,16 @@ ARROWS: dict[str, set[str]] = {
     "__main__": {"cli", "commands"},
     "cli": {"verbs", "options", "running", "completion"},
     "verbs": {"commands", "options", "running", "errors"},
-    "running": {"commands", "engine", "text", "options", "report", "errors"},
+    "running": {"commands", "engine", "text", "options", "given", "report", "errors"},
     "environment": {"commands", "engine", "settings", "report", "text", "errors"},  # Alembic's way in: a second cli
     "options": {"completion", "errors"},
+    "given": {"content", "errors"},  # a file of answers is read as .env is
     "completion": {"settings", "errors"},
     "text": {"report", "progress", "errors"},
     "progress": set(),
-    "commands": {"operations", "engine", "content", "settings", "report", "log", "files", "errors", "schema"},
+    "commands": {"authoring", "operations", "engine", "content", "settings", "report", "log", "files", "errors"}
+    | {"schema"},
+    "authoring": {"operations", "engine", "content", "settings", "files", "errors", "schema"},
     "log": {"engine", "files", "errors"},
     "report": {"errors"},
     "operations": {"engine", "content", "settings", "files", "errors", "schema"},
@@ -112,7 +115,10 @@ EXCEPTIONS = {
     ("vvmigrate.running", "open(w)"): "the same stream, by its number",
     ("vvmigrate.engine.database", "sqlite3.connect"): "SQLite opens its own files; nobody else may",
     ("vvmigrate.engine.lowered", "ctypes"): "setfsuid(2): it changes who is asked for, and nothing on a disk",
-    ("vvmigrate.commands.hook", "subprocess"): "the release's own command, after everything is settled",
+    (
+        "vvmigrate.commands.shell",
+        "subprocess",
+    ): "the release's commands: told of changes, asked for health",
     ("vvmigrate.engine.rehearsal", "sqlite3.connect"): "in memory",
     ("vvmigrate.engine.existing", "sqlite3.connect"): "in memory",
 }

@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-_TAKES_VALUE = frozenset({"--home", "--storage-root", "--log-file", "--color", "--lock-timeout"})
+_TAKES_VALUE = frozenset({"--home", "--storage-root", "--color", "--lock-timeout"})
 _FLAGS = frozenset(
     {
         *("--json", "-q", "--quiet", "--non-interactive", "--yes", "--debug", "--offline", "--skip-existing"),

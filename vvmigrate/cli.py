@@ -9,7 +9,7 @@ import click
 from vvmigrate import __version__
 from vvmigrate.options import Verb, Verbs, with_globals
 from vvmigrate.running import open_streams, refuse
-from vvmigrate.verbs import changing, looking
+from vvmigrate.verbs import adopting, authoring, changing, confirming, looking, signing, trying
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -28,7 +28,9 @@ def cli(context: click.Context, /, **options: Any) -> None:
     context.obj = {name: value for name, value in options.items() if value is not None}
 
 
-for command in (*changing.VERBS, *looking.VERBS):
+AREAS = (changing, confirming, adopting, looking, trying, authoring, signing)
+
+for command in (command for area in AREAS for command in area.VERBS):
     cli.add_command(command)
 
 

@@ -1,10 +1,9 @@
-"""What the command line accepts everywhere, and how it reads what it is given; nothing here runs anything."""
+"""What the command line accepts everywhere; nothing here runs anything."""
 
 from __future__ import annotations
 
 import difflib
 import re
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -64,68 +63,18 @@ class Verb(click.Command):
         return super().parse_args(ctx, args)
 
 
-# ---- what was given --------------------------------------------------------------------------------------------------
-
-
-def read_values(pairs: tuple[str, ...]) -> dict[str, str]:
-    """`--set KEY=VALUE`, `KEY=@FILE`, `KEY=-`.
-
-    Raises:
-        UsageError: not like that, or a file that cannot be read.
-    """
-    from vvmigrate.errors import UsageError
-
-    values = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise UsageError(f"--set: expected KEY=VALUE, found {key!r}")
-        if value == "-":
-            value = sys.stdin.readline().rstrip("\n")
-        elif value.startswith("@"):
-            try:
-                with open(value[1:], encoding="utf-8") as file:
-                    value = file.read().rstrip("\n")
-            except (OSError, UnicodeError) as error:
-                raise UsageError(f"--set {key}: {value[1:]}: cannot be read: {error}") from error
-        values[key] = value
-    return values
-
-
-def masked(arguments: list[str]) -> list[str]:
-    """The command line as it may be recorded: values given with --set are left out."""
-    shown, hide = [], False
-    for argument in arguments:
-        if hide or argument.startswith("--set="):
-            key = argument.removeprefix("--set=").partition("=")[0]
-            shown.append(("" if hide else "--set=") + f"{key}=***")
-        else:
-            shown.append(argument)
-        hide = argument == "--set"
-    return shown
-
-
-def ask_person(name: str, description: str, hidden: bool, problem: Callable[[str], str | None]) -> str | None:  # noqa: FBT001 - base.Ask
-    """Ask on the terminal until the answer is good; an empty one leaves the key as it is."""
-    click.echo(f"\n{description}", err=True)
-    while True:
-        try:
-            answer = str(click.prompt(name, default="", show_default=False, hide_input=hidden, err=True)).strip()
-        except click.Abort:  # the end of input is no answer
-            return None
-        if not answer:
-            return None
-        why = problem(answer)
-        if why is None:
-            return answer
-        click.echo(f"  {why}", err=True)
-
-
 def confirming(options: Mapping[str, Any], *, asks: bool) -> Callable[[str], bool] | None:
     """What asks a person yes or no; None where nobody is there."""
     if not asks:
         return None
-    return lambda question: bool(options.get("yes")) or click.confirm(question, err=True)
+
+    def confirm(question: str) -> bool:
+        try:
+            return bool(options.get("yes")) or click.confirm(question, err=True)
+        except click.Abort:  # the end of input is no yes
+            return False
+
+    return confirm
 
 
 def revisions(context: click.Context, _: click.Parameter, typed: str) -> Any:

@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from vvmigrate.options import Verb, ask_person, confirming, masked, read_values, with_globals
+from vvmigrate.given import ask_person, masked, read_given
+from vvmigrate.options import Verb, confirming, with_globals
 
 
 def verb(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.Command]:
@@ -54,11 +55,11 @@ def run(name: str, options: Mapping[str, Any], function: Callable[[Any], Any]) -
             name,
             {
                 **options,
-                "values": read_values(options.get("set_values", ())),
+                "values": read_given(options.get("set_values", ()), options.get("answers")),
                 "confirm": confirming(options, asks=asks),
             },
             masked(sys.argv[1:]),
-            listener=screen.listen,
+            listener=text.listener(screen),
             ask=ask_person if asks else None,
         )
         report = function(call)

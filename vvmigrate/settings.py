@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import configparser
 import grp
+import hashlib
 import os
 import pwd
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,8 +23,12 @@ from vvmigrate.files import Owner
 DEFAULT_ROOT = "/opt/vv-video-ai-system/storage"
 DEFAULT_VARIANT = "full"
 SECTION = "vvmigrate"
+TRUSTED_KEYS = "/etc/vvmigrate/trusted-keys"
 LONGEST_WAIT_S = 86400.0
+LONGEST_SPAN_S = 7 * 86400
+UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 MOST_DIGITS = 7
+_SPAN = re.compile(r"([0-9]{1,7})([smhd])")
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,8 @@ class Settings:
         default_root: the one to take where nobody did.
         variant: the model variant that was asked for; empty where nobody did.
         owner: whom made things are given to; None where this user cannot give things away.
-        values: `--set`: the explicit instruction for `.env`.
+        values: `--set` and `--answers`: the explicit instruction for `.env`.
+        environment: the process's; it may fill keys of `.env` that have no value.
         mirror: where models are asked for first; empty for none.
         proxies, ca_bundle, tokens: for downloads; tokens by host.
         offline: nothing is asked for over a network.
@@ -44,6 +51,16 @@ class Settings:
         delivery_timeout_s: how long the deliveries of a run may take together, 0 for ever; None where nobody said.
         keep_releases: how many releases can be taken back without fetching a model again.
         after_change: a line for /bin/sh that is told what was changed; empty for none.
+        apart: this is a host's shadow: nobody beyond its two trees is told of anything.
+        ini_sha256: of the alembic.ini that was read.
+        trusted_keys: whose signature a release must carry; empty where nobody asks for one.
+        trusted_file: the file that names them, if a file does.
+        signed: SHA-256, by name, of the files that one of them has signed; None as long as no signature was checked.
+        health_check: a line for /bin/sh that says whether the host is well after an upgrade; empty for none.
+        verify_with: the same, asked for by this call, in its place.
+        health_timeout_s: how long either may take.
+        revert_run: a step that fails takes back also the steps that its run had done.
+        confirm_within_s: how long an upgrade waits to be confirmed before it is taken back; None for ever.
         warnings: what was assumed.
     """
 
@@ -58,6 +75,7 @@ class Settings:
     strict: bool = False
     interactive: bool = False
     values: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
     mirror: str = ""
     proxies: Mapping[str, str] = field(default_factory=dict)
     ca_bundle: str = ""
@@ -68,6 +86,16 @@ class Settings:
     delivery_timeout_s: float | None = None
     keep_releases: int = 1
     after_change: str = ""
+    apart: bool = False
+    ini_sha256: str = ""
+    trusted_keys: tuple[str, ...] = ()
+    trusted_file: Path | None = None
+    signed: Mapping[str, str] | None = None
+    health_check: str = ""
+    verify_with: str = ""
+    health_timeout_s: float = 60.0
+    revert_run: bool = False
+    confirm_within_s: float | None = None
     lock_timeout_s: float = 0.0
     database_timeout_s: float = 10.0
     log_file: Path | None = None
@@ -94,20 +122,57 @@ def find_home(option: str | None, environ: Mapping[str, str], start: Path) -> Pa
     )
 
 
-def read_ini(home: Path) -> dict[str, str]:
-    """The section `[vvmigrate]` of alembic.ini.
+def read_ini(home: Path) -> tuple[dict[str, str], str]:
+    """The section `[vvmigrate]` of alembic.ini, and the SHA-256 of the bytes that it was read from.
 
     Raises:
-        RefusedError: the file cannot be parsed.
+        RefusedError: the file cannot be read or parsed.
     """
+    path = home / "alembic.ini"
     parser = configparser.ConfigParser(interpolation=None)
     try:
-        parser.read(home / "alembic.ini", encoding="utf-8")
-    except (configparser.Error, UnicodeError) as error:
-        raise RefusedError(
-            f"{home / 'alembic.ini'}: {error}".replace("\n", " "), path=str(home / "alembic.ini")
-        ) from error
-    return dict(parser[SECTION]) if parser.has_section(SECTION) else {}
+        with open(path, "rb") as file:
+            data = file.read()
+        parser.read_string(data.decode("utf-8"), str(path))
+    except (configparser.Error, UnicodeError, OSError) as error:
+        raise RefusedError(f"{path}: {error}".replace("\n", " "), path=str(path)) from error
+    found = dict(parser[SECTION]) if parser.has_section(SECTION) else {}
+    return found, hashlib.sha256(data).hexdigest()
+
+
+def read_trusted_keys(environ: Mapping[str, str]) -> tuple[tuple[str, ...], Path | None]:
+    """Whom this host trusts to sign a release: VV_TRUSTED_KEYS, else a file in /etc; never the release itself.
+
+    Args:
+        environ: VV_TRUSTED_KEYS holds minisign public keys, or the absolute path of a file of them.
+
+    Returns:
+        The keys, and the file that names them, if one does.
+
+    Raises:
+        RefusedError: the file cannot be read, or names nobody.
+    """
+    named = environ.get("VV_TRUSTED_KEYS", "").strip()
+    if named and not named.startswith("/"):
+        return _named_keys(named.replace(",", " ").split(), "VV_TRUSTED_KEYS"), None
+    path = Path(named or TRUSTED_KEYS)
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = [line.strip() for line in file]
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if not named:
+            return (), None
+        raise RefusedError(f"VV_TRUSTED_KEYS: {path}: {error.strerror}", path=str(path)) from error
+    except (OSError, UnicodeError) as error:
+        raise RefusedError(f"{path}: cannot be read: {error}", path=str(path)) from error
+    return _named_keys((line for line in lines if not line.startswith(("#", "untrusted comment:"))), str(path)), path
+
+
+def _named_keys(words: Iterable[str], where: str) -> tuple[str, ...]:
+    """To trust nobody by mistake must not be the same as to trust everybody."""
+    if keys := tuple(word for word in words if word):
+        return keys
+    raise RefusedError(f"{where}: names no key, so no release would be trusted", hint="put a minisign public key there")
 
 
 def resolve(
@@ -124,7 +189,8 @@ def resolve(
         RefusedError: an unknown user or group.
         UsageError: a mode or a number that is none.
     """
-    ini = read_ini(home)
+    ini, ini_sha256 = read_ini(home)
+    trusted_keys, trusted_file = read_trusted_keys(environ)
     warnings: list[str] = []
     named = options.get("storage_root") or environ.get("VIDEO_STORAGE_ROOT") or env_file.get("VIDEO_STORAGE_ROOT")
     default = ini.get("storage_root") or DEFAULT_ROOT
@@ -146,6 +212,7 @@ def resolve(
         strict=bool(options.get("strict")),
         interactive=bool(options.get("interactive")),
         values=dict(options.get("values") or {}),
+        environment=dict(environ),
         mirror=environ.get("VV_MODEL_MIRROR") or ini.get("model_mirror", ""),
         proxies=_proxies(environ),
         ca_bundle=environ.get("REQUESTS_CA_BUNDLE") or environ.get("SSL_CERT_FILE") or "",
@@ -154,8 +221,17 @@ def resolve(
         resume=not options.get("no_resume"),
         allow_degraded=bool(options.get("allow_degraded")) or _truth("allow_degraded", ini.get("allow_degraded", "no")),
         delivery_timeout_s=_seconds("VV_DELIVERY_TIMEOUT", patience) if patience else None,
+        health_check="" if options.get("apart") else ini.get("health_check", ""),
+        verify_with=_line("--verify-with", options.get("verify_with")),
+        health_timeout_s=_seconds("health_timeout", ini.get("health_timeout") or "60", least=1),
+        revert_run=options.get("on_failure") == "revert-run",
+        confirm_within_s=_span("--confirm-within", options.get("confirm_within")),
         keep_releases=_count("keep_releases", ini.get("keep_releases", "1") if keep is None else keep),
-        after_change=ini.get("after_change", ""),
+        after_change="" if options.get("apart") else ini.get("after_change", ""),
+        apart=bool(options.get("apart")),
+        ini_sha256=ini_sha256,
+        trusted_keys=trusted_keys,
+        trusted_file=trusted_file,
         lock_timeout_s=float(options.get("lock_timeout") or 0),
         database_timeout_s=_seconds(
             "VV_DATABASE_TIMEOUT", environ.get("VV_DATABASE_TIMEOUT") or ini.get("database_timeout") or "10"
@@ -197,14 +273,32 @@ def _octal(text: str) -> int:
     return mode
 
 
-def _seconds(name: str, text: str) -> float:
+def _seconds(name: str, text: str, least: float = 0.0) -> float:
     try:
         seconds = float(text)
     except ValueError:
         seconds = -1.0
-    if not 0 <= seconds <= LONGEST_WAIT_S:
-        raise UsageError(f"{name}: expected seconds from 0 to {LONGEST_WAIT_S:.0f}, found {text!r}")
+    if not least <= seconds <= LONGEST_WAIT_S:
+        raise UsageError(f"{name}: expected seconds from {least:g} to {LONGEST_WAIT_S:.0f}, found {text!r}")
     return seconds
+
+
+def _line(name: str, text: str | None) -> str:
+    """A command; an empty one is a variable that its caller did not set, and would be no check at all."""
+    if text is not None and not text.strip():
+        raise UsageError(f"{name}: expected a command, found {text!r}", hint=f"for none at all: {name} true")
+    return text or ""
+
+
+def _span(name: str, text: str | None) -> float | None:
+    """A time as people write it, in seconds."""
+    if text is None:
+        return None
+    found = _SPAN.fullmatch(text)
+    seconds = int(found[1]) * UNITS_S[found[2]] if found else 0
+    if not 0 < seconds <= LONGEST_SPAN_S:
+        raise UsageError(f"{name}: expected a time such as 90s, 10m or 2h, at most 7d, found {text!r}")
+    return float(seconds)
 
 
 def _truth(name: str, text: str) -> bool:

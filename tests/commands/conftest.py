@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.commands.proof import NOBODY
+from tests.commands.revisions import VIDEOS, put
 from tests.conftest import HostFolder
 from tests.content.fault_server import FaultServer, serving
 
@@ -77,6 +79,15 @@ def nobodys(host: HostFolder, root_only: None) -> Iterator[HostFolder]:
         yield HostFolder(top / "home", top / "storage", {"HOME": str(top / "nowhere")})
 
 
+@pytest.fixture
+def two(bare: HostFolder) -> HostFolder:
+    """A host at 0001, whose release has two more revisions that make a directory each."""
+    bare.up()
+    bare.revision("0002", 'op.make_directories(["second"])')
+    bare.revision("0003", 'op.make_directories(["third"])')
+    return bare
+
+
 @contextmanager
 def as_nobody() -> Iterator[None]:
     """In this block the process is an unprivileged user, as far as the kernel is concerned."""
@@ -126,3 +137,25 @@ def server() -> Iterator[FaultServer]:
     """A server on loopback that plays what it is told."""
     with serving() as running:
         yield running
+
+
+@pytest.fixture
+def release(bare: HostFolder) -> HostFolder:
+    """A release with directories (0001) and a table with an index (0002); its inputs ask for nothing more."""
+    for name in (".env.example", "model_manifest.json", "fallback/placeholder.png", "fallback/loop_silencioso.mp4"):
+        (bare.home / name).unlink()
+    put(bare, VIDEOS, "0002_videos.py")
+    return bare
+
+
+@pytest.fixture
+def syslog() -> Iterator[socket.socket]:
+    """A system log that listens; skipped where there is one already, or where we may not make it."""
+    path = "/dev/log"
+    if os.path.lexists(path) or os.geteuid() != 0:
+        pytest.skip(f"{path} exists, or may not be made by this user")
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as listener:
+        listener.bind(path)
+        listener.settimeout(10)
+        yield listener
+    os.unlink(path)

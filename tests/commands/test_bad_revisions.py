@@ -251,11 +251,7 @@ def test_a_unique_prefix_names_a_revision(bare: HostFolder) -> None:
     "broken",
     [
         pytest.param(False, id="intact"),
-        pytest.param(
-            True,
-            id="does-not-import-any-more",
-            marks=pytest.mark.xfail(strict=True, reason="the inverse of a step's SQL is not recorded yet"),
-        ),
+        pytest.param(True, id="does-not-import-any-more"),
     ],
 )
 def test_a_host_ahead_of_its_package_goes_back_from_the_recorded_source(line: HostFolder, broken: bool) -> None:

@@ -251,3 +251,26 @@ def test_a_kill_while_a_model_is_had_in_vain_is_recovered(bare: HostFolder, serv
     bare.up(allow_degraded=True)
     assert bare.history()[-1] == ("0002", "up", "degraded")
     assert (bare.root / "made").is_dir()
+
+
+def test_a_degraded_step_that_cannot_be_tried_again_holds_nothing_up(
+    bare: HostFolder, server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its recorded source does not import with a later package: a warning, and what is pending is applied."""
+    monkeypatch.syspath_prepend(str(bare.home))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    release(bare, "2.0.0", DATA, server.url("/model", GONE), required=False)
+    module = bare.home / "words_of_1_1.py"
+    module.write_text("")
+    bare.revision("0002", f'op.install_model("{NAME}", "2.0.0")', imports=f"import {module.stem}")
+    bare.up()
+    assert bare.history()[-1] == ("0002", "up", "degraded")
+    module.unlink()
+    del sys.modules[module.stem]
+    install(bare, "0002", "2.0.0")
+    bare.revision("0003", 'op.make_directories(["beyond"])')
+    told: list[tuple[str, dict[str, object]]] = []
+    report = bare.up(told=told)
+    assert (bare.version(), (bare.root / "beyond").is_dir()) == ("0003", True)
+    assert any(module.stem in str(facts["text"]) for event, facts in told if event == "warning")
+    assert [item["revision"] for item in report.body["degraded"]] == ["0002"]

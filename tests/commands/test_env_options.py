@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import pytest
 from dotenv import dotenv_values
 
 from tests.conftest import HostFolder
+from vvmigrate.text import Screen, show
 
 
 def value(host: HostFolder, key: str) -> str | None:
@@ -100,6 +103,23 @@ def test_a_plan_masks_secrets(host: HostFolder) -> None:
     key = value(host, "HMAC_SECRET_KEY")
     assert key
     assert key not in text
+
+
+def test_a_plan_on_a_narrow_terminal_keeps_the_marks_of_a_diff_apart(
+    host: HostFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No line is longer than the terminal, and what goes on below is not taken for an unchanged line."""
+    (host.home / ".env").write_text("TELEGRAM_BOT_TOKEN=tok-3141592653\nDVR_IP=1.1.1.1\n")
+    monkeypatch.setenv("COLUMNS", "50")
+    monkeypatch.setenv("TERM", "xterm")
+    show(Screen("always"), host.call("plan"))
+    shown = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out).splitlines()
+    assert max(map(len, shown)) <= 50
+    first = next(n for n, line in enumerate(shown) if line.startswith("      +# Key that signs every log line."))
+    following = shown[first + 1 : first + 4]
+    assert all(line.startswith(" " * 10) for line in following[:2]), following
+    assert "      +HMAC_SECRET_KEY=(set, 64 characters)" in [line.rstrip() for line in shown]
+    assert "       TELEGRAM_BOT_TOKEN=(set, 14 characters)" in [line.rstrip() for line in shown]
 
 
 def test_set_without_a_value_or_with_a_missing_file_is_a_usage_error(host: HostFolder) -> None:

@@ -130,7 +130,10 @@ def test_a_pruned_generation_is_delivered_again_on_the_way_back(old: HostFolder,
     plan = old.json("downgrade", "0003", "--plan")
     [download] = [item for step in plan["steps"] for item in step["downloads"]]
     assert download["size_bytes"] == len(MODELS["3.0.0"])
-    assert "download 48.8 kB" in old.run("downgrade", "0003", "--plan").stdout
+    assert (plan["network_bytes"], plan["cannot"]) == (len(MODELS["3.0.0"]), [])
+    shown = old.run("downgrade", "0003", "--plan").stdout
+    assert "download 48.8 kB" in shown
+    assert "needs 48.8 kB from the network" in shown
     old.down("0003")
     assert (current(old), received(old)) == (MODELS["3.0.0"], {})
     assert [request.target for request in server.requests] == ["/3.0.0"]
@@ -154,6 +157,9 @@ def test_a_generation_that_nobody_knows_any_more_is_refused(old: HostFolder) -> 
     path = old.home / "model_manifest.json"
     path.write_text(path.read_text().replace(hashlib.sha256(MODELS["3.0.0"]).hexdigest(), "0" * 64))
     history = old.history()
+    plan = old.call("plan down", "0003")
+    says(plan, 6, "3.0.0", "was pruned")
+    assert [(item["revision"], "was pruned" in item["reason"]) for item in plan.body["cannot"]] == [("0004", True)]
     says(old.call("downgrade", "0003"), 6, "3.0.0", "was pruned")
     assert (old.history(), current(old)) == (history, MODELS["4.0.0"])
     old.down("base")

@@ -156,6 +156,7 @@ def test_warnings_name_doubtful_lines_and_no_secret() -> None:
     assert "line 3: not KEY=value" in warnings
     assert "line 2: SECRET is read differently" in warnings
     assert "INTERVAL must be a number" in warnings
+    assert "line 2: a comment that ends in a backslash" in merge(b"LEVEL=\n# x \\\n", template()).warnings[0]
     assert CANARY not in warnings
 
 
@@ -222,8 +223,9 @@ def test_a_replaced_value_returns_byte_for_byte_unless_it_was_changed_since() ->
 
 
 def test_a_file_that_does_not_come_from_the_other_loses_nothing() -> None:
-    """When before and after do not belong together, nothing is taken for ours."""
-    assert revert(b"B=1\nC=1\n", before=b"A=1\nX=1\n", after=b"B=1\n").data == b"B=1\nC=1\n"
+    """When before and after do not belong together, nothing is taken for ours, and that is said."""
+    reverted = revert(b"B=1\nC=1\n", before=b"A=1\nX=1\n", after=b"B=1\n")
+    assert (reverted.data, reverted.told) == (b"B=1\nC=1\n", False)
 
 
 KEYS = ["ROOT", "DVR_IP", "INTERVAL", "SECRET", "LEVEL", "OLD", "GONE", "MINE", "OTHER"]

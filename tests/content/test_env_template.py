@@ -70,7 +70,8 @@ def test_infer_requires_keys_with_a_default() -> None:
 def test_our_own_decorators() -> None:
     """`@generate` and `@was` are read."""
     found = key("# @generate=hex(32) @was=OLD_NAME")
-    assert (found.generate, found.was) == (Generate(32), "OLD_NAME")
+    assert (found.generate, found.was) == (Generate(32), ("OLD_NAME",))
+    assert key("# @was=any(OLD, OLDER)").was == ("OLD", "OLDER")
 
 
 @pytest.mark.parametrize(
@@ -135,7 +136,9 @@ def test_a_problem_does_not_repeat_the_value() -> None:
         ("# @generate=uuid()\nA=\n", "@generate"),
         ("# @generate=hex(x)\nA=\n", "@generate"),
         ("# @was=A\nA=\n", "not another name"),
+        ("# @was=any(B, A)\nA=\n", "not another name"),
         ("A=1 # @required\n", "comment behind the value"),
+        ("# C:\\\nA=1\n", "ends in a backslash"),
         ("A-B=1\n", "not NAME=value"),
         ("A B=1\n", "not NAME=value"),
         ("A\n", "not NAME=value"),

@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import count, pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from vvmigrate.engine.ledger import COMMITTED, Head, Ledger
 
@@ -42,13 +42,27 @@ def note_what_is_there(root: Path) -> None:
     (root / SEEN).write_text(json.dumps(seen), "utf-8")
 
 
+class Side(NamedTuple):
+    """How far a host has come.
+
+    Attributes:
+        done: How many of the command's steps happened.
+        name: The same for people.
+        why: What is not as it must be there; empty if nothing.
+    """
+
+    done: int
+    name: str
+    why: str = ""
+
+
 @dataclass
 class Check:
     """Judges a host after strike and recovery: files, tables, version, history and state directory agree.
 
     Attributes:
-        verb: `upgrade` or `downgrade`.
-        target: Its argument.
+        verb: The command.
+        target: Its argument, if it has one.
         path: The versions that the command leads through, the one it starts at first; base is empty.
         states: What the host is at the versions in the middle, for a command of several steps.
         secret_is_made: Whether the command makes a secret that the state before has not.
@@ -67,11 +81,11 @@ class Check:
         """Return what is wrong, or nothing."""
         if "unforeseen:" in outcome.output or "Traceback" in outcome.output:
             return "an error that nobody foresaw"
-        version, why = self._sides(outcome)
-        found = why or state_directory(outcome.root) or self._secrets(outcome) or self._history(outcome, version)
+        side = self._side(outcome)
+        found = side.why or state_directory(outcome.root) or self._secrets(outcome) or self._history(outcome, side)
         if not found and next(self._number) % self.again_every == 0:
             found = self._again(outcome)
-        self.counts[f"at {version or 'base'}"] += 1
+        self.counts[side.name] += 1
         return found
 
     def _fresh(self) -> bool:
@@ -83,26 +97,27 @@ class Check:
             self._known[key] = state_of(snapshot, folder, root, fresh=self._fresh())
         return self._known[key]
 
-    def _sides(self, outcome: Outcome) -> tuple[str, str]:
-        """The version that the host is at, and what is not as it is there."""
+    def _side(self, outcome: Outcome) -> Side:
+        """How far the host has come, and what is not as it is there."""
         with opened(outcome.root) as (_, ledger):
             version = ledger.version()
+        name = f"at {version or 'base'}"
         if version not in self.path:
-            return version, f"version row at {version or 'base'}, which is not on the way"
+            return Side(0, name, f"version row {name}, which is not on the way")
         if version == self.path[0]:
             expected = self._state(outcome.before_tree, outcome.before, outcome.root)
         elif version == self.path[-1]:
             expected = self._state(outcome.after_tree, outcome.after, outcome.root)
         else:
             expected = self.states[version]
+        done = self.path.index(version)
         now = state_of(outcome.now_tree, outcome.root, outcome.root, fresh=self._fresh())
         if unlike := expected.unlike(now):
-            return version, f"at {version or 'base'}, but: {'; '.join(unlike[:4])}"
-        if outcome.run_exit == 0 and version != self.path[-1]:
-            return version, f"exit 0, but the host is at {version or 'base'}"
-        return version, ""
+            return Side(done, name, f"{name}, but: {'; '.join(unlike[:4])}")
+        early = outcome.run_exit == 0 and version != self.path[-1]
+        return Side(done, name, f"exit 0, but the host is {name}" if early else "")
 
-    def _history(self, outcome: Outcome, version: str) -> str:
+    def _history(self, outcome: Outcome, side: Side) -> str:
         """History, version row and anchor agree; what was begun is in it; what happened is in it once, in order."""
         with opened(outcome.root) as (private, ledger):
             if problems := ledger.problems():
@@ -114,11 +129,11 @@ class Check:
         done = [s for s in new if s["result"] in COMMITTED]
         others = [s["result"] for s in new if s not in done]
         committed = {s["step_id"] for s in steps if s["result"] in COMMITTED}
-        way = list(self.path[1 : self.path.index(version) + 1])
+        way = list(self.path[1 : side.done + 1])
         begun = _seen(outcome.root)["step_id"]
         rules = {
             f"the anchor says {anchor}, the chain ends at {head}": anchor == vars(head),
-            f"at {version or 'base'}, but the history has {[(s['revision'], s['result']) for s in done]}": way
+            f"{side.name}, but the history has {[(s['revision'], s['result']) for s in done]}": way
             == [s["version_after"] for s in done],
             "the versions in the history do not follow each other": all(
                 one["version_after"] == two["version_before"] for one, two in pairwise(steps)
@@ -153,7 +168,7 @@ class Check:
         host = host_folder(outcome.root)
         known = secrets_in(outcome.root)
         try:
-            run(host, self.verb, self.target)
+            run(host, self.verb, *filter(None, [self.target]))
         except HarnessError as error:
             return f"once more: {error}"
         now = state_of(Snapshots(IGNORE).take(outcome.root), outcome.root, outcome.root, fresh=self._fresh())

@@ -24,7 +24,8 @@ APP: Final = "vvmigrate.cli:main"
 PRELOAD: Final = (
     "alembic", "alembic.command", "alembic.ddl.sqlite", "click", "jsonschema", "requests", "rich._emoji_codes",
     "rich.console", "rich.progress", "sqlalchemy", "sqlalchemy.dialects.sqlite", "vvmigrate.commands.downgrade",
-    "vvmigrate.commands.inspect", "vvmigrate.commands.recover", "vvmigrate.commands.upgrade", "vvmigrate.text",
+    "vvmigrate.commands.inspect", "vvmigrate.commands.prune", "vvmigrate.commands.recover", "vvmigrate.commands.repair",
+    "vvmigrate.commands.upgrade", "vvmigrate.text",
 )  # fmt: skip
 IGNORE: Final = ("logs", ".vvmigrate")
 DATABASE: Final = "orchestrator_data/orchestrator_db.sqlite"
@@ -53,12 +54,12 @@ def bring(root: Path, *commands: Sequence[str]) -> HostFolder:
     return host
 
 
-def run(host: HostFolder, verb: str, target: str) -> None:
+def run(host: HostFolder, verb: str, *arguments: str) -> None:
     """Run a command in this process, and expect it to succeed."""
     with ALEMBIC:
-        report = host.call(verb, target)
+        report = host.call(verb, *arguments)
     if report.exit_code:
-        msg = f"{verb} {target} exits {report.exit_code}: {report.error}"
+        msg = f"{verb} {' '.join(arguments)} exits {report.exit_code}: {report.error}"
         raise HarnessError(msg)
 
 
@@ -184,7 +185,7 @@ def scenario(
 ) -> Scenario:
     """A command on a host, struck, with `recover` as the next command; what is more goes to the scenario."""
     return Scenario(
-        setup, [verb, target, "--home", "{root}/home"], ["recover", "--home", "{root}/home"],
+        setup, [verb, *filter(None, [target]), "--home", "{root}/home"], ["recover", "--home", "{root}/home"],
         check, app=APP, preload=PRELOAD, ignore=IGNORE,
         env={"VIDEO_STORAGE_ROOT": "{root}/storage", "VV_MODEL_VARIANT": "demo"}, **more,
     )  # fmt: skip

@@ -36,7 +36,7 @@ class Tally:
             report: what came of it.
         """
         kind = next((kind for part, kind in KINDS.items() if part in test), None)
-        step = re.search(r"(upgrade|downgrade) \w+-\w+", test)
+        step = re.search(r"(upgrade|downgrade) \w+-\w+|repair [\w.-]+|prune all", test)
         if kind is None or step is None:
             return
         cell = self.counts.setdefault((step[0], kind), Counter())

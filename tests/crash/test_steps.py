@@ -1,105 +1,22 @@
-"""Every baseline revision, up and down, struck at its calls: recovery leaves exactly the state before or after."""
+"""Every step there is, struck at its calls: recovery leaves exactly the state before or after."""
 
-import sqlite3
-import sys
-from collections.abc import Mapping
-from contextlib import closing
-from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.conftest import BASELINE
-
 from . import power
+from .cases import COMPANION, EVERY, RICH, UP, WHOLE, Case
 from .crashstates import Profile, explore
-from .engine_check import Check, note_what_is_there
-from .engine_host import DATABASE, IGNORE, State, StepHarness, bring, host_folder, next_release, run, scenario, state_of
+from .engine_check import Check
+from .engine_host import StepHarness
 from .killpoints import ALL_MODES
 from .scenario import Report
-from .trees import Snapshots
 
 SEED = 20250101
 PROFILES: tuple[Profile, ...] = ("posix", "journaled")
-LINE = ("", *BASELINE)
-TOP = BASELINE[-1]
-NEXT = "0007"
 why_not = cache(power.why_not)
-#: An orchestrator that keeps the database open in WAL mode and looks into it now and then.
-ORCHESTRATOR = f"""
-import sqlite3, sys, time
-db = sqlite3.connect(sys.argv[1] + "/storage/{DATABASE}", timeout=5)
-print(db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0], flush=True)
-while True:
-    time.sleep(0.01)
-    try:
-        db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.Error:
-        sys.exit()  # the power went
-"""
-
-
-@dataclass(frozen=True)
-class Case:
-    """A command, and the versions that it leads through."""
-
-    verb: str
-    path: tuple[str, ...]
-
-    @property
-    def target(self) -> str:
-        """The command's argument."""
-        return self.path[-1] or "base"
-
-    def __str__(self) -> str:
-        """Return the test's name."""
-        return f"{self.verb} {self.path[0] or 'base'}-{self.target}"
-
-    def setup(self, root: Path) -> None:
-        """Bring a host to the state before."""
-        first = self.path[0]
-        up_to = TOP if NEXT in self.path else first
-        host = bring(root, *([("upgrade", up_to)] if up_to else []))
-        if NEXT in self.path:
-            next_release(host)
-            if first == NEXT:
-                run(host, "upgrade", NEXT)
-
-    def wal(self, root: Path) -> None:
-        """Bring a host to the state before, with the orchestrator's database in WAL mode."""
-        self.setup(root)
-        with closing(sqlite3.connect(root / "storage" / DATABASE)) as db:
-            db.execute("PRAGMA journal_mode = WAL")
-
-    def harness(self, shim: Path, states: Mapping[str, State] | None = None, **more: Any) -> StepHarness:
-        """Return a harness for it; jobs and filesystem are the harness's, what else there is the scenario's."""
-        own = {name: more.pop(name) for name in ("jobs", "filesystem") if name in more}
-        setup = self.wal if "companion" in more else self.setup
-        check = Check(self.verb, self.target, self.path, states or {})
-        struck = scenario(setup, self.verb, self.target, check, between=note_what_is_there, **more)
-        return StepHarness(struck, shim=shim, **own)
-
-    def between(self, root: Path) -> Mapping[str, State]:
-        """The states in the middle of it, as one step after the other makes them."""
-        root.mkdir()
-        self.setup(root)
-        found = {}
-        for version in self.path[1:-1]:
-            run(host_folder(root), self.verb, version)
-            fresh = self.verb == "upgrade" and not self.path[0]
-            found[version] = state_of(Snapshots(IGNORE).take(root), root, root, fresh=fresh)
-        return found
-
-
-UP = [Case("upgrade", pair) for pair in pairwise(LINE)] + [Case("upgrade", (TOP, NEXT))]
-DOWN = [Case("downgrade", (case.path[1], case.path[0])) for case in UP]
-STEPS = [*UP, *DOWN]
-WHOLE = [Case("upgrade", LINE), Case("downgrade", LINE[::-1])]
-RICH = [UP[1], UP[3], UP[-1], DOWN[-1]]  # the model, settings, and what the next release does: every kind of effect
-each_step = pytest.mark.parametrize("case", STEPS, ids=str)
+each_step = pytest.mark.parametrize("case", EVERY, ids=str)
 each_rich_step = pytest.mark.parametrize("case", RICH, ids=str)
 
 
@@ -147,8 +64,7 @@ def test_a_step_survives_power_losses_by_the_rules(shim: Path) -> None:
 
 def test_a_step_survives_real_power_cuts_beside_an_orchestrator(shim: Path, filesystem: str) -> None:
     """The orchestrator keeps the database open in WAL mode; the power goes at a sample of calls."""
-    companion = [sys.executable, "-c", ORCHESTRATOR, "{root}"]
-    with UP[-1].harness(shim, filesystem=filesystem, companion=companion) as h:
+    with UP[-1].harness(shim, filesystem=filesystem, companion=COMPANION) as h:
         h.strike(["power"], sample=4, seed=SEED).assert_clean()
 
 
@@ -203,6 +119,5 @@ def test_a_step_survives_every_real_power_cut(shim: Path, case: Case, filesystem
 @each_rich_step
 def test_a_step_survives_every_real_power_cut_beside_an_orchestrator(shim: Path, case: Case, filesystem: str) -> None:
     """The same while somebody keeps the database open in WAL mode, so that no checkpoint tidies the log."""
-    companion = [sys.executable, "-c", ORCHESTRATOR, "{root}"]
-    with case.harness(shim, filesystem=filesystem, companion=companion) as h:
+    with case.harness(shim, filesystem=filesystem, companion=COMPANION) as h:
         h.strike(["power"]).assert_clean()

@@ -156,6 +156,42 @@ def test_what_a_killed_downgrade_took_out_of_settings_comes_in_again(bare: HostF
     assert b"DVR_IP=" not in path.read_bytes()
 
 
+@pytest.mark.parametrize("edit", ["none of ours", "the renamed", "the dropped"])
+@pytest.mark.parametrize("supplied", [False, True], ids=["by us", "beside a person's"])
+def test_a_killed_downgrade_of_names_and_dropped_keys_is_undone_by_key(
+    bare: HostFolder, supplied: bool, edit: str
+) -> None:
+    """The newer release's names and comments are there again, with what was saved meanwhile; nothing lies beside."""
+    host, path = bare, bare.home / ".env"
+    host.up()
+    (host.home / ".env.example").write_bytes(b"INTERVAL=300\nGONE=1\nOLD=1\n")
+    host.revision("0002", "op.merge_env()")
+    host.up()
+    path.write_bytes(b"INTERVAL=300\nGONE=1\nOLD='theirs' # mine\nMINE=1\n")
+    (host.home / ".env.example").write_bytes(b"INTERVAL=300\n# @was=OLD\nNEW=1\n# New.\nFRESH=1\n")
+    host.revision("0003", "op.merge_env()")
+    host.up(values={"NEW": "given"} if supplied else {})
+    before = path.read_bytes()
+    dying.crash(host, dying.WRITTEN, "downgrade", "-1")
+    between = path.read_bytes()
+    assert b"OLD='theirs' # mine\n" in between
+    assert b"\nGONE=1" in between
+    old, new = {"the renamed": (b"OLD='theirs'", b"OLD='edited'"), "the dropped": (b"\nGONE=1", b"\nGONE=9")}.get(
+        edit, (b"", b"")
+    )
+    save(path, NEW)
+    path.write_bytes(path.read_bytes().replace(old, new))
+    said = " ".join(dying.settled(host).body["settled"])
+    assert f"{path}: edited meanwhile" in said
+    assert host.version() == "0003"
+    if edit == "the renamed" and supplied:  # both names are a person's now, and both stay
+        assert {b"OLD='edited' # mine", b"NEW='given' # mine"} <= set(assignments(path.read_bytes()))
+    else:
+        edited = (b"# GONE=1", b"# GONE=9") if edit == "the dropped" else (b"NEW='theirs'", b"NEW='edited'")
+        assert path.read_bytes() == (before if edit == "none of ours" else before.replace(*edited)) + NEW
+    assert not list(host.home.glob(".env.vv-before*"))
+
+
 @pytest.mark.parametrize("how", ["deleted", "link", "file", "renamed"])
 @pytest.mark.parametrize("name", ["fallback", "models"])
 def test_a_managed_folder_that_went_takes_nothing_of_the_users_along(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import re
 import shutil
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, HostFolder
 
 LEFT_OUT = ".git", ".venv*", "__pycache__", "storage", ".vvmigrate", ".env", "vv-signature.json", "logs", ".*_cache"
 
@@ -26,6 +27,16 @@ class Clone:
     home: Path
     wheels: Path
     environ: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Be watched by the test's witness."""
+        if HostFolder.witness is not None:
+            HostFolder.witness.hosts.append(self)
+
+    @property
+    def root(self) -> Path:
+        """The storage root that install.sh is told, or its default."""
+        return Path(self.environ.get("VIDEO_STORAGE_ROOT") or self.home / "storage")
 
     def environment(self) -> dict[str, str]:
         """An empty home directory, and nothing that the caller's own environment could help with."""
@@ -61,7 +72,8 @@ def clone_to(folder: Path, wheels: Path) -> Clone:
 @pytest.fixture(scope="session")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The libraries of requirements.lock as files: fetched once a machine, with their hashes checked."""
-    folder = tmp_path_factory.getbasetemp().parent / "vv-wheels"
+    wanted = hashlib.sha256((REPOSITORY / "requirements.lock").read_bytes()).hexdigest()[:12]
+    folder = tmp_path_factory.getbasetemp().parent / f"vv-wheels-{wanted}"
     with open(f"{folder}.lock", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
+from vvmigrate.engine.host import STATE
+from vvmigrate.engine.intention import NAME
 
 UNITS = sorted((REPOSITORY / "deploy").iterdir())
 
@@ -48,3 +50,12 @@ def test_each_timer_has_its_service() -> None:
     """A timer without a service of its name would never do anything."""
     names = {unit.name for unit in UNITS}
     assert {name.replace(".timer", ".service") for name in names if name.endswith(".timer")} <= names
+
+
+def test_the_watch_over_a_confirm_costs_nothing_where_none_is_waited_for() -> None:
+    """Its service is started only where an intention lies in the home's state directory; a lock is no failure."""
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.read(REPOSITORY / "deploy/vvmigrate-confirm.service")
+    assert unit["Unit"]["ConditionPathExists"] == f"@HOME@/{STATE}/{NAME}"
+    assert unit["Service"]["SuccessExitStatus"] == "5"
+    assert " recover " in unit["Service"]["ExecStart"]

@@ -8,14 +8,16 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import groupby
 
+from vvmigrate.commands.audit import beyond_rows
 from vvmigrate.commands.forecast import Workplace, open_workplace
 from vvmigrate.commands.looking import FINDINGS
 from vvmigrate.commands.opening import Call
 from vvmigrate.commands.settled import clock_warnings
 from vvmigrate.commands.status import is_ahead, missing
+from vvmigrate.commands.trial import is_a_finding, seen
 from vvmigrate.commands.upgrade import degraded, pending, split_at_hold
 from vvmigrate.commands.verify import compare, how_deep
-from vvmigrate.engine import database, journal
+from vvmigrate.engine import adoption, database, journal
 from vvmigrate.engine.drift import Drift
 from vvmigrate.engine.host import ROOT
 from vvmigrate.engine.session import Session
@@ -61,7 +63,7 @@ def doctor(call: Call) -> Report:
             found += [_from_warning(text) for text in session.warnings]
             found += _of_the_session(session)
             place = open_workplace(call, settings, session)
-            for part in (_ahead, _degraded, _unset, _drifted, _left_beside):
+            for part in (_ahead, _promised, _degraded, _unset, _drifted, _left_beside):
                 found += _as_far_as_possible(part(place))
     except VvmigrateError as error:
         found.append(_from_error(error))
@@ -109,15 +111,15 @@ def _of_the_session(session: Session) -> Iterator[Finding]:
             path=waits.path,
         )
     yield from _room(session)
+    yield from map(_from_error, adoption.doubts(session))
     if session.connection is None:
         return
     for text in clock_warnings(session):
         yield Finding(text, "Times in the history and in certificates will be wrong.", "set the clock: timedatectl")
-    if session.key is not None:
-        yield from (
-            Finding(text, _MEANS[7], "vvmigrate history --verify", IntegrityError.exit_code)
-            for text in session.ledger.problems()
-        )
+    yield from (
+        Finding(text, _MEANS[7], "vvmigrate history --verify", IntegrityError.exit_code)
+        for text in beyond_rows(session)
+    )
     try:
         rows = session.connection.execute("PRAGMA quick_check(3)").fetchall()
     except sqlite3.Error as error:
@@ -168,6 +170,26 @@ def _ahead(place: Workplace) -> Iterator[Finding]:
             f"revisions of this release are not applied yet: {names}",
             "The release may expect what they bring.",
             "vvmigrate upgrade head",
+        )
+
+
+def _promised(place: Workplace) -> Iterator[Finding]:
+    """A run that may yet be taken back."""
+    found = seen(place)
+    if found is None or not is_a_finding(found):
+        return
+    who = f"the run of {found['user']} at {found['started_at']}"
+    if found["left_s"]:
+        yield Finding(
+            f"{who} waits to be confirmed, {found['left_s']:.0f} s more",
+            "Without that it is taken back; so it is when the machine is started again.",
+            "vvmigrate confirm",
+        )
+    else:
+        yield Finding(
+            f"{who} will be taken back, or is still under way",
+            "It was not confirmed in time, or it did not come to its end; the next command that writes takes it back.",
+            "vvmigrate recover",
         )
 
 

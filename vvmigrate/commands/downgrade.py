@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from vvmigrate.commands.forecast import DOWN, Forecast, Workplace
 from vvmigrate.commands.opening import Call
+from vvmigrate.commands.outlook import outlook, version_after
+from vvmigrate.commands.releases import last_of
+from vvmigrate.commands.taking_back import hold_of
 from vvmigrate.commands.work import Run, carry_out
-from vvmigrate.errors import UsageError
+from vvmigrate.errors import RefusedError, UsageError
 from vvmigrate.report import Report
 
 
@@ -25,11 +27,13 @@ def downgrade(call: Call, target: str) -> Report:
 
 
 def steps_down(place: Workplace, target: str) -> list[Any]:
-    """The steps back to a target.
+    """The steps back to a target, or with the option `to_release` to the last revision of that release.
 
     Raises:
-        UsageError: no such revision, or it lies ahead.
+        UsageError: no such revision or release, or it lies ahead.
     """
+    if release := place.call.options.get("to_release"):
+        target = last_of(place, release)
     if target == "head":
         head = place.scripts.package_head()
         if place.version in place.scripts.package:
@@ -44,28 +48,40 @@ def steps_down(place: Workplace, target: str) -> list[Any]:
 
 def _downgrade(run: Run, target: str) -> None:
     place = run.place
-    forecasts = place.forecast(steps_down(place, target), DOWN)
+    if run.said.get("reverted") and target.startswith("-"):
+        text = f"the host went back to {place.version or 'base'} by itself: nothing more was taken back"
+        run.tell("warning", text=text)  # whoever counts steps back counted from where it was
+        return
+    reason = str(place.call.options.get("reason") or f"downgrade by {place.session.run['user']}")
+    steps = steps_down(place, target)
+    forecasts = place.forecast(steps, DOWN)
     run.preflight(forecasts)
+    _confirm(place, forecasts, version_after(place, steps, down=True))
     holding = _lands_above_base(forecasts) and not place.call.options.get("no_hold")
     run.report.body["held"] = held = []
     for forecast in forecasts:
-        holds = (hold_of(place, forecast),) if holding else ()
+        holds = (hold_of(forecast, reason),) if holding else ()
         if not run.perform(forecast, holds):
             return
         held += [{name: hold[name] for name in ("revision", "reason")} for hold in holds]
+
+
+def _confirm(place: Workplace, forecasts: list[Forecast], target: str) -> None:
+    """Show a person at a terminal what is going to happen, and ask.
+
+    Raises:
+        RefusedError: the answer was no.
+    """
+    options = place.call.options
+    confirm = options.get("confirm")
+    if confirm is None or options.get("yes") or not forecasts:
+        return
+    place.call.listener("outlook", **outlook(place, forecasts, target), held=[], error=None)
+    if not confirm(f"Go back from {place.version} to {target or 'base'}?"):
+        raise RefusedError("not confirmed: nothing was taken back", hint="without the question: --yes")
 
 
 def _lands_above_base(forecasts: list[Forecast]) -> bool:
     """Whether something stays applied: a host that goes to base is being taken down, not protected."""
     last = forecasts[-1].code if forecasts else None
     return last is not None and bool(last.revision.down_revision)
-
-
-def hold_of(place: Workplace, forecast: Forecast) -> Mapping[str, Any]:
-    """The row that keeps a revision from coming back by itself."""
-    return {
-        "revision": forecast.revision,
-        "state": "held",
-        "reason": str(place.call.options.get("reason") or f"downgrade by {place.session.run['user']}"),
-        "script_sha256": forecast.source.sha256,
-    }

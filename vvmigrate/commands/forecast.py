@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from alembic.runtime.migration import RevisionStep
 
+from vvmigrate.commands.asked import claimed
 from vvmigrate.commands.opening import Call, root_of, variant_of
-from vvmigrate.engine import vault
+from vvmigrate.commands.trust import check_signed, with_signed_files
+from vvmigrate.engine import runtime, vault
+from vvmigrate.engine.acts import Act, from_bytes
+from vvmigrate.engine.dropped import Dropped, look
 from vvmigrate.engine.host import HOME, ROOT
 from vvmigrate.engine.ledger import Ledger
 from vvmigrate.engine.rehearsal import Rehearsal, Rehearsed
 from vvmigrate.engine.roots import check_trust, what_runs
-from vvmigrate.engine.scripts import Scripts, Source, read_package
+from vvmigrate.engine.scripts import Recorded, Scripts, Source, irreversible, read_package
 from vvmigrate.engine.session import Session
-from vvmigrate.engine.state import Observer, Overlay, Proposal
-from vvmigrate.errors import IntegrityError, RefusedError, StateError, StepError, VvmigrateError
+from vvmigrate.engine.state import Kept, Observer, Overlay, Proposal
+from vvmigrate.engine.way_back import WayBack
+from vvmigrate.errors import IntegrityError, RefusedError, RevisionError, StateError, StepError, VvmigrateError
+from vvmigrate.files import Tree
 from vvmigrate.operations import MERGERS, Operation, Situation
 from vvmigrate.settings import Settings
 
@@ -35,6 +43,10 @@ class Forecast:
         retry: whether the revision is applied but degraded.
         line, number: the steps of the run, of which it is one.
         later: operations of revisions that are not in that line, but come after this one.
+        accepts: for a revision that is only taken over: raises where a proposal would change the host.
+        release: the release that the revision belongs to; empty where it says none.
+        way_back: what was learned of the way back of a revision that will be applied.
+        remarks: warnings that come from the revision itself, not from an operation.
     """
 
     revision: str
@@ -49,6 +61,10 @@ class Forecast:
     line: list[Forecast] = field(default_factory=list, repr=False, compare=False)
     number: int = 0
     later: tuple[Operation, ...] = ()
+    accepts: Callable[[Proposal], None] | None = None
+    release: str = ""
+    way_back: WayBack = field(default_factory=WayBack)
+    remarks: tuple[str, ...] = ()
 
     @property
     def following(self) -> tuple[str, ...]:
@@ -76,6 +92,8 @@ class Workplace:
     session: Session
     scripts: Scripts
     memory: dict[str, Any] = field(default_factory=dict)
+    observer: Observer | None = None
+    """Whoever says what stands on the host; the host itself where nobody else does."""
 
     @property
     def ledger(self) -> Ledger | None:
@@ -104,6 +122,7 @@ class Workplace:
             ask=self.call.ask,
             progress=lambda phase, done, total: self.call.listener("progress", phase=phase, done=done, total=total),
             retry=forecast is not None and forecast.retry,
+            adopting=forecast is not None and forecast.accepts is not None,
         )
 
     def forecast(self, steps: list[RevisionStep], direction: str) -> list[Forecast]:
@@ -112,12 +131,16 @@ class Workplace:
         The first that fails ends the list, and says why.
         """
         forecasts = [self._described(step, direction) for step in steps]
+        had = claimed(self.scripts, self.ledger) if direction == UP else {}
+        for forecast in forecasts:
+            if forecast.revision in had and forecast.code is not None:
+                forecast.code = runtime.without_sql(forecast.code, had[forecast.revision].rehearsed.operations)
         with Rehearsal.of(self.ledger) as rehearsal:
             for number, forecast in enumerate(forecasts):
                 if not self._rehearse(forecast, rehearsal):
                     del forecasts[number + 1 :]
                     break
-        overlay = Overlay(self.session.host)
+        overlay = Overlay(self.observer or self.session.host)
         for number, forecast in enumerate(forecasts):
             if forecast.error is None:
                 forecast.line, forecast.number = forecasts, number
@@ -128,20 +151,41 @@ class Workplace:
 
     def _described(self, step: RevisionStep, direction: str) -> Forecast:
         revision = step.revision.revision
-        return Forecast(revision, step.doc or revision, direction, self.scripts.sources[revision], step)
+        release = self.scripts.release(revision)
+        return Forecast(
+            revision, step.doc or revision, direction, self.scripts.sources[revision], step, release=release
+        )
 
     def _rehearse(self, forecast: Forecast, rehearsal: Rehearsal) -> bool:
         if forecast.code is None:
             return True
         try:
-            forecast.rehearsed = rehearsal.run(forecast.code)
+            forecast.rehearsed = self._run(forecast, forecast.code, rehearsal)
         except VvmigrateError as error:
             forecast.error = error
         except Exception as error:  # noqa: BLE001 - a revision may raise anything
             first = (str(error).strip() or "no message").splitlines()[0]
             text = f"revision {forecast.revision}: {type(error).__name__}: {first}"
             forecast.error = StepError(text, hint=f"look at {forecast.source.path}", path=forecast.source.path)
+        if forecast.error is None and forecast.direction == UP and not irreversible(forecast.code.revision):
+            forecast.way_back = rehearsal.way_back(self.scripts.back(forecast.code))
+            if problem := forecast.way_back.problem:
+                forecast.remarks = (f"its way back is not recorded, and will need the files of its release: {problem}",)
         return forecast.error is None
+
+    def _run(self, forecast: Forecast, code: RevisionStep, rehearsal: Rehearsal) -> Rehearsed:
+        """Run a step's code; a way back whose source cannot be imported here is what was recorded of it."""
+        source = forecast.source
+        if forecast.direction == DOWN and (problem := self.scripts.stand_ins.get(forecast.revision)):
+            forecast.remarks = (f"{problem.message}; its recorded way back is taken",)
+        try:
+            return rehearsal.run(code)
+        except ImportError as error:  # inside its downgrade()
+            if forecast.direction != DOWN or not isinstance(source, Recorded):
+                raise
+            forecast.remarks = (f"{source.path}: {error}; its recorded way back is taken",)
+            code.migration_fn = partial(source.downgrade, f"{source.path}: {error}")
+            return rehearsal.run(code)
 
     def _predict(self, forecast: Forecast, overlay: Overlay) -> None:
         try:
@@ -150,6 +194,7 @@ class Workplace:
                 for change in proposal.changes:
                     overlay.predict(change)
                 forecast.proposal += proposal
+            forecast.proposal += self.own_words(forecast)
         except VvmigrateError as error:
             forecast.error = error
         except OSError as error:
@@ -194,9 +239,21 @@ class Workplace:
         forecast.later = (*(op for asked in later for op in asked.operations if isinstance(op, Operation)), *pending)
         return forecast
 
+    def own_words(self, forecast: Forecast) -> Proposal:
+        """What a step has to say beside what its operations say."""
+        gone = dropped(forecast, self.ledger)
+        kept = (Kept(f"{self.session.database_path}: {item.name}", item.reason) for item in gone)
+        return Proposal(kept=tuple(kept), warnings=forecast.remarks)
+
     def predict(self, forecast: Forecast) -> None:
         """Say what a step that stands alone would do."""
-        self._predict(forecast, Overlay(self.session.host))
+        self._predict(forecast, Overlay(self.observer or self.session.host))
+
+
+def dropped(forecast: Forecast, ledger: Ledger | None) -> list[Dropped]:
+    """What the revision's own code drops from the database, as far as there are rows in it."""
+    acts = forecast.rehearsed.acts if forecast.rehearsed is not None and forecast.code is not None else ()
+    return look(ledger.connection, acts) if ledger is not None else []
 
 
 def open_workplace(call: Call, settings: Settings, session: Session) -> Workplace:
@@ -205,6 +262,7 @@ def open_workplace(call: Call, settings: Settings, session: Session) -> Workplac
     To load them is to run them: for a look, too, root takes them only from where nobody else could have written.
 
     Raises:
+        IntegrityError: they are not as a trusted author has signed them.
         RefusedError: others than root may have written them, and the caller is root.
         RevisionError: the release's revisions cannot be used.
         StateError: the host is at a revision that nobody knows.
@@ -213,7 +271,8 @@ def open_workplace(call: Call, settings: Settings, session: Session) -> Workplac
     if tree is None:
         raise RefusedError(f"{settings.home}: does not exist")
     check_trust(settings.home, what_runs(settings.home))
-    package = read_package(tree / "")
+    settings = with_signed_files(settings)
+    package = read_package(tree / "", lambda place, data: check_signed(settings, place, data))
     recorded: dict[str, Source] = {}
     state = session.host.state(ROOT)
     applied = session.ledger.applied() if session.connection is not None else []
@@ -228,7 +287,7 @@ def open_workplace(call: Call, settings: Settings, session: Session) -> Workplac
                 raise
             call.listener("warning", text=f"{error.message}; the release's file is used")
             continue
-        recorded[step["revision"]] = Source(step["revision"], f"recorded source of {step['revision']}", data)
+        recorded[step["revision"]] = _recorded(state, step["first"], data)
         mine = known.get(step["revision"])
         if mine is not None and mine.sha256 != step["script_sha256"]:
             call.listener("warning", text=f"{mine.path}: was edited after it was applied on this host")
@@ -243,42 +302,17 @@ def open_workplace(call: Call, settings: Settings, session: Session) -> Workplac
     return place
 
 
-def json_of(forecast: Forecast, paths: Mapping[str, str]) -> dict[str, Any]:
-    """A forecast as `plan` reports it.
+def _recorded(state: Tree, row: Mapping[str, Any], data: bytes) -> Recorded:
+    """An applied revision, from the row of the step that applied it."""
+    revision, notes = row["revision"], json.loads(row["notes"])
 
-    Args:
-        paths: absolute path of each area.
-    """
-    changes = [
-        {
-            "action": change.action,
-            "path": f"{paths[change.target.area]}/{change.target.name}",
-            "detail": change.detail,
-            "diff": change.diff or None,
-        }
-        for change in forecast.proposal.changes
-    ]
-    statements = [
-        {"action": "sql", "path": paths["database"], "detail": statement, "diff": None}
-        for statement in (forecast.rehearsed.statements if forecast.rehearsed and forecast.code else ())
-    ]
-    return {
-        "revision": forecast.revision,
-        "title": forecast.title,
-        "direction": forecast.direction,
-        "changes": changes + statements,
-        "downloads": [
-            {"url": item.url, "size_bytes": item.size_bytes, "sha256": item.sha256}
-            for item in forecast.proposal.downloads
-        ],
-        "kept": [vars(item) for item in forecast.proposal.kept],
-        "skipped": list(forecast.proposal.skipped),
-        "warnings": list(forecast.proposal.warnings)
-        + (
-            ["reads the orchestrator's rows: what it does may differ"]
-            if forecast.rehearsed and forecast.rehearsed.reads_rows
-            else []
-        ),
-        "degraded": forecast.proposal.degraded or None,
-        "required_missing": list(forecast.proposal.required_missing),
-    }
+    def way_back() -> list[Act]:
+        if not (digest := notes.get("way_back")):
+            raise RevisionError(
+                "its way back was not recorded when it was applied",
+                hint="install the release that it belongs to, then: vvmigrate downgrade",
+            )
+        return from_bytes(vault.source(state, digest, vault.WAY_BACK))
+
+    path = f"recorded source of {revision}"
+    return Recorded(revision, path, data, row["title"], row["version_before"], notes.get("release", ""), way_back)

@@ -1,4 +1,7 @@
-"""`history`: every attempt, newest first. Reads the ledger alone: no release is needed to know what was done."""
+"""`history`: every attempt, newest first. Reads the ledger alone: no release is needed to know what was done.
+
+`--verify` compares with what the ledger's owner cannot write: the key, the anchor, the stored sources, the release.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from vvmigrate.commands.audit import audit
 from vvmigrate.commands.opening import Call
 from vvmigrate.engine.effects import Effect
 from vvmigrate.engine.session import Session
@@ -19,6 +23,12 @@ ENTRY = (
 )
 
 
+COMPARE = (
+    "compare with a copy of the database, of the log, or of the release; if there is no better one: "
+    "vvmigrate adopt --reconcile"
+)
+
+
 def history(call: Call, span: str = "") -> Report:
     """Every attempt, newest first.
 
@@ -26,7 +36,8 @@ def history(call: Call, span: str = "") -> Report:
         span: `A:B`, revisions between which attempts are shown; empty for all.
 
     Returns:
-        The report of `history`; `older` is how many attempts the option `limit` left out.
+        The report of `history`; `older` is how many attempts the option `limit` left out; with the option `verify`
+        also `problems`, a sentence each.
     """
     report = Report(call.command, body={"entries": [], "older": 0})
     try:
@@ -35,10 +46,11 @@ def history(call: Call, span: str = "") -> Report:
             if session.connection is None:
                 return report
             if call.options.get("verify"):
-                problems = session.ledger.problems()
+                problems = audit(session)
                 report.body["problems"] = problems
+                report.body["not_verifiable"] = max(session.ledger.epoch_seq() - 1, 0)
                 if problems:
-                    report.fail(IntegrityError(problems[0], hint="compare with a copy of the database, or of the log"))
+                    report.fail(IntegrityError(problems[0], hint=COMPARE))
             where, arguments = _chosen(call.options, span)
             limit = int(call.options.get("limit") or 0)
             rows = session.ledger.newest("vv_step", where, arguments, limit)
@@ -67,6 +79,7 @@ def _chosen(options: Mapping[str, Any], span: str) -> tuple[str, tuple[Any, ...]
 def _entry(session: Session, row: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
     entry: dict[str, Any] = {name: row[name] for name in ENTRY}
     notes = json.loads(row["notes"])
+    entry["release"] = notes.get("release")
     entry["kept"] = notes.get("kept", [])
     if options.get("effects"):
         entry["warnings"] = notes.get("warnings", [])

@@ -7,12 +7,12 @@ written before the first step: so it is told at least once, also after a kill, o
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vvmigrate.commands.shell import run_line
 from vvmigrate.engine import vault
 from vvmigrate.files import Tree
 
@@ -68,15 +68,9 @@ class Hook:
         if not self.command or not self.due:
             return None
         told = {"VV_AFFECTS": " ".join(sorted(self.due)), **facts}
-        try:
-            done = subprocess.run(  # noqa: S603 - from alembic.ini, which is trusted like the revisions beside it
-                ["/bin/sh", "-c", self.command], cwd=folder, env={**environ, **told}, stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LONGEST_S, check=False,
-            )  # fmt: skip
-            code, output = done.returncode, done.stdout.decode("utf-8", "replace")
-        except (OSError, subprocess.TimeoutExpired) as error:
-            code, output = None, str(error)
-        return {"command": self.command, "exit_code": code, "output": output[-TAIL_CHARACTERS:].strip()}
+        done = run_line(self.command, folder, {**environ, **told}, longest_s=LONGEST_S)
+        output = done.problem or done.output[-TAIL_CHARACTERS:].strip()
+        return {"command": self.command, "exit_code": done.exit_code, "output": output}
 
     def told(self, state: Tree) -> None:
         """It knows now; what another run has noted meanwhile stays."""

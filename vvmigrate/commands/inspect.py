@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from vvmigrate.commands.downgrade import steps_down
-from vvmigrate.commands.forecast import DOWN, UP, Workplace, json_of
+from vvmigrate.commands.forecast import DOWN, UP, Workplace
 from vvmigrate.commands.looking import FINDINGS, looking
 from vvmigrate.commands.opening import Call
+from vvmigrate.commands.outlook import outlook, version_after
+from vvmigrate.commands.releases import release_of
 from vvmigrate.commands.upgrade import pending, split_at_hold
-from vvmigrate.commands.work import paths_of
-from vvmigrate.engine import preflight
-from vvmigrate.engine.state import Proposal
 from vvmigrate.errors import UsageError
 from vvmigrate.report import Report
 
@@ -30,12 +29,8 @@ def plan(call: Call, target: str = "head", *, down: bool = False) -> Report:
         else:
             steps, held, _ = split_at_hold(place, pending(place, target))
         forecasts = place.forecast(steps, DOWN if down else UP)
-        total = sum((forecast.proposal for forecast in forecasts), Proposal())
         report.body = {
-            "from": place.version,
-            "to": _version_after(place, steps, down=down),
-            "steps": [json_of(forecast, paths_of(place)) for forecast in forecasts],
-            "disk": preflight.disk(place.session.host, total),
+            **outlook(place, forecasts, version_after(place, steps, down=down)),
             "held": [held] if held else [],
         }
         for forecast in forecasts:
@@ -45,13 +40,6 @@ def plan(call: Call, target: str = "head", *, down: bool = False) -> Report:
             report.raise_to(FINDINGS)
 
     return looking(call, look)
-
-
-def _version_after(place: Workplace, steps: list[Any], *, down: bool) -> str:
-    if not steps:
-        return place.version
-    last = steps[-1].revision
-    return str(last.down_revision or "") if down else str(last.revision)
 
 
 def current(call: Call) -> Report:
@@ -70,7 +58,12 @@ def heads(call: Call) -> Report:
 
     def look(place: Workplace, report: Report) -> None:
         head = place.scripts.package_head()
-        report.body = {"heads": [{"revision": head, "title": place.scripts.script(head).doc}] if head else []}
+        found = {
+            "revision": head,
+            "title": place.scripts.script(head).doc if head else "",
+            "release": release_of(place, head),
+        }
+        report.body = {"heads": [found] if head else []}
 
     return looking(call, look)
 
@@ -91,6 +84,7 @@ def show(call: Call, revision: str) -> Report:
         report.body = {
             "revision": script.revision,
             "title": script.doc,
+            "release": release_of(place, script.revision),
             "follows": script.down_revision,
             "path": source.path,
             "sha256": source.sha256,

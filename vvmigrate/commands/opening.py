@@ -12,6 +12,7 @@ from typing import Any
 
 from vvmigrate import settings as settled
 from vvmigrate.commands.settled import clock_warnings, opening_of
+from vvmigrate.commands.trust import with_signed_files
 from vvmigrate.engine import binding as bindings
 from vvmigrate.engine import session as sessions
 from vvmigrate.engine.host import HOME, ROOT, state_tree
@@ -44,6 +45,7 @@ class Call:
         folder: the working directory.
         listener: told what happens.
         ask: asks a person, where one is there.
+        opens: what of `session.Opening` is the verb's own.
     """
 
     command: str
@@ -53,6 +55,7 @@ class Call:
     folder: Path = field(default_factory=Path.cwd)
     listener: Listener = silent
     ask: Any = None
+    opens: Mapping[str, Any] = field(default_factory=dict)
 
     def asking_nobody(self) -> Call:
         """The same call without a person to ask."""
@@ -81,13 +84,14 @@ class Call:
         """Open the host for changing it.
 
         Raises:
-            VvmigrateError: see `session.open_writer`, `roots.check_trust`.
+            VvmigrateError: see `session.open_writer`, `roots.check_trust`, `trust.with_signed_files`.
         """
         settings = self.settings()
         check_trust(settings.home, what_runs(settings.home))
+        settings = with_signed_files(settings)
         run = sessions.who_runs(self.command, self.arguments)
         try:
-            session = sessions.open_writer(opening_of(settings), run, mergers)
+            session = sessions.open_writer(replace(opening_of(settings), **self.opens), run, mergers)
         except OSError as error:
             where = os.fsdecode(error.filename or settings.home)
             raise RefusedError(f"{where}: the host cannot be opened: {error.strerror}", path=where) from error

@@ -10,6 +10,7 @@ from typing import Any
 from vvmigrate.commands.forecast import Workplace
 from vvmigrate.commands.looking import looking
 from vvmigrate.commands.opening import Call
+from vvmigrate.commands.trial import refuse_while_waiting
 from vvmigrate.commands.upgrade import ahead, pending
 from vvmigrate.commands.work import Run, add_nothing, carry_out
 from vvmigrate.content.delivery import download
@@ -17,7 +18,7 @@ from vvmigrate.engine import old
 from vvmigrate.engine.host import ROOT
 from vvmigrate.engine.state import Kept, Target
 from vvmigrate.errors import VvmigrateError
-from vvmigrate.operations.generation import MODELS, STORE
+from vvmigrate.operations.generation import MODELS, STORE, entry_of
 from vvmigrate.operations.supply import RECEIVED
 from vvmigrate.report import Report, listed
 
@@ -48,6 +49,7 @@ def prune(call: Call) -> Report:
 
 
 def _prune(run: Run) -> None:
+    refuse_while_waiting(run)
     found, kept = _find(run.place)
     done: list[Old] = []
     run.report.body = _as_json((done, kept), dry_run=False)
@@ -79,14 +81,18 @@ def _generations(place: Workplace, kept: list[Kept]) -> Iterator[Old]:
     needed |= {host.glance(Target(ROOT, f"{MODELS}/{name}")).target for name in host.names(Target(ROOT, MODELS))}
     for target, digest in old.placed_trees(ledger).items():
         name = target.name.removeprefix(f"{STORE}/")
-        there = host.place(target)
-        if not target.name.startswith(f"{STORE}/") or f".store/{name}" in needed or there.identity()[0] != "dir":
+        there, entry = host.place(target), host.place(entry_of(target))
+        if not target.name.startswith(f"{STORE}/") or f".store/{name}" in needed:
             continue
-        if there.entry(tree=True).digest != digest:
+        kind = there.identity()[0]
+        if kind == "dir" and there.entry(tree=True).digest == digest:
+            reason = f"not current, and not needed to take {_releases(place.settings.keep_releases)} back"
+            yield Old(there.path, old.size_of(there), reason, partial(_remove_generation, place, target))
+        elif kind == "dir":
             kept.append(Kept(there.path, "an old generation, but it was changed since it was installed"))
-            continue
-        reason = f"not current, and not needed to take {_releases(place.settings.keep_releases)} back"
-        yield Old(there.path, old.size_of(there), reason, partial(_remove_generation, place, target))
+        elif kind == "absent" and entry.identity()[0] == "file":
+            reason = "its generation was pruned by a command that was interrupted"
+            yield Old(entry.path, old.size_of(entry), reason, partial(_remove_generation, place, target))
 
 
 def _releases(count: int) -> str:
@@ -94,15 +100,14 @@ def _releases(count: int) -> str:
 
 
 def _remove_generation(place: Workplace, target: Target) -> None:
-    """The generation, then its entry: whoever is killed in between leaves an entry that the next delivery replaces."""
+    """The generation, then its entry: whoever is killed in between leaves an entry that the next pruning removes."""
     host = place.session.host
     state = host.state(host.state_key(target))
     if state is None:
         return
-    old.remove(state, host.place(target))
-    entry = host.place(Target(ROOT, f"{target.name}.json"))
-    if entry.stat() is not None:
-        old.remove(state, entry)
+    for there in (host.place(target), host.place(entry_of(target))):
+        if there.stat() is not None:
+            old.remove(state, there)
 
 
 def _received(place: Workplace, kept: list[Kept]) -> Iterator[Old]:

@@ -1,7 +1,8 @@
 """Whether an upgrade has nothing to do, told before anything heavy is imported.
 
 The last upgrade that left nothing to be done wrote down a keyed digest of everything that could give the next one
-something to do: revisions, env.py, configuration, manifest and template by content; `.env`; the binding; all our rows,
+something to do: revisions, env.py, configuration, manifest and template by content; `.env`; where releases are signed,
+the keys and every file of the release, as it was when its signature was checked; the binding; all our rows,
 and the schema; the settings in the environment; the tool's and Python's version. It lies in the state directory, which
 only we may write, and whoever cannot read the chain's key cannot make it. Nothing is believed but that digest: where it
 differs, where anything waits, is odd or raises, the long way is taken, which says what it is.
@@ -22,7 +23,7 @@ from typing import Any
 
 from vvmigrate import __version__
 from vvmigrate import settings as settle
-from vvmigrate.engine import journal, roots, vault
+from vvmigrate.engine import intention, journal, lodging, roots, vault
 from vvmigrate.engine import session as sessions
 from vvmigrate.engine.host import HOME, ROOT
 from vvmigrate.engine.session import Opening, Session
@@ -37,7 +38,8 @@ FIRST_RELEASE = "2025"
 """No host runs this tool at an earlier time."""
 
 READ = ("alembic.ini", "model_manifest.json", ".env.example", "migrations/env.py")
-WAITING = ("run", "changed")
+SIGNED = ("vv-release.json", "vv-release.json.minisig")
+WAITING = ("run", "changed", "decision")
 
 
 def opening_of(settings: Settings) -> Opening:
@@ -59,7 +61,8 @@ def clock_warnings(session: Session) -> list[str]:
     now = session.run["started_at"]
     if now < FIRST_RELEASE:
         return [f"the clock says {now}: it has no date yet; times in the history will be wrong, its order will not"]
-    row = session.ledger.connection.execute("SELECT max(finished_at) FROM vv_step").fetchone()
+    others = "SELECT max(finished_at) FROM vv_step WHERE run_id <> ?"
+    row = session.ledger.connection.execute(others, (session.run["run_id"],)).fetchone()
     last = str(row[0] or "")
     if now < last:
         return [f"the clock says {now}, but the last step ended at {last}: it went back; the history keeps its order"]
@@ -83,45 +86,54 @@ def nothing_to_do(
         home = settle.find_home(options.get("home"), environ, folder)
         settings = settle.resolve(home, options, environ, {})
         roots.check_trust(home, roots.what_runs(home))
+        roots.check_keys(settings.trusted_file)
         with sessions.open_reader(opening_of(settings), sessions.who_runs("upgrade", [])) as session:
             if session.warnings or clock_warnings(session) or not _is_calm(session):
                 return None
             state = session.host.private
             known = vault.read_json(state, NAME) or {}
-            seen = fingerprint(session, environ)
+            seen = fingerprint(session, environ, settings)
             if not seen or not hmac.compare_digest(seen, str(known.get("fingerprint"))):
                 return None
             return _report(session), settings.warnings
     return None
 
 
-def remember(session: Session, environ: Mapping[str, str]) -> None:
+def remember(session: Session, environ: Mapping[str, str], settings: Settings) -> None:
     """After an upgrade that left nothing to be done: so that the next one can tell."""
     state = session.host.private
-    known, fresh = vault.read_json(state, NAME) or {}, fingerprint(session, environ)
+    known, fresh = vault.read_json(state, NAME) or {}, fingerprint(session, environ, settings)
     if fresh and known.get("fingerprint") != fresh:
         (state / NAME).replace(json.dumps({"fingerprint": fresh}).encode())
 
 
-def fingerprint(session: Session, environ: Mapping[str, str]) -> str:
-    """The keyed digest of all that could give an upgrade something to do; empty where it cannot be told."""
+def fingerprint(session: Session, environ: Mapping[str, str], settings: Settings) -> str:
+    """The keyed digest of all that could give an upgrade something to do; empty where it cannot be told.
+
+    Args:
+        settings: with `signed`, the release must still be what was signed.
+    """
     if session.key is None or session.bound is None:
         return ""
     digest = hashlib.sha256()
-    for fact in _facts(session, environ):
+    files = _release(session, settings)
+    if settings.signed is not None and files != settings.signed:
+        return ""
+    signature = SIGNED if settings.trusted_keys else ()
+    for fact in (settings.trusted_keys, sorted(files.items()), *_facts(session, environ, (*READ, *signature))):
         data = fact if isinstance(fact, bytes) else repr(fact).encode("utf-8", "surrogateescape")
         digest.update(b"%d:%b" % (len(data), data))
     return hmac.new(session.key, digest.digest(), "sha256").hexdigest()
 
 
-def _facts(session: Session, environ: Mapping[str, str]) -> Iterator[object]:
+def _facts(session: Session, environ: Mapping[str, str], read: tuple[str, ...]) -> Iterator[object]:
     yield __version__, sys.version, os.geteuid(), os.getegid(), asdict(session.bound) if session.bound else None
     yield session.opening.owner, session.opening.directory_mode
     yield sorted(item for item in environ.items() if item[0].startswith(("VV_", "VIDEO_")))
     home = session.host.tree(HOME)
     if home is None:
         return
-    for name in READ:
+    for name in read:
         yield name
         yield (home / name).read()
     versions = home / "migrations/versions"
@@ -131,6 +143,16 @@ def _facts(session: Session, environ: Mapping[str, str]) -> Iterator[object]:
             yield (versions / name).read()
     yield from _env(home / ".env")
     yield from _rows(session)
+
+
+def _release(session: Session, settings: Settings) -> dict[str, str]:
+    """SHA-256, by name, of every file of a signed release; nothing of another."""
+    home = session.host.tree(HOME)
+    if home is None or not settings.trusted_keys:
+        return {}
+    from vvmigrate.content import release  # not at the top: a host that trusts nobody need not pay for it
+
+    return release.digests(home / "")
 
 
 def _env(place: Place) -> Iterator[object]:
@@ -150,10 +172,10 @@ def _rows(session: Session) -> Iterator[object]:
 def _is_calm(session: Session) -> bool:
     """Whether nothing waits, nothing is lost, and the chain ends where the anchor says."""
     state = session.host.state(ROOT)
-    if state is None or session.connection is None or journal.pending(state):
+    if state is None or session.connection is None or journal.pending(state) or intention.read(session.host):
         return False
     waits = any((state / name).stat() is not None for name in WAITING)
-    staged = any((tree / "staging").names() for _, tree in session.host.states())
+    staged = any((tree / name).names() for _, tree in session.host.states() for name in ("staging", lodging.FOLDER))
     whole = (state / "reserve").stat() is not None and vault.anchor(state) == session.ledger.head()
     return whole and not waits and not staged
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from vvmigrate.commands.forecast import Workplace
+from vvmigrate.commands.likeness import state_digest
 from vvmigrate.commands.looking import FINDINGS, looking
 from vvmigrate.commands.opening import Call, root_of
+from vvmigrate.commands.releases import release_of
+from vvmigrate.commands.trial import is_a_finding, seen
 from vvmigrate.commands.upgrade import degraded, pending, split_at_hold
 from vvmigrate.commands.verify import as_json, compare
-from vvmigrate.engine import journal
+from vvmigrate.engine import adoption, journal
 from vvmigrate.engine.drift import QUICK
 from vvmigrate.engine.host import ROOT
-from vvmigrate.engine.state import Target, digest
+from vvmigrate.engine.state import Target
 from vvmigrate.operations.env_file import NAME, missing_required
 from vvmigrate.report import Report
 
@@ -36,12 +39,13 @@ def status(call: Call) -> Report:
             "home": str(place.settings.home),
             "storage_root": root_of(place.session),
             "revision": place.version,
+            "release": release_of(place, place.version),
             "head": place.scripts.package_head(),
             "pending": [{"revision": s.revision.revision, "title": s.revision.doc} for s in steps],
             "drift": drift,
             "degraded": degraded(place),
             "journal": waits.path if waits else None,
-            "state_digest": _digest(place),
+            "state_digest": state_digest(place),
             "last_run": _run(runs[-1]) if runs else None,
             "last_failure": {k: failures[-1][k] for k in ("revision", "result", "finished_at", "error")}
             if failures
@@ -51,12 +55,15 @@ def status(call: Call) -> Report:
             ],
             "held": [held] if held else [],
             "required_missing": list(missing(place)),
+            "confirm": seen(place),
         }
         keys = ("pending", "drift", "degraded", "journal", "held", "required_missing")
-        if any(report.body[key] for key in keys):
+        if any(report.body[key] for key in keys) or is_a_finding(report.body["confirm"]):
             report.raise_to(FINDINGS)
         if is_ahead(place):
             pending(place, "head")
+        for doubt in adoption.doubts(place.session):
+            report.fail(doubt)
 
     return looking(call, look)
 
@@ -79,16 +86,3 @@ def missing(place: Workplace) -> tuple[str, ...]:
         return missing_required(place.situation(place.session.host))
     except OSError:
         return ()  # another user's .env
-
-
-def _digest(place: Workplace) -> str:
-    recorded = place.ledger.recorded() if place.ledger else {}
-    entries = {}
-    for target, (effect, _) in recorded.items():
-        host = place.session.host
-        try:
-            entries[target] = host.glance(target) if effect.secret or effect.after.kind == "dir" else host.entry(target)
-        except OSError:
-            entries[target] = host.glance(target)
-    keys = {target: tuple(effect.note["keys"]) for target, (effect, _) in recorded.items() if "keys" in effect.note}
-    return digest(place.version, entries, keys, place.settings.owner)

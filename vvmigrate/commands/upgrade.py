@@ -9,9 +9,10 @@ from typing import Any
 from vvmigrate.commands.forecast import UP, Forecast, Workplace
 from vvmigrate.commands.opening import Call, variant_of
 from vvmigrate.commands.settled import remember
+from vvmigrate.commands.trial import Conditions, begin, refuse_while_waiting
 from vvmigrate.commands.work import Run, carry_out, fill_report
 from vvmigrate.engine.step import tells_something
-from vvmigrate.errors import HeldError, RefusedError, StateError
+from vvmigrate.errors import HeldError, RefusedError, RevisionError, StateError, VvmigrateError
 from vvmigrate.operations import InstallModel, MergeEnv, Operation
 from vvmigrate.operations.env_file import missing_required
 from vvmigrate.report import Report
@@ -31,16 +32,19 @@ def upgrade(call: Call, target: str = "head") -> Report:
 
 def _fill(run: Run) -> None:
     """The report; and where nothing is left to be done, a note, so that the next upgrade can tell at once."""
-    fill_report(run)
     place, body = run.place, run.report.body
+    if run.said.get("reverted"):  # what was missing may have gone with what needed it
+        body |= _what_is_missing(place)
+    fill_report(run)
+    body = run.report.body
     open_ends = ("held", "required_missing", "degraded")
     if (
         run.report.exit_code == 0
         and place.version == place.scripts.package_head()
         and not any(map(body.get, open_ends))
     ):
-        with suppress(OSError):  # then the next one takes the long way
-            remember(place.session, place.call.environ)
+        with suppress(OSError, VvmigrateError):  # then the next one takes the long way
+            remember(place.session, place.call.environ, place.settings)
 
 
 def pending(place: Workplace, target: str) -> list[Any]:
@@ -63,7 +67,12 @@ def _upgrade(run: Run, target: str) -> None:
     place = run.place
     steps, held, released = split_at_hold(place, pending(place, target))
     forecasts = ahead(place, steps)
+    if forecasts:
+        refuse_while_waiting(run)
     run.preflight(forecasts)
+    run.conditions = Conditions.of(place.settings)
+    if forecasts:
+        begin(run, forecasts)
     for forecast in forecasts:
         lifted = released.get(forecast.revision, ()) if forecast.code is not None else ()
         if not run.perform(forecast, tuple(lifted)):
@@ -148,9 +157,10 @@ def _again(place: Workplace, operations: tuple[Operation, ...]) -> list[Forecast
     if place.ledger is None:
         return []
     retries = [item["revision"] for item in degraded(place)]
-    forecasts = [place.redo(revision, retry=True, pending=operations) for revision in retries]
+    forecasts = [forecast for revision in retries for forecast in _retry(place, revision, operations)]
     told = place.settings.update_env or place.settings.values
-    if told or (place.call.ask is not None and _env_is_applied(place) and _missing(place)):
+    coming = any(isinstance(operation, MergeEnv) for operation in operations)  # merges by itself, and is the way back
+    if not coming and (told or _may_be_answered(place)):
         forecasts += _latest(place, MergeEnv, retries, operations)
     if _variant_changed(place):
         forecasts += _latest(place, InstallModel, retries, operations)
@@ -162,6 +172,16 @@ def _again(place: Workplace, operations: tuple[Operation, ...]) -> list[Forecast
         or any(tells_something(change, recorded) for change in forecast.proposal.changes)
         or (forecast.revision in retries and not forecast.proposal.degraded)
     ]
+
+
+def _retry(place: Workplace, revision: str, operations: tuple[Operation, ...]) -> list[Forecast]:
+    """A degraded step once more; one whose source does not import is told of, and holds nothing else up."""
+    try:
+        return [place.redo(revision, retry=True, pending=operations)]
+    except RevisionError as error:
+        text = f"revision {revision} is degraded and cannot be tried again: {error.message}"
+        place.call.listener("warning", text=text)
+        return []
 
 
 def _latest(
@@ -192,12 +212,22 @@ def _missing(place: Workplace) -> tuple[str, ...]:
     return missing_required(place.situation(place.session.host))
 
 
+def _may_be_answered(place: Workplace) -> bool:
+    """Whether a required key has no value, and somebody, or the environment, may have one."""
+    missing = _missing(place) if _env_is_applied(place) else ()
+    return bool(missing) and (place.call.ask is not None or any(map(place.settings.environment.get, missing)))
+
+
+def _what_is_missing(place: Workplace) -> dict[str, Any]:
+    missing = _missing(place) if _env_is_applied(place) else ()
+    return {"degraded": degraded(place), "required_missing": list(missing)}
+
+
 def _say_what_is_missing(run: Run) -> None:
     """Degraded steps and required keys without a value: warnings at every run, until they are mended."""
     place = run.place
-    run.report.body["degraded"] = degraded(place)
-    missing = _missing(place) if _env_is_applied(place) else ()
-    run.report.body["required_missing"] = list(missing)
+    run.report.body |= _what_is_missing(place)
+    missing = run.report.body["required_missing"]
     if missing and place.settings.strict:
         raise RefusedError(
             f".env: no value for {', '.join(missing)} (--strict)",

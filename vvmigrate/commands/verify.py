@@ -104,7 +104,8 @@ def compare(place: Workplace, paths: list[str], how: str = CONTENT) -> Compariso
         place.call.listener("progress", phase="verify", done=done, total=total)
 
     found = drifts.find(host, recorded, trees, targets, how, progress)
-    found += _keys(place, targets, {item.target for item in found if item.kind == "kind"})
+    gone = {item.target for item in found if item.kind == "kind"}
+    found += _keys(place, {target: recorded[target] for target in targets if target not in gone})
     listed: list[Drift] = []
     names: list[str] = []
     if SIGNATURE in targets and not any(item.target == SIGNATURE for item in found):
@@ -163,13 +164,11 @@ def target_of(place: Workplace, path: str) -> Target:
 # ---- what is not compared as a whole ---------------------------------------------------------------------------------
 
 
-def _keys(place: Workplace, targets: list[Target], gone: set[Target]) -> list[Drift]:
+def _keys(place: Workplace, recorded: drifts.Recorded) -> list[Drift]:
     """Required keys that were in `.env` and are not any more; every other key, and every value, is the user's right."""
     found: list[Drift] = []
-    recorded = place.ledger.recorded() if place.ledger is not None else {}
-    for target in targets:
-        effect, step = recorded[target]
-        if "keys" not in effect.note or target in gone:
+    for target, (effect, step) in recorded.items():
+        if "keys" not in effect.note:
             continue
         with suppress(EnvFileError, OSError):
             template = read_template(place.situation(place.session.host))

@@ -13,13 +13,16 @@ from typing import Any
 from vvmigrate.commands.forecast import DOWN, Forecast, Workplace, open_workplace
 from vvmigrate.commands.hook import Hook
 from vvmigrate.commands.opening import Call
+from vvmigrate.commands.outcomes import outcome_as_json
+from vvmigrate.commands.taking_back import conclude, settle
+from vvmigrate.commands.trial import Conditions
 from vvmigrate.content.delivery import download
 from vvmigrate.engine import journal, preflight, recovery, step
 from vvmigrate.engine.host import HOME, ROOT, STATE
 from vvmigrate.engine.runtime import HostOperation
-from vvmigrate.engine.session import DATABASE
+from vvmigrate.engine.session import DATABASE, DECISION, RUN
 from vvmigrate.engine.signals import Ended, put_off
-from vvmigrate.engine.state import ADOPT, Overlay, Proposal, Target
+from vvmigrate.engine.state import Overlay, Proposal, Target
 from vvmigrate.engine.step import Attempt, Outcome
 from vvmigrate.errors import RefusedError, StepError, VvmigrateError
 from vvmigrate.files import Tree
@@ -27,7 +30,7 @@ from vvmigrate.log import Log, opened
 from vvmigrate.operations import MERGERS
 from vvmigrate.operations.generation import STORE, STORE_DIGITS
 from vvmigrate.operations.supply import RECEIVED
-from vvmigrate.report import SIGNALLED, Report, error_as_json, listed
+from vvmigrate.report import SIGNALLED, Report, error_as_json
 
 
 @dataclass
@@ -36,6 +39,8 @@ class Run:
 
     Attributes:
         brings: it only brings what a later run installs.
+        conditions: what it must fulfil to stand; None for a run that only goes where it is told.
+        said: what its report says beside the verb's own.
     """
 
     place: Workplace
@@ -45,6 +50,8 @@ class Run:
     outcomes: list[Outcome] = field(default_factory=list)
     before: str = ""
     brings: bool = False
+    conditions: Conditions | None = None
+    said: dict[str, Any] = field(default_factory=dict)
 
     @property
     def committed(self) -> bool:
@@ -77,14 +84,17 @@ class Run:
         """What the steps that happened have changed."""
         return sorted({name for outcome in self.outcomes if outcome.happened for name in outcome.proposal.affects})
 
-    def perform(self, forecast: Forecast, holds: tuple[Mapping[str, Any], ...] = ()) -> bool:
+    def perform(self, forecast: Forecast, holds: tuple[Mapping[str, Any], ...] = (), reason: str = "") -> bool:
         """Do one step.
+
+        Args:
+            reason: why, where nobody asked for it.
 
         Returns:
             Whether the run may go on.
         """
         self.tell("step_started", revision=forecast.revision, title=forecast.title, direction=forecast.direction)
-        outcome = step.perform(self.place.session, self._attempt(forecast, holds))
+        outcome = step.perform(self.place.session, self._attempt(forecast, holds, reason))
         if outcome.result:
             self.outcomes.append(outcome)
         self.tell("step_ended", **outcome_as_json(outcome, self.paths()))
@@ -100,7 +110,7 @@ class Run:
     def _committed_before(self, outcome: Outcome) -> bool:
         return any(other.happened for other in self.outcomes if other is not outcome)
 
-    def _attempt(self, forecast: Forecast, holds: tuple[Mapping[str, Any], ...]) -> Attempt:
+    def _attempt(self, forecast: Forecast, holds: tuple[Mapping[str, Any], ...], reason: str) -> Attempt:
         after = self.place.version
         if forecast.code is not None:
             follows = forecast.code.revision.down_revision
@@ -114,6 +124,10 @@ class Run:
             lambda: self._propose(forecast),
             forecast.code,
             holds,
+            forecast.way_back.record,
+            forecast.release,
+            adopts=forecast.accepts is not None,
+            reason=reason,
         )
 
     def _propose(self, forecast: Forecast) -> tuple[Proposal, tuple[HostOperation, ...]]:
@@ -127,7 +141,9 @@ class Run:
             for change in proposal.changes:
                 overlay.predict(change)
             total += proposal
-        return total + Proposal(affects=schema_affected(forecast)), forecast.operations
+        if forecast.accepts is not None:
+            forecast.accepts(total)
+        return total + self.place.own_words(forecast) + Proposal(affects=schema_affected(forecast)), forecast.operations
 
     def paths(self) -> dict[str, str]:
         """Absolute path of each area."""
@@ -142,12 +158,14 @@ class Run:
         if journal.pending(session.host.private):
             return
         with put_off():
-            if not all(outcome.traceless for outcome in self.outcomes):
+            decided = (session.host.private / DECISION).stat() is not None
+            if decided or not all(outcome.traceless for outcome in self.outcomes):
                 recovery.end_run(session, session.run, exit_code=self.report.exit_code, affects=self.affects)
                 self._publish_head()
             private = session.host.private
             self.hook.settle(private, self.affects)
-            (private / "run").remove_file(missing_ok=True)
+            for name in (RUN, DECISION):
+                (private / name).remove_file(missing_ok=True)
             private.fsync()
             if not self.report.exit_code and not self.brings:
                 self._tidy()
@@ -156,6 +174,8 @@ class Run:
         """The end of the chain goes to the logs, so that a copy of it stands where this host's rows do not reach."""
         head = self.place.session.ledger.head()
         self.log.write("chain", seq=head.seq, hash=head.hash)
+        if self.place.settings.apart:
+            return
         run = self.place.session.run
         syslog.openlog("vvmigrate", syslog.LOG_PID, syslog.LOG_USER)
         syslog.syslog(
@@ -191,40 +211,14 @@ def paths_of(place: Workplace) -> dict[str, str]:
     }
 
 
-def outcome_as_json(outcome: Outcome, paths: Mapping[str, str]) -> dict[str, Any]:
-    """A step as the reports of upgrade and downgrade show it."""
-    changes = [
-        {"action": effect.action, "path": f"{paths[effect.target.area]}/{effect.target.name}", "detail": effect.detail}
-        for effect in outcome.changes
-        if effect.action != ADOPT
-    ]
-    changes += [{"action": "sql", "path": paths["database"], "detail": line} for line in outcome.statements]
-    kept = {(item.path, item.reason): item for item in (*outcome.kept, *outcome.proposal.kept)}
-    return {
-        "revision": outcome.revision,
-        "title": outcome.title,
-        "direction": outcome.direction,
-        "result": outcome.result,
-        "duration_s": outcome.duration_s,
-        "changes": changes,
-        "kept": listed(kept.values()),
-        "skipped": list(outcome.proposal.skipped),
-        "warnings": list(outcome.proposal.warnings),
-        "degraded": outcome.proposal.degraded or None,
-        "required_missing": list(outcome.proposal.required_missing),
-        "error": error_as_json(outcome.error),
-    }
-
-
 Doer = Callable[[Run], None]
 
 
-@contextmanager
-def running(call: Call, fill: Doer) -> Iterator[Run]:
-    """Open a host, settle what the last command left, and end the run whatever happens in the block.
+def _carried_out(call: Call, doer: Doer, fill: Doer) -> Run:
+    """Open a host, settle what earlier commands left, do the work, and end the run whatever happens.
 
     Raises:
-        VvmigrateError: the host cannot be opened, or the block's own error; the report holds it too.
+        VvmigrateError: the host cannot be opened. What goes wrong later is the report's.
     """
     settings, session = call.write(MERGERS)
     with session, opened(settings.log_file, session.run["run_id"]) as (log, why):
@@ -239,17 +233,29 @@ def running(call: Call, fill: Doer) -> Iterator[Run]:
             place, Report(call.command), log, Hook.of(settings.after_change, session.host.private), before=place.version
         )
         try:
-            yield run
-        except VvmigrateError as error:
-            run.report.fail(error, 1 if run.committed and error.exit_code == RefusedError.exit_code else None)
-        except OSError as error:
-            where = os.fsdecode(error.filename or paths_of(place)[ROOT])
-            refused = RefusedError(f"{where}: {error.strerror or error}", path=where)
-            run.report.fail(refused, 1 if run.committed else None)
-        except Ended as ended:
-            run.report.exit_code = SIGNALLED + ended.number
+            with _reporting(run):
+                settle(run)
+                doer(run)
+            with _reporting(run):
+                conclude(run)
         finally:
             _close(run, log, fill)
+    return run
+
+
+@contextmanager
+def _reporting(run: Run) -> Iterator[None]:
+    """What goes wrong in the block is the report's."""
+    try:
+        yield
+    except VvmigrateError as error:
+        run.report.fail(error, 1 if run.committed and error.exit_code == RefusedError.exit_code else None)
+    except OSError as error:
+        where = os.fsdecode(error.filename or paths_of(run.place)[ROOT])
+        refused = RefusedError(f"{where}: {error.strerror or error}", path=where)
+        run.report.fail(refused, 1 if run.committed else None)
+    except Ended as ended:
+        run.report.exit_code = SIGNALLED + ended.number
 
 
 def _close(run: Run, log: Log, fill: Doer) -> None:
@@ -262,6 +268,8 @@ def _close(run: Run, log: Log, fill: Doer) -> None:
         except OSError as error:
             run.report.fail(RefusedError(f"the run's end could not be recorded: {error}", hint="vvmigrate recover"), 4)
         fill(run)
+        if run.report.body:  # else the verb came to nothing, and its error says it all
+            run.report.body |= run.said
         log.write("run_ended", exit_code=run.report.exit_code, error=error_as_json(run.report.error))
 
 
@@ -296,9 +304,8 @@ def carry_out(call: Call, doer: Doer, fill: Doer = fill_report) -> Report:
     """
     report = Report(call.command)
     try:
-        with running(call, fill) as run:
-            report = run.report
-            doer(run)
+        run = _carried_out(call, doer, fill)
+        report = run.report
         _tell_hook(run)
     except VvmigrateError as error:
         report.fail(error)

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from vvmigrate.engine import vault
+from vvmigrate.engine import roots, vault
+from vvmigrate.engine.host import ROOT, STATE, Host, state_tree
+from vvmigrate.engine.ledger import Head
 from vvmigrate.errors import RefusedError
 from vvmigrate.files import Tree
 
@@ -87,3 +91,92 @@ def check_same_ledger(binding: Binding, found: str) -> None:
         hint="mount the disk; or, if the root moved on purpose: vvmigrate adopt --storage-root DIR",
         path=binding.storage_root,
     )
+
+
+# ---- which root a home is, or becomes, bound to ----------------------------------------------------------------------
+
+
+def first(home_state: Tree, root: Path, variant: str) -> Binding:
+    """Bind a home for the first time; a root that knows another home is not taken over in silence."""
+    if found := ledger_id_in(root):
+        check_same_ledger(Binding(str(root), "none in this home"), found)
+    bound = fresh(root, variant)
+    write(home_state, bound)
+    return bound
+
+
+def was_begun(bound: Binding) -> bool:
+    """Whether anything of ours may lie in the bound root: it was made, or it was given this home's ledger id."""
+    try:
+        return bound.complete or ledger_id_in(Path(bound.storage_root)) == bound.ledger_id
+    except OSError:
+        return False
+
+
+def rebound(bound: Binding | None, root: Path, home: Path, take_over: Callable[[str], None]) -> Binding | None:
+    """The binding to a root that was named on purpose; None where nothing binds either of the two yet.
+
+    Whether the root is what it is taken for is looked at when it is opened.
+
+    Raises:
+        RefusedError: the root that is bound is still there, and has come further than the one that is named.
+        StateError: a person does not want another home's root to be taken over.
+    """
+    roots.check_root(root, home)
+    found = ledger_id_in(root)
+    if bound is None:
+        if not found:
+            return None
+        take_over(f"storage root {str(root)!r} belongs to another home, of ledger {found}")
+        return Binding(str(root), found, complete=True)
+    if bound.storage_root == str(root):
+        return bound
+    old = Path(bound.storage_root)
+    here, there = anchor_in(root), anchor_in(old)
+    if found == bound.ledger_id == ledger_id_in(old) and there.seq > here.seq:
+        raise RefusedError(
+            f"storage root {str(root)!r} is an older copy: its history ends with row {here.seq}, that of "
+            f"{bound.storage_root!r} with row {there.seq}",
+            hint="copy it again while nothing writes there",
+            path=str(root),
+        )
+    return replace(bound, storage_root=str(root), complete=True)
+
+
+def check_known(host: Host, bound: Binding) -> None:
+    """A storage root that was made must still be there, with a state directory that is ours and this home's.
+
+    Raises:
+        RefusedError: it is not mounted, or another home's.
+        StateError: its state directory is not to be trusted.
+    """
+    tree, state = host.tree(ROOT), host.state(ROOT)
+    if tree is not None and state is None and (tree / STATE).stat() is not None:
+        state_tree(tree, make=True)  # it exists: this only says what is wrong with it
+    check_same_ledger(bound, vault.ledger_id(state))
+
+
+def ledger_id_in(root: Path) -> str:
+    """The id in a folder's state directory, empty where there is none; nothing else is looked at."""
+    with _state_in(root) as state:
+        return vault.ledger_id(state)
+
+
+def anchor_in(root: Path) -> Head:
+    """How far the history of a folder's database has come."""
+    with _state_in(root) as state:
+        return vault.anchor(state) if state is not None else Head()
+
+
+@contextmanager
+def _state_in(root: Path) -> Iterator[Tree | None]:
+    if not root.is_dir():
+        yield None
+        return
+    with Tree.open(root) as tree:
+        state = state_tree(tree, make=False)
+        try:
+            yield state
+        finally:
+            if state is not None:
+                state.close()

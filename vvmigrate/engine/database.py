@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+import stat
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from urllib.parse import quote
 
 from vvmigrate import schema
@@ -148,6 +150,44 @@ def create(state: Tree, place: Place, ledger_id: str, owner: Owner | None) -> No
     place.parent.fsync()
     staged.remove_tree()
     (state / "staging").fsync()
+
+
+def copy(place: Place, into: Place, *, timeout_s: float) -> None:
+    """Copy a database as it is between two transactions, with its mode and owner, to where nothing stands.
+
+    The copy is written through the one descriptor that is open when it begins, and is not forced to the disk.
+
+    Args:
+        timeout_s: how long to wait for the orchestrator's lock.
+
+    Raises:
+        RefusedError: it stayed locked; or the disk refuses.
+        StateError: it is damaged.
+    """
+    info = place.stat()
+    if info is None:
+        raise StateError(f"{place.path}: vanished while it was being copied", path=place.path)
+    deadline = time.monotonic() + timeout_s
+
+    def waited(status: int, _remaining: int, _total: int) -> None:
+        busy = status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+        if busy and time.monotonic() >= deadline:  # by itself the copy would wait for ever
+            raise RefusedError(
+                f"{place.path}: the database stayed locked by another program",
+                hint=f"see who has it open: fuser -v {place.path}",
+                path=place.path,
+            )
+
+    into.write(b"")
+    with translated(place), closing(connect(place, timeout_s=timeout_s, writing=False)) as source:
+        uri = "file:" + quote(os.fsencode(into.path)) + "?mode=rw"
+        with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as target:
+            target.execute("PRAGMA journal_mode=OFF")
+            target.execute("PRAGMA synchronous=OFF")
+            owner = getattr(source, "owner", (os.geteuid(), os.getegid()))
+            with lowered.lowered(*owner):  # what SQLite may still open by path is the owner's
+                source.backup(target, progress=waited)
+    into.set_attributes(stat.S_IMODE(info.st_mode), Owner(info.st_uid, info.st_gid) if os.geteuid() == 0 else None)
 
 
 def is_missing(place: Place, *, known: bool) -> bool:

@@ -103,7 +103,9 @@ def _bytes_of(effect: Effect, host: Host) -> int:
 
 
 def _one(host: Host, target: Target, effect: Effect, tree: str, how: str) -> Iterator[tuple[str, str, str]]:
-    wanted, seen = effect.after, host.glance(target)
+    wanted = effect.after
+    read = how == CONTENT and wanted.kind == "file" and wanted.digest and not effect.secret
+    seen = host.entry(target) if read else host.glance(target)
     if seen.kind != wanted.kind:
         yield "kind", kind_of(wanted), kind_of(seen)
         return
@@ -130,7 +132,7 @@ def _content(host: Host, target: Target, wanted: Entry, seen: Entry, how: str) -
     elif how != QUICK and wanted.digest:
         if how == DEEP:
             host.place(target).forget()
-        if (digest := host.entry(target).digest) != wanted.digest:
+        if (digest := seen.digest or host.entry(target).digest) != wanted.digest:
             yield "content", _sha(wanted.digest), _sha(digest)
 
 

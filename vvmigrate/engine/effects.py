@@ -26,9 +26,34 @@ CONTENT_BYTES = 16 << 10
 MENDED = "mended"
 """Key of an effect's note: it published again what an earlier effect had. The way back of that one is its way back."""
 
-Merger = Callable[[bytes, bytes | None, bytes, Mapping[str, Any]], tuple[bytes | None, tuple[tuple[str, str], ...]]]
-"""Takes what we did out of a file that somebody changed since: (current, before, after, note) to the new content, or
-None where nothing is left of it, and (key, reason) of what stays."""
+TAKEN_OVER = "taken over"
+"""Key of an effect's note: what was there already only got the place that we would have given it."""
+
+ONCE = "once"
+"""Key of an effect's note: what concerns this one effect. Where nothing else in a note is new, it tells nothing."""
+EARLIER = "earlier"
+"""Key in there: what had been noted of the path before. The way back notes it again."""
+
+
+@dataclass(frozen=True)
+class TakenBack:
+    """What became of a file of keys when what we had done to it was taken out.
+
+    Attributes:
+        content: None where nothing is left of it.
+        kept: (key, reason) of what stays.
+        told: whether it could be told what was ours; if not, the content is as it was.
+        note: what taking this back in its turn needs to know.
+    """
+
+    content: bytes | None
+    kept: tuple[tuple[str, str], ...] = ()
+    told: bool = True
+    note: Mapping[str, Any] = field(default_factory=dict)
+
+
+Merger = Callable[[bytes, bytes | None, bytes, Mapping[str, Any]], TakenBack]
+"""Takes what we did out of a file that somebody changed since: (current, before, after, note)."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +92,12 @@ class Effect:
         values["target"] = Target(**values["target"])
         values["before"], values["after"] = Entry(**values["before"]), Entry(**values["after"])
         return cls(**values)
+
+    @property
+    def earlier(self) -> Mapping[str, Any]:
+        """What had been noted of the path before this effect."""
+        found: Mapping[str, Any] = self.note.get(ONCE, {}).get(EARLIER, {})
+        return found
 
     def settled(self) -> Self:
         """The effect as it is once its step is committed and its before-image has moved to `undo/`."""

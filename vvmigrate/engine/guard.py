@@ -28,7 +28,7 @@ _WRITES = {
     sqlite3.SQLITE_CREATE_TRIGGER,
     sqlite3.SQLITE_CREATE_TEMP_TRIGGER,
 }
-_READING_PRAGMAS = frozenset(
+READING_PRAGMAS = frozenset(
     {"table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo", "foreign_key_list"}
     | {"foreign_key_check", "database_list", "user_version", "encoding", "foreign_keys", "collation_list"}
 )
@@ -81,7 +81,7 @@ def _forbidden(action: int, first: str, second: str, third: str) -> str:
         return f"ALTER TABLE {second} DROP COLUMN {third} (use op.drop_column: it keeps the values)"
     if action in _WRITES and (ours := [name for name in (first, second) if _is_ours(name)]):
         return f"writing to {ours[0]} (the ledger is vvmigrate's)"
-    if action == sqlite3.SQLITE_PRAGMA and first.lower() not in _READING_PRAGMAS:
+    if action == sqlite3.SQLITE_PRAGMA and first.lower() not in READING_PRAGMAS:
         return f"PRAGMA {first} (the connection's settings are vvmigrate's)"
     return ""
 

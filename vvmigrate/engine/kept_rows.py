@@ -8,10 +8,6 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from alembic.ddl.sqlite import SQLiteImpl
-from sqlalchemy.schema import CreateIndex, CreateTable
-
-from vvmigrate.engine import existing
 from vvmigrate.engine.existing import quoted
 
 KEPT = "vv_kept_"
@@ -28,6 +24,9 @@ class Keeper(Protocol):
     def run(self, statement: str, *arguments: Any) -> list[tuple[Any, ...]]:
         """Run a statement in the step's transaction."""
 
+    def act(self, kind: str, *facts: Any) -> AbstractContextManager[None]:
+        """Write down what the block does, as one act; see `vvmigrate.engine.acts`."""
+
 
 def columns(keeper: Keeper, table: str) -> list[str]:
     """The names of a table's columns; empty where there is no such table."""
@@ -38,104 +37,6 @@ def key_columns(keeper: Keeper, table: str) -> list[str]:
     """The primary key's columns, or the rowid where there is none."""
     rows = keeper.run(f"PRAGMA table_info({quoted(table)})")
     return [row[1] for row in sorted(rows, key=lambda row: row[5]) if row[5]] or ["rowid"]
-
-
-class KeepingImpl(SQLiteImpl):
-    """Alembic's DDL for SQLite, except that nothing with rows in it is thrown away."""
-
-    def __init__(self, *arguments: Any) -> None:
-        """Nothing is under way; see Alembic's DefaultImpl for the arguments."""
-        super().__init__(*arguments)
-        self._batch: Any = None  # the table that batch mode rebuilds just now
-        self._returning: list[tuple[str, str]] = []
-        self._returned: list[tuple[str, str, bool]] = []
-
-    @property
-    def _keeper(self) -> Keeper:
-        keeper: Keeper = self.context_opts["vvmigrate"]
-        return keeper
-
-    # ---- tables --------------------------------------------------------------------------------------------------
-
-    def create_table(self, table: Any, **kw: Any) -> None:
-        """Create, or take over an equal one; rows that were kept of a table of this name come back at once."""
-        keeper, name = self._keeper, str(table.name)
-        with keeper.unguarded():
-            there = bool(columns(keeper, name)) and not kw.get("if_not_exists")
-            if there:
-                existing.check_table(keeper.run, name, self._words(CreateTable(table)))
-        if there:
-            for index in table.indexes:
-                self.create_index(index)
-        else:
-            super().create_table(table, **kw)
-        with keeper.unguarded():
-            for kept, whole in restore_table(keeper, name):
-                self._returned.append((name, kept, whole and not there))
-
-    def create_index(self, index: Any, **kw: Any) -> None:
-        """Create, or take over an equal one."""
-        keeper, name = self._keeper, str(index.name)
-        with keeper.unguarded():
-            there = bool(existing.statement_of(keeper.run, "index", name)) and not kw.get("if_not_exists")
-            if there:
-                existing.check_index(keeper.run, str(index.table.name), name, self._words(CreateIndex(index)))
-        if not there:
-            super().create_index(index, **kw)
-
-    def _words(self, element: Any) -> str:
-        return str(element.compile(dialect=self.dialect)).strip()
-
-    def drop_table(self, table: Any, **kw: Any) -> None:
-        """Rename the table out of the way; only what batch mode has copied is really dropped."""
-        keeper, name = self._keeper, str(table.name)
-        batch = self._batch
-        with keeper.unguarded():
-            if batch is not None and name == batch.table.name:
-                for column in batch.table.columns:
-                    if column.name not in batch.column_transfers:
-                        keep_column(keeper, name, column.name)
-            elif columns(keeper, name) and (batch is None or name != batch.temp_table_name):
-                keep_table(keeper, name)
-                return
-            super().drop_table(table, **kw)
-
-    # ---- columns -------------------------------------------------------------------------------------------------
-
-    def prep_table_for_batch(self, batch_impl: Any, table: Any) -> None:
-        """Alembic is about to rebuild a table."""
-        super().prep_table_for_batch(batch_impl, table)
-        self._batch = batch_impl
-
-    def rename_table(self, old_table_name: str, new_table_name: Any, schema: Any = None) -> None:
-        """Rename; batch mode ends with it, and its new columns get back what was kept of them."""
-        super().rename_table(old_table_name, new_table_name, schema)
-        batch = self._batch
-        if batch is not None and old_table_name == batch.temp_table_name:
-            added = [name for name, transfer in batch.column_transfers.items() if "expr" not in transfer]
-            self._returning.extend((str(new_table_name), name) for name in added)
-            self._batch = None
-
-    def drop_column(self, table_name: str, column: Any, **kw: Any) -> None:
-        """Keep the column's values with their keys, then drop it."""
-        with self._keeper.unguarded():
-            keep_column(self._keeper, table_name, str(column.name))
-            super().drop_column(table_name, column, **kw)
-
-    def add_column(self, table_name: str, column: Any, **kw: Any) -> None:
-        """Add; kept values come back when the revision has filled in its own."""
-        super().add_column(table_name, column, **kw)
-        self._returning.append((table_name, str(column.name)))
-
-    # ---- the end of the step -------------------------------------------------------------------------------------
-
-    def settle(self) -> None:
-        """Bring kept values back: rows that are still there get theirs. Forget what came back whole."""
-        for table, column in self._returning:
-            restore_column(self._keeper, table, column)
-        for table, kept, whole in self._returned:
-            if whole and not dismiss_orphans(self._keeper, table):
-                self._keeper.run(f"DROP TABLE IF EXISTS {quoted(kept)}")
 
 
 def _kept(keeper: Keeper, table: str, column: str) -> list[str]:

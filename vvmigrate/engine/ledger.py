@@ -23,6 +23,10 @@ from vvmigrate.files import Entry
 COMMITTED = ("applied", "adopted", "degraded", "reverted", "repaired", "superseded")
 """Results of steps that happened; `failed` and `interrupted` ones did not."""
 
+ADOPT_ROW, EPOCH_ROW = "adopt", "epoch"
+"""Directions of rows of `vv_step` that are of no revision: a person's decision about the host as a whole. From an epoch
+on rows count; what is older can be read, but nothing is done because of it."""
+
 
 @dataclass(frozen=True)
 class Head:
@@ -91,6 +95,11 @@ class Ledger:
         row = self.connection.execute(f"SELECT seq, hash FROM {table} ORDER BY seq DESC LIMIT 1").fetchone()
         return Head(*row) if row else Head()
 
+    def reaches(self, head: Head) -> bool:
+        """Whether the chain once ended with this row, or still does."""
+        links = (row for table in schema.LINKS for row in self.rows(table, "seq = ?", (head.seq,)))
+        return head.seq == 0 or any(row["hash"] == head.hash for row in links)
+
     def rows(self, table: str, where: str = "1", arguments: tuple[Any, ...] = ()) -> list[dict[str, Any]]:
         """Rows of one of our tables, oldest first, as dictionaries."""
         cursor = self.connection.execute(f"SELECT * FROM {table} WHERE {where} ORDER BY rowid", arguments)
@@ -115,9 +124,20 @@ class Ledger:
         return rows[0] if rows else None
 
     def committed(self) -> list[dict[str, Any]]:
-        """The steps that happened, oldest first."""
+        """The steps of revisions that happened in this epoch, oldest first."""
         marks = ",".join("?" * len(COMMITTED))
-        return self.rows("vv_step", f"result IN ({marks})", COMMITTED)
+        where = f"result IN ({marks}) AND direction NOT IN (?, ?) AND seq > ?"
+        return self.rows("vv_step", where, (*COMMITTED, ADOPT_ROW, EPOCH_ROW, self.epoch_seq()))
+
+    def epoch(self) -> dict[str, Any] | None:
+        """The row that began this epoch; None in the first one."""
+        rows = self.newest("vv_step", "direction = ?", (EPOCH_ROW,), limit=1)
+        return rows[0] if rows else None
+
+    def epoch_seq(self) -> int:
+        """The number of the row that began this epoch; 0 in the first one."""
+        found = self.connection.execute("SELECT max(seq) FROM vv_step WHERE direction = ?", (EPOCH_ROW,)).fetchone()
+        return int(found[0] or 0)
 
     def effects(self, step_id: str) -> list[Effect]:
         """What a step did, in its order. Digests of secret files are keyed."""
@@ -169,7 +189,10 @@ class Ledger:
         return ours
 
     def applied(self) -> list[dict[str, Any]]:
-        """For each revision that the host has, the step that last did something for it, oldest first."""
+        """For each revision that the host has, the step that last did something for it, oldest first.
+
+        Its `first` is the step that applied the revision, whose source and way back are the recorded ones.
+        """
         line: dict[str, dict[str, Any]] = {}
         for step in self.committed():
             if step["result"] == "reverted":
@@ -178,13 +201,14 @@ class Ledger:
                 first = line.get(step["revision"])
                 if first is not None and step["result"] == "repaired":
                     continue  # what was degraded still is
-                line[step["revision"]] = step if first is None else step | {"script_sha256": first["script_sha256"]}
+                begun = step if first is None else first["first"]
+                line[step["revision"]] = step | {"script_sha256": begun["script_sha256"], "first": begun}
         return list(line.values())
 
     def holds(self) -> dict[str, dict[str, Any]]:
         """The holds in force, by revision."""
         found: dict[str, dict[str, Any]] = {}
-        for row in self.rows("vv_hold"):
+        for row in self.rows("vv_hold", "seq > ?", (self.epoch_seq(),)):
             if row["state"] == "held":
                 found[row["revision"]] = row
             else:
@@ -245,8 +269,12 @@ class Ledger:
         links = sorted(
             ((table, row) for table in schema.LINKS for row in self.rows(table)), key=lambda link: link[1]["seq"]
         )
+        since = self.epoch_seq()
         found, previous = [], Head()
         for table, row in links:
+            if row["seq"] < since:
+                previous = Head(row["seq"], row["hash"])
+                continue
             where = f"history row {row['seq']}"
             if row["seq"] != previous.seq + 1:
                 found.append(f"{where}: expected number {previous.seq + 1}: rows were removed or inserted")
@@ -254,6 +282,8 @@ class Ledger:
                 found.append(f"{where}: does not follow the row before it")
             if not hmac.compare_digest(row["hash"], self._hash(table, row)):
                 found.append(f"{where}: was changed after it was written")
+            elif row["seq"] == since and json.loads(row["notes"])["epoch"]["sha256"] != self.seal(since):
+                found.append(f"{where}: the rows before it were changed after it was written")
             if table == "vv_step":
                 effects = self.rows("vv_effect", "step_id = ?", (row["step_id"],))
                 texts = [effect["effect"] for effect in effects]
@@ -262,6 +292,15 @@ class Ledger:
                     found.append(f"{where}: the effects recorded for it were changed")
             previous = Head(row["seq"], row["hash"])
         return found
+
+    def seal(self, before: int) -> str:
+        """SHA-256 in hex of all rows older than one, as they are: no key is needed, and none proves them."""
+        digest = hashlib.sha256()
+        for table in schema.LINKS:
+            digest.update(repr(self.rows(table, "seq < ?", (before,))).encode("utf-8", "surrogateescape"))
+        where = "step_id IN (SELECT step_id FROM vv_step WHERE seq < ?)"
+        digest.update(repr(self.rows("vv_effect", where, (before,))).encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
 
     def check(self) -> None:
         """Refuse a history that was tampered with, or that contradicts the version row.
@@ -280,5 +319,6 @@ class Ledger:
         if version != expected:
             raise StateError(
                 f"the version row says {version or 'base'}, the history says {expected or 'base'}: "
-                "somebody moved the version without vvmigrate"
+                "somebody moved the version without vvmigrate",
+                hint="put it back as it was; or: vvmigrate adopt --reconcile",
             )

@@ -58,7 +58,8 @@ def dead_images(host: Host, ledger: Ledger) -> Iterator[tuple[Tree, Place]]:
     made = _made(ledger)
     for _, state in host.states():
         for name in (state / "undo").names():
-            if name not in live and ledger.step(name) is not None:
+            step = ledger.step(name)
+            if name not in live and step is not None and step["seq"] > ledger.epoch_seq():
                 effects = {effect.slot.rpartition("/")[2]: effect for effect in ledger.effects(name)}
                 folder = state / f"undo/{name}"
                 if all(_is_elsewhere(host, folder / slot, effects.get(slot), made) for slot in folder.names()):

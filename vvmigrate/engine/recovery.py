@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from vvmigrate.engine import journal as journals
-from vvmigrate.engine import stage, vault
+from vvmigrate.engine import lodging, stage, vault
 from vvmigrate.engine.database import translate
 from vvmigrate.engine.effects import Effect
-from vvmigrate.engine.host import Host
+from vvmigrate.engine.host import HOME, Host
 from vvmigrate.engine.journal import Journal
-from vvmigrate.engine.ledger import COMMITTED
-from vvmigrate.engine.session import RUN, Session, now
+from vvmigrate.engine.ledger import ADOPT_ROW, COMMITTED
+from vvmigrate.engine.session import DECISION, RECONCILE, RUN, Session, now
 from vvmigrate.engine.signals import put_off
 from vvmigrate.engine.state import ADOPT, Kept
 from vvmigrate.engine.undo import undo
@@ -49,7 +49,7 @@ def decide(journal: Journal, row: Mapping[str, Any] | None, head: str, version: 
         f"a journal of revision {journal.step.get('revision')} waits, but the database is not the one it was written "
         f"for: expected the chain at {journal.head[:12] or 'its beginning'} and version "
         f"{journal.version_before or 'base'}, found {head[:12] or 'its beginning'} and {version or 'base'}",
-        hint="put the database of that moment back; nothing was touched",
+        hint=f"put the database of that moment back (nothing was touched); or: {RECONCILE}",
     )
 
 
@@ -87,10 +87,12 @@ def _recover(session: Session) -> list[str]:
         elif left is not None and left["step"] is not None:
             said.extend(_settle_unsealed(session, left["step"]))
         stage.sweep(session.host)
+        lodging.sweep(session.host.state(HOME))
         if left is not None:
             _end_left_run(session, left["run"])
             (state / RUN).remove_file()
             state.fsync()
+        said.extend(_record_decision(session))
         vault.drop_anchor(state, session.ledger.head())
         vault.ensure_reserve(state)
     return said
@@ -104,6 +106,45 @@ def _settle_unsealed(session: Session, step: dict[str, Any]) -> list[str]:
         session, step | {"result": "interrupted", "error": "interrupted: the process ended before it changed anything"}
     )
     return [f"revision {step['revision']}: an interrupted attempt is recorded; it had changed nothing"]
+
+
+def _record_decision(session: Session) -> list[str]:
+    """A storage root that was to be another one: the binding tells whether it is, and the history is told, once."""
+    state = session.host.private
+    noted = vault.read_json(state, DECISION)
+    if noted is None:
+        return []
+    said, run, move = [], noted["run"], noted["move"]
+    if move and session.bound is not None and session.bound.storage_root == move["new"]:
+        title = f"storage root moved from {move['old'] or 'another home'} to {move['new']}"
+        row = decision(run, title, move) | {"step_id": f"{run['run_id']}.move"}
+        if session.ledger.step(row["step_id"]) is None:
+            record(session, row | {"result": "adopted", "error": None})
+            said.append(title)
+    if run["run_id"] != session.run["run_id"]:
+        _end_left_run(session, run)
+        (state / DECISION).remove_file()
+        state.fsync()
+    return said
+
+
+def decision(run: Mapping[str, Any], title: str, notes: Mapping[str, Any]) -> dict[str, Any]:
+    """What the row says of a person's decision about the host as a whole, which is a step of no revision.
+
+    Args:
+        run: in which it was decided.
+    """
+    return {
+        "step_id": run["run_id"],
+        "revision": "",
+        "title": title,
+        "direction": ADOPT_ROW,
+        "started_at": run["started_at"],
+        "script_sha256": "",
+        "digest_before": "",
+        "notes": json.dumps(dict(notes), sort_keys=True),
+        **{name: run[name] for name in ("run_id", "user", "host", "tool_version")},
+    }
 
 
 def _end_left_run(session: Session, run: dict[str, Any]) -> None:
@@ -144,7 +185,7 @@ def settle(session: Session, journal: Journal, *, result: str, error: str) -> tu
         for effect in reversed(journal.effects):
             kept += undo(effect, session.host, session.mergers)
         fsync_all(session.host, journal.effects)
-        notes = {"kept": [vars(item) for item in kept]}
+        notes = json.loads(journal.step.get("notes", "{}")) | {"kept": [vars(item) for item in kept]}
         record(session, {**journal.step, "result": result, "error": error, "notes": json.dumps(notes)})
     journals.remove(session.host.private)
     stage.sweep(session.host)

@@ -5,16 +5,22 @@ One copy is carried through all pending revisions, so that the second finds what
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import uuid
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 from alembic.runtime.migration import RevisionStep
 
 from vvmigrate import schema
-from vvmigrate.engine import runtime
+from vvmigrate.engine import acts, runtime
+from vvmigrate.engine.acts import Act
+from vvmigrate.engine.existing import Schema, describe
+from vvmigrate.engine.kept_rows import KEPT
 from vvmigrate.engine.ledger import Ledger
+from vvmigrate.engine.way_back import WayBack, replay
 
 
 @dataclass(frozen=True)
@@ -25,11 +31,13 @@ class Rehearsed:
         operations: host operations, in order.
         statements: the SQL by which it changes schema or rows, a line each, for people.
         reads_rows: it reads the orchestrator's rows, which the copy has not: the forecast may differ.
+        acts: what it did, act by act; see `vvmigrate.engine.acts`.
     """
 
     operations: tuple[runtime.HostOperation, ...]
     statements: tuple[str, ...]
     reads_rows: bool
+    acts: tuple[Act, ...] = ()
 
 
 class Rehearsal:
@@ -60,17 +68,65 @@ class Rehearsal:
             copy._connection.execute(f"INSERT INTO {schema.VERSION_TABLE} VALUES (?)", (version,))
         return copy
 
-    def run(self, step: RevisionStep) -> Rehearsed:
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The copy itself, for looking at what revisions made of it."""
+        return self._connection
+
+    def run(self, step: RevisionStep, step_id: str = "") -> Rehearsed:
         """Run one revision's code on the copy, which stays as the revision left it.
+
+        Args:
+            step_id: names what is kept; a new one where it is empty.
 
         Raises:
             Exception: whatever the revision's code raises.
         """
-        stage = runtime.Stage(self._connection, uuid.uuid4().hex, None)
+        stage = runtime.Stage(self._connection, step_id or uuid.uuid4().hex, None)
         tables = self._tables()
         runtime.run(self._connection, step, stage)
         reads = any(_reads_rows(statement, tables) for statement in stage.statements)
-        return Rehearsed(tuple(stage.operations), stage.changing(), reads)
+        return Rehearsed(tuple(stage.operations), stage.changing(), reads, tuple(stage.acts.done))
+
+    def way_back(self, step: RevisionStep) -> WayBack:
+        """Learn what a revision's downgrade would do now, and prove that the record of it does the same.
+
+        The copy stays as it is: both are tried on copies of it.
+
+        Args:
+            step: the revision's downgrade.
+        """
+        with self.copy() as one, self.copy() as other:
+            try:
+                done = one.run(step, step_id := uuid.uuid4().hex)
+                if done.reads_rows:
+                    return WayBack(problem="what its downgrade does depends on the orchestrator's rows")
+                record = acts.as_bytes(list(done.acts))
+                step.migration_fn = partial(replay, acts.from_bytes(record))
+                again = other.run(step, step_id)
+            except Exception as error:  # noqa: BLE001 - a revision may raise anything
+                first = (str(error).strip() or "no message").splitlines()[0]
+                return WayBack(problem=f"its downgrade fails when it is rehearsed: {type(error).__name__}: {first}")
+            if (again.operations, other.dump()) != (done.operations, one.dump()):
+                return WayBack(problem="its downgrade does not do the same twice")
+            return WayBack(record)
+
+    def dump(self) -> list[str]:
+        """All that the copy holds, as SQL."""
+        return list(self._connection.iterdump())
+
+    def copy(self) -> Self:
+        """Another copy, as this one is now."""
+        other = type(self)()
+        self._connection.backup(other._connection)  # noqa: SLF001 - of the same class
+        return other
+
+    def schema(self) -> Schema:
+        """The orchestrator's tables, indexes, views and triggers; neither ours nor what was kept."""
+        return describe(
+            lambda statement, *arguments: self._connection.execute(statement, arguments).fetchall(),
+            lambda table: table in schema.TABLES or table.startswith(KEPT),
+        )
 
     def _tables(self) -> list[str]:
         rows = self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
@@ -85,6 +141,11 @@ class Rehearsal:
         self._connection.close()
 
 
+_CHANGES_BEHIND_WITH = re.compile(r"\)\s*(insert|replace|update|delete)\b")
+
+
 def _reads_rows(statement: str, tables: list[str]) -> bool:
-    words = statement.lower()
-    return words.lstrip().startswith(("select", "with")) and any(table.lower() in words for table in tables)
+    words = statement.lower().lstrip()
+    if not words.startswith(("select", "with")) or (words.startswith("with") and _CHANGES_BEHIND_WITH.search(words)):
+        return False
+    return any(re.search(rf"\b{re.escape(table.lower())}\b", words) for table in tables)

@@ -43,7 +43,7 @@ class Reverser:
         path = self.host.path(effect.target)
         seen = overlay.entry(effect.target)
         if effect.action == st.ADOPT and not effect.note.get("made"):
-            return Proposal(skipped=(f"{path}: was there before, stays",))
+            return _noted_again(effect, seen) + Proposal(skipped=(f"{path}: was there before, stays",))
         if effect.lasting:
             return Proposal(skipped=(f"{path}: stays in the store until it is pruned",))
         if effect.action == st.ATTRIBUTES:
@@ -68,7 +68,8 @@ class Reverser:
         if (seen.mode, seen.owner) != (effect.after.mode, effect.after.owner):
             return _kept(path, "mode or owner was changed since")
         after = seen.with_attributes(effect.before.mode, effect.before.owner)
-        return Proposal((Change(st.ATTRIBUTES, effect.target, seen, after, detail=f"mode {after.mode:04o} again"),))
+        detail, note = f"mode {after.mode:04o} again", effect.earlier
+        return Proposal((Change(st.ATTRIBUTES, effect.target, seen, after, detail=detail, note=note),))
 
     def _creation(self, effect: Effect, seen: Entry, overlay: Overlay, path: str) -> Proposal:
         if not seen.exists:
@@ -86,7 +87,7 @@ class Reverser:
             return _kept(path, "was changed since it was put there")
         image = self._image(effect)
         if image is None or image.stat() is None:
-            return _kept(path, "what stood there before was pruned")
+            return _kept(path, "what stood there before was pruned", lost=True)
         before = image.entry()
         action = st.SWITCH_LINK if before.kind == "link" else st.PLACE_TREE if before.kind == "dir" else st.PLACE_FILE
         change = Change(action, effect.target, seen, before, detail="as it was before", size_bytes=before.size_bytes)
@@ -100,16 +101,24 @@ class Reverser:
             return Proposal() if not seen.exists else _kept(path, f"is a {seen.kind} now")
         image = self._image(effect)
         if image is None or Place(image.tree, image.name + ".after").stat() is None:
-            return _kept(path, "what it was before was pruned")
+            return _kept(path, "what it was before was pruned", lost=True)
         before = image.read() if effect.before.exists else None
         after = Place(image.tree, image.name + ".after").read()
         current = overlay.read(effect.target)
-        wanted, keys = self.mergers[effect.merge](current, before, after, effect.note)
-        kept = tuple(Kept(f"{path}: {key}", reason) for key, reason in keys)
+        back = self.mergers[effect.merge](current, before, after, effect.note)
+        wanted, note = back.content, {**effect.earlier, **back.note}
+        kept = tuple(Kept(f"{path}: {key}", reason) for key, reason in back.kept)
         if wanted == current:
-            return Proposal(kept=kept)
+            return _noted_again(effect, seen) + Proposal(kept=kept)
         change = Change(
-            st.PLACE_FILE, effect.target, seen, seen, content=wanted, merge=effect.merge, secret=effect.secret
+            st.PLACE_FILE,
+            effect.target,
+            seen,
+            seen,
+            content=wanted,
+            merge=effect.merge,
+            secret=effect.secret,
+            note=note,
         )
         if wanted is None:
             change = replace(change, action=st.REMOVE_FILE, after=ABSENT)
@@ -124,8 +133,15 @@ class Reverser:
         return state / effect.slot if state is not None else None
 
 
-def _kept(path: str, reason: str) -> Proposal:
-    return Proposal(kept=(Kept(path, reason),))
+def _noted_again(effect: Effect, seen: Entry) -> Proposal:
+    """The path stays as it is, and what had been noted of it before counts again."""
+    if not effect.earlier or not seen.exists:
+        return Proposal()
+    return Proposal((Change(st.ADOPT, effect.target, seen, seen, secret=effect.secret, note=effect.earlier),))
+
+
+def _kept(path: str, reason: str, *, lost: bool = False) -> Proposal:
+    return Proposal(kept=(Kept(path, reason, lost),))
 
 
 def _few(names: list[str]) -> str:

@@ -44,6 +44,16 @@ def check_trust(home: Path, inside: Iterable[Path]) -> None:
             )
 
 
+def check_keys(path: Path | None) -> None:
+    """Root believes only a file of trusted keys that nobody else could have written; a link, and what it leads to.
+
+    Raises:
+        RefusedError: see `check_trust`.
+    """
+    if path is not None:
+        check_trust(Path(os.path.realpath(path)), _upwards(path))
+
+
 def what_runs(home: Path) -> list[Path]:
     """What is read and run from a release, so that root must be able to trust it."""
     versions = home / "migrations/versions"

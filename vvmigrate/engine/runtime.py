@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import Field, fields, is_dataclass
 from typing import Any
 
+from alembic import op
 from alembic.migration import MigrationContext
 from alembic.operations import MigrateOperation, Operations
 from alembic.runtime.migration import RevisionStep
@@ -20,15 +22,22 @@ from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.pool import StaticPool
 
 from vvmigrate import schema
+from vvmigrate.engine.acts import Acts
 from vvmigrate.engine.guard import Guard
-from vvmigrate.engine.kept_rows import KEPT, KeepingImpl
+from vvmigrate.engine.keeping import KeepingImpl
+from vvmigrate.engine.kept_rows import KEPT
 from vvmigrate.errors import StepError
 
 CHANGING = frozenset({"CREATE", "ALTER", "DROP", "INSERT", "UPDATE", "DELETE", "REPLACE"})
 
 
 class HostOperation(MigrateOperation):
-    """What a revision may ask of the host; the subclasses live in `vvmigrate.operations`."""
+    """What a revision may ask of the host; the subclasses, dataclasses, live in `vvmigrate.operations`."""
+
+    def arguments(self) -> dict[str, Any]:
+        """What it says, by the names of its fields."""
+        own: tuple[Field[Any], ...] = fields(self) if is_dataclass(self) else ()
+        return {field.name: getattr(self, field.name) for field in own if field.compare}
 
     def rows(self, connection: Connection) -> None:
         """Change rows of the database inside the step's transaction. Most operations have none to change."""
@@ -40,6 +49,7 @@ class Stage:
     Attributes:
         operations: the host operations asked for so far.
         statements: the SQL that the revision's code ran.
+        acts: what the revision's code did, so that it can be done again without it.
         expected: what the rehearsal collected; a real run must ask for the same.
     """
 
@@ -50,6 +60,7 @@ class Stage:
         self.step_id = step_id
         self.operations: list[HostOperation] = []
         self.statements: list[str] = []
+        self.acts = Acts()
         self.expected = expected
         self.guard = Guard(connection)
         self._connection = connection
@@ -63,6 +74,10 @@ class Stage:
     def unguarded(self) -> AbstractContextManager[None]:
         """Let the engine's own statements through."""
         return self.guard.off_duty()
+
+    def act(self, kind: str, *facts: Any) -> AbstractContextManager[None]:
+        """Write down what the block does, as one act."""
+        return self.acts.one(kind, *facts)
 
     def run(self, statement: str, *arguments: Any) -> list[tuple[Any, ...]]:
         """Run a statement of the engine's in the step's transaction."""
@@ -94,7 +109,8 @@ class Stage:
             raise StepError(f"the revision asks for {operation!r}, which it did not when it was rehearsed")
         self.operations.append(operation)
         proposed = operation if self.expected is None else self.expected[number]
-        proposed.rows(connection)
+        with self.act("host", type(operation).__name__, operation.arguments()):
+            proposed.rows(connection)
 
 
 @Operations.implementation_for(HostOperation)
@@ -122,11 +138,23 @@ def _alembic_connection(raw: sqlite3.Connection, stage: Stage) -> Iterator[tuple
         connection.exec_driver_sql("BEGIN IMMEDIATE" if eager else "BEGIN")
 
     @event.listens_for(engine, "before_cursor_execute")
-    def _capture(_c: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+    def _capture(_c: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, many: bool) -> None:  # noqa: FBT001 - SQLAlchemy's order
         stage.statements.append(statement)
+        stage.acts.statement(statement, parameters, many=many)
 
     with engine.connect() as connection:
         yield connection, begin_eagerly
+
+
+def without_sql(step: RevisionStep, operations: Iterable[HostOperation]) -> RevisionStep:
+    """The same step, of which only the host operations are left: what its SQL makes is there already."""
+
+    def code(**_: Any) -> None:
+        for operation in operations:
+            op.invoke(operation)
+
+    step.migration_fn = code
+    return step
 
 
 def _call(code: Callable[..., None], kw: dict[str, Any]) -> None:
@@ -166,7 +194,7 @@ def run(
         begun()
         stage.statements.clear()
         orphans = stage.orphans() if step.is_upgrade else None  # nothing may stand in the way back
-        with stage.guard.on_duty():
+        with stage.guard.on_duty(), stage.acts.writing():
             _call(code, kw)
         if stage.expected is not None and len(stage.operations) != len(stage.expected):
             raise StepError("the revision asked for less than when it was rehearsed")

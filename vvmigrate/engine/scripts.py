@@ -10,8 +10,9 @@ import ast
 import hashlib
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -20,10 +21,14 @@ from alembic.script import Script, ScriptDirectory
 from alembic.script.revision import RevisionError as AlembicRevisionError
 from alembic.util import CommandError
 
+from vvmigrate.engine.acts import Act
+from vvmigrate.engine.way_back import replay
 from vvmigrate.errors import RevisionError, UsageError
 from vvmigrate.files import Place
 
 FOLDER = "migrations/versions"
+IRREVERSIBLE = "irreversible"
+"""By this name a revision says why it cannot be taken back; then it needs no `downgrade()`."""
 _FILE = re.compile(r"(?!\.\#)[^_].*\.py\Z|_(?!_init__\.py\Z).*\.py\Z")
 
 
@@ -41,25 +46,57 @@ class Source:
         return hashlib.sha256(self.data).hexdigest()
 
 
-def read_package(home: Place) -> list[Source]:
+Check = Callable[[Place, bytes], None]
+"""Sees a file's bytes before they are used, and raises where they may not be."""
+
+
+def unchecked(_place: Place, _data: bytes) -> None:
+    """Every byte may be used."""
+
+
+@dataclass(frozen=True)
+class Recorded(Source):
+    """A revision that the host has applied, as it was then.
+
+    Attributes:
+        title, follows, release: as the history has them; `follows` is empty for the first revision.
+        way_back: reads the acts of its downgrade.
+    """
+
+    title: str
+    follows: str
+    release: str
+    way_back: Callable[[], list[Act]]
+
+    def downgrade(self, problem: str) -> None:
+        """Do its recorded acts, in the place of its own downgrade.
+
+        Args:
+            problem: why that cannot run.
+
+        Raises:
+            RevisionError: nothing was recorded.
+        """
+        try:
+            acts = self.way_back()
+        except RevisionError as error:
+            raise RevisionError(f"{problem}, and {error.message}", hint=error.hint, path=self.path) from error
+        replay(acts)
+
+
+def read_package(home: Place, check: Check = unchecked) -> list[Source]:
     """The revisions of the installed release, in the order of their file names.
 
     Args:
         home: the release folder.
+        check: see `Check`.
 
     Raises:
         RevisionError: unreadable, not Python, without a revision id, or two with the same.
     """
-    folder = home / FOLDER
     sources: dict[str, Source] = {}
-    for name in folder.names():
-        if not _FILE.match(name):
-            continue
-        place = folder / name
-        try:
-            source = parse(place.read(), place.path)
-        except OSError as error:
-            raise RevisionError(f"{place.path}: cannot be read: {error.strerror}", path=place.path) from error
+    for place in revision_files(home):
+        source = read_source(place, check)
         if source.revision in sources:
             raise RevisionError(
                 f"two revisions have the number {source.revision}: {sources[source.revision].path} and {source.path}",
@@ -68,6 +105,30 @@ def read_package(home: Place) -> list[Source]:
             )
         sources[source.revision] = source
     return list(sources.values())
+
+
+def revision_files(home: Place) -> list[Place]:
+    """The files that Alembic would take for revisions, in the order of their names.
+
+    Args:
+        home: the release folder.
+    """
+    folder = home / FOLDER
+    return [folder / name for name in folder.names() if _FILE.match(name)]
+
+
+def read_source(place: Place, check: Check = unchecked) -> Source:
+    """Read one revision.
+
+    Raises:
+        RevisionError: unreadable, not Python, or without a revision id.
+    """
+    try:
+        data = place.read()
+        check(place, data)
+        return parse(data, place.path)
+    except OSError as error:
+        raise RevisionError(f"{place.path}: cannot be read: {error.strerror}", path=place.path) from error
 
 
 def parse(data: bytes, path: str) -> Source:
@@ -91,7 +152,12 @@ def parse(data: bytes, path: str) -> Source:
     raise RevisionError(f'{path}: expected a line like revision = "0007", found none', path=path)
 
 
-def _module(source: Source) -> ModuleType:
+def load(source: Source) -> ModuleType:
+    """Run a revision's file: its functions are there afterwards, none of them has been called.
+
+    Raises:
+        RevisionError: it does not import, or does not say what every revision has to say.
+    """
     module = ModuleType(f"vvmigrate_revision_{source.revision}")
     module.__file__ = source.path
     try:
@@ -102,13 +168,59 @@ def _module(source: Source) -> ModuleType:
             hint="mend the revision; nothing was changed",
             path=source.path,
         ) from error
+    if hasattr(module, IRREVERSIBLE):
+        _declare_irreversible(module, source)
     for name in ("upgrade", "downgrade"):
         if not callable(getattr(module, name, None)):
             raise RevisionError(
                 f"{source.path}: has no {name}(): every revision needs a way there and a way back", path=source.path
             )
+    if not isinstance(getattr(module, "release", ""), str):
+        raise RevisionError(f'{source.path}: expected release = "2.3", found {module.release!r}', path=source.path)
     if not hasattr(module, "down_revision"):
         raise RevisionError(f"{source.path}: does not say which revision it follows (down_revision)", path=source.path)
+    return module
+
+
+def _declare_irreversible(module: ModuleType, source: Source) -> None:
+    """A revision that says why it cannot be taken back needs no way back.
+
+    Raises:
+        RevisionError: it gives no reason.
+    """
+    reason = getattr(module, IRREVERSIBLE)
+    if not (isinstance(reason, str) and reason.strip()):
+        raise RevisionError(
+            f'{source.path}: expected a reason, like {IRREVERSIBLE} = "why it cannot be taken back", found {reason!r}',
+            path=source.path,
+        )
+    module.downgrade = _no_way_back  # type: ignore[attr-defined]
+
+
+def _no_way_back() -> None:
+    raise RevisionError("this revision was declared irreversible")
+
+
+def irreversible(script: Script) -> str:
+    """Why a revision cannot be taken back; empty if it can."""
+    return str(getattr(script.module, IRREVERSIBLE, ""))
+
+
+def _stand_in(source: Recorded, problem: RevisionError) -> ModuleType:
+    """A module for a recorded source that does not import here: its way back is what was recorded of it."""
+
+    def upgrade() -> None:
+        raise problem
+
+    module = ModuleType(f"vvmigrate_revision_{source.revision}")
+    vars(module).update(
+        __doc__=source.title,
+        revision=source.revision,
+        down_revision=source.follows or None,
+        release=source.release,
+        upgrade=upgrade,
+        downgrade=partial(source.downgrade, problem.message),
+    )
     return module
 
 
@@ -119,6 +231,9 @@ class Scripts(ScriptDirectory):
         folder: the migrations folder, for Alembic's messages.
         package: the installed release's revisions.
         recorded: sources of what the host has applied, by revision; they take the package's place.
+
+    Attributes:
+        stand_ins: why the source of a recorded revision does not import here, by revision.
     """
 
     def __init__(self, folder: str, package: Iterable[Source], recorded: Mapping[str, Source]) -> None:
@@ -126,11 +241,20 @@ class Scripts(ScriptDirectory):
         super().__init__(folder)
         self.package = {source.revision: source for source in package}
         self.sources = self.package | dict(recorded)
-        self._modules: dict[str, ModuleType] = {}
+        self.stand_ins: dict[str, RevisionError] = {}
 
     def _load_revisions(self) -> Iterator[Script]:
         for source in self.sources.values():
-            yield Script(_module(source), source.revision, source.path)
+            yield Script(self._load(source), source.revision, source.path)
+
+    def _load(self, source: Source) -> ModuleType:
+        try:
+            return load(source)
+        except RevisionError as error:
+            if not isinstance(source, Recorded):
+                raise
+            self.stand_ins[source.revision] = error
+            return _stand_in(source, error)
 
     def check_line(self) -> None:
         """The revisions must form one line.
@@ -171,6 +295,10 @@ class Scripts(ScriptDirectory):
             raise UsageError(f"no revision {revision!r}", hint="vvmigrate heads")
         return found
 
+    def release(self, revision: str) -> str:
+        """The release that a revision says it belongs to; empty where it says none."""
+        return str(getattr(self.script(revision).module, "release", ""))
+
     def upgrades(self, target: str, current: str) -> list[RevisionStep]:
         """The steps from the current revision up to a target, oldest first.
 
@@ -184,8 +312,22 @@ class Scripts(ScriptDirectory):
 
         Raises:
             UsageError: the target does not exist or does not lie behind.
+            RevisionError: one of them was declared irreversible.
         """
-        return self._steps(self._downgrade_revs, target, current)
+        steps = self._steps(self._downgrade_revs, target, current)
+        for step in steps:
+            if reason := irreversible(step.revision):
+                number = step.revision.revision
+                raise RevisionError(
+                    f"revision {number} cannot be taken back: {reason}",
+                    hint=f"vvmigrate downgrade {number} goes back as far as that",
+                    path=step.revision.path,
+                )
+        return steps
+
+    def back(self, step: RevisionStep) -> RevisionStep:
+        """The way back of a step up."""
+        return RevisionStep(self.revision_map, step.revision, is_upgrade=False)
 
     def _steps(self, resolve: Any, target: str, current: str) -> list[RevisionStep]:
         if not target:

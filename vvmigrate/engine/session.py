@@ -6,7 +6,7 @@ import json
 import os
 import pwd
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,13 +17,14 @@ from vvmigrate import __version__
 from vvmigrate.engine import binding as bindings
 from vvmigrate.engine import database, lock, roots, vault
 from vvmigrate.engine.effects import Merger
-from vvmigrate.engine.host import HOME, ROOT, STATE, Host, make_folders, state_tree
+from vvmigrate.engine.host import HOME, ROOT, Host, make_folders, state_tree
 from vvmigrate.engine.ledger import Head, Ledger
 from vvmigrate.engine.state import Target
 from vvmigrate.errors import RefusedError, StateError
 from vvmigrate.files import Owner, Tree
 
-RUN = "run"
+RUN, DECISION = "run", "decision"
+RECONCILE = "vvmigrate adopt --reconcile"
 
 
 def now() -> str:
@@ -69,6 +70,9 @@ class Opening:
         owner: of what is made; None where this user cannot give things away.
         lock_timeout_s: how long to wait for another vvmigrate.
         database_timeout_s: how long to wait for the orchestrator.
+        take_over: the storage root is named on purpose, and may be another one than is bound; asks whether another
+            home's may become this one's, and raises if not. None for all commands but that one.
+        open_database: opens a database of which something is in doubt; None for the way of all other commands.
     """
 
     home: Path
@@ -79,6 +83,8 @@ class Opening:
     directory_mode: int = 0o775
     lock_timeout_s: float = 0
     database_timeout_s: float = 10
+    take_over: Callable[[str], None] | None = None
+    open_database: Callable[[Session, bindings.Binding], None] | None = None
 
 
 @dataclass
@@ -132,6 +138,14 @@ class Session:
         """Write the run file: whoever comes after a kill finds what was being done."""
         (self.host.private / RUN).replace(json.dumps({"run": self.run, "step": dict(step) if step else None}).encode())
 
+    def note_decision(self, **move: str) -> None:
+        """Say what a person decided before it happens, so that whoever comes after a kill records what became of it.
+
+        Args:
+            move: `old` and `new` storage root, where it is another one from now on.
+        """
+        (self.host.private / DECISION).replace(json.dumps({"run": self.run, "move": move}).encode())
+
     def __enter__(self) -> Self:
         """Close with the block."""
         return self
@@ -160,15 +174,17 @@ def open_writer(opening: Opening, run: dict[str, Any], mergers: Mapping[str, Mer
             raise StateError(f"{home.path}: no state directory")
         stack.callback(home_state.close)
         stack.enter_context(lock.acquire(home_state, _signature(run), opening.lock_timeout_s))
-        bound = bindings.read(home_state)
-        if bound is not None and opening.requested_root is not None and not _was_begun(bound):
+        known = bound = bindings.read(home_state)
+        if bound is not None and opening.requested_root is not None and not bindings.was_begun(bound):
             bound = None  # a first day that ended before anything was made there binds nobody
+        if opening.take_over is not None and opening.requested_root is not None:
+            bound = bindings.rebound(bound, opening.requested_root, opening.home, opening.take_over)
         if why := bindings.check_request(bound, opening.requested_root):
             raise RefusedError(why, hint="to move it on purpose: vvmigrate adopt --storage-root DIR")
         root = Path(bound.storage_root) if bound else (opening.requested_root or opening.default_root)
         roots.check_root(root, opening.home)
         if bound is None:
-            bound = _first_binding(home_state, root, opening)
+            known = bound = bindings.first(home_state, root, opening.variant)
         if not bound.complete:
             roots.make_root(root, opening.directory_mode, opening.owner)
         host = stack.enter_context(_open_host(opening.home, root, bound))
@@ -178,9 +194,11 @@ def open_writer(opening: Opening, run: dict[str, Any], mergers: Mapping[str, Mer
         vault.prepare(host.private, bound.ledger_id)
         session = Session(host, opening, run, bound.ledger_id, None, None, bound, mergers)
         stack.callback(session.disconnect)
-        _open_database(session, bound)
+        (opening.open_database or open_database)(session, bound)
         session.bound = bindings.settled(bound, opening.variant)
-        if session.bound != bound:
+        if known is None or known.storage_root != bound.storage_root:
+            session.note_decision(old=known.storage_root if known else "", new=bound.storage_root)
+        if session.bound != known:
             bindings.write(home_state, session.bound)
         session._stack = stack.pop_all()  # noqa: SLF001 - handed over whole: nothing closes before the session does
         return session
@@ -197,95 +215,66 @@ def _open_home(path: Path) -> Tree:
         raise RefusedError(f"home {path}: cannot be opened: {error.strerror}", path=str(path)) from error
 
 
-def _first_binding(home_state: Tree, root: Path, opening: Opening) -> bindings.Binding:
-    """Bind a home for the first time; a root that knows another home is not taken over in silence."""
-    if found := _ledger_id_in(root):
-        bindings.check_same_ledger(bindings.Binding(str(root), "none in this home"), found)
-    bound = bindings.fresh(root, opening.variant)
-    bindings.write(home_state, bound)
-    return bound
-
-
-def _was_begun(bound: bindings.Binding) -> bool:
-    """Whether anything of ours may lie in the bound root: it was made, or it was given this home's ledger id."""
-    try:
-        return bound.complete or _ledger_id_in(Path(bound.storage_root)) == bound.ledger_id
-    except OSError:
-        return False
-
-
-def _ledger_id_in(root: Path) -> str:
-    """The id in a folder's state directory, empty where there is none; nothing else is looked at."""
-    if not root.is_dir():
-        return ""
-    with Tree.open(root) as tree:
-        state = state_tree(tree, make=False)
-        try:
-            return vault.ledger_id(state)
-        finally:
-            if state is not None:
-                state.close()
-
-
 def _open_host(home: Path, root: Path, bound: bindings.Binding) -> Host:
     if bound.complete:
         with Host.open(home, root, writing=False) as look:  # nothing is built on an empty mount point
-            _check_known(look, bound)
+            bindings.check_known(look, bound)
     return Host.open(home, root, writing=True)
-
-
-def _check_known(host: Host, bound: bindings.Binding) -> None:
-    """A storage root that was made must still be there, with a state directory that is ours and this home's.
-
-    Raises:
-        RefusedError: it is not mounted, or another home's.
-        StateError: its state directory is not to be trusted.
-    """
-    tree, state = host.tree(ROOT), host.state(ROOT)
-    if tree is not None and state is None and (tree / STATE).stat() is not None:
-        state_tree(tree, make=True)  # it exists: this only says what is wrong with it
-    bindings.check_same_ledger(bound, vault.ledger_id(state))
 
 
 def _lock_root(host: Host, run: Mapping[str, Any], timeout_s: float) -> BinaryIO:
     return lock.acquire(host.private, _signature(run), timeout_s)
 
 
-def _open_database(session: Session, bound: bindings.Binding) -> None:
-    """Open the database, make it on the first day, and see that it is the one that this host had."""
-    host, opening, state = session.host, session.opening, session.host.private
-    place = host.place(DATABASE)
-    folder = place.parent
-    if folder.stat() is None:
-        folder.make_directory(opening.directory_mode, opening.owner)
-        folder.parent.fsync()
+def open_database(session: Session, bound: bindings.Binding) -> None:
+    """Open the database, make it on the first day, and see that it is the one that this host had.
+
+    Raises:
+        StateError: it is not.
+        RefusedError: it cannot be opened.
+        IntegrityError: its history does not verify.
+    """
+    state, place = session.host.private, session.host.place(DATABASE)
     first = not bound.complete and vault.anchor(state) == Head()
     if database.is_missing(place, known=not first):
-        with database.translated(place):
-            database.create(state, place, bound.ledger_id, opening.owner)
+        make_database(session, bound)
     session.reconnect()
     ledger = session.ledger
     with database.translated(place):
         if warning := database.network_warning(ledger.connection, place):
             session.warnings.append(warning)
-        if not ledger.installed():
-            if not first:
-                raise StateError(
-                    f"{place.path}: holds no ledger, although this host has one",
-                    hint="put the right database back; or: vvmigrate adopt --reconcile",
-                    path=place.path,
-                )
+        if first and not ledger.installed():
             database.install_tables(ledger.connection, bound.ledger_id)
-        if (found := ledger.ledger_id()) != bound.ledger_id:
-            raise StateError(
-                f"{place.path}: expected ledger {bound.ledger_id}, found {found}: another host's database",
-                hint="put the right database back; or: vvmigrate adopt --reconcile",
-                path=place.path,
-            )
+        check_identity(session, bound)
         database.check_tables(ledger.connection, place.path)
         session.key = vault.check_key(state, ledger)
         vault.check_anchor(state, session.ledger, place.path)
         session.ledger.check()
+
+
+def make_database(session: Session, bound: bindings.Binding) -> None:
+    """Make a database that holds our tables, and nothing else."""
+    opening, place = session.opening, session.host.place(DATABASE)
+    folder = place.parent
+    if folder.stat() is None:
+        folder.make_directory(opening.directory_mode, opening.owner)
+        folder.parent.fsync()
+    with database.translated(place):
+        database.create(session.host.private, place, bound.ledger_id, opening.owner)
+
+
+def check_identity(session: Session, bound: bindings.Binding) -> None:
+    """The database must be the one of this home and this storage root.
+
+    Raises:
+        StateError: it holds no ledger, or another one.
+    """
+    ledger, path, hint = session.ledger, session.database_path, "put the right database back; or: " + RECONCILE
+    if not ledger.installed():
+        raise StateError(f"{path}: holds no ledger, although this host has one", hint=hint, path=path)
+    if (found := ledger.ledger_id()) != bound.ledger_id:
+        text = f"{path}: expected ledger {bound.ledger_id}, found {found}: another host's database"
+        raise StateError(text, hint=hint, path=path)
 
 
 def open_reader(opening: Opening, run: dict[str, Any]) -> Session:
@@ -309,7 +298,7 @@ def open_reader(opening: Opening, run: dict[str, Any]) -> Session:
             session.warnings.append(why)
         known = bound is not None and bound.complete
         if bound is not None and known:
-            _check_known(host, bound)
+            bindings.check_known(host, bound)
         if host.tree(ROOT) is not None and not database.is_missing(place := host.place(DATABASE), known=known):
             session.connection = database.connect(place, timeout_s=opening.database_timeout_s, writing=False)
             stack.callback(session.connection.close)

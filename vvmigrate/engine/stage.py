@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
+from vvmigrate.engine import vault
 from vvmigrate.engine.effects import CONTENT, CONTENT_BYTES, TREE, Effect
 from vvmigrate.engine.host import Host, make_folders
 from vvmigrate.engine.state import ADOPT, ATTRIBUTES, MAKE_DIRECTORY, PLACE_FILE, PLACE_TREE, Change, Target
@@ -35,6 +36,8 @@ def stage(host: Host, step_id: str, changes: Iterable[Change]) -> tuple[Effect, 
     opened: dict[str, Tree] = {}
     left: dict[Target, Entry] = {}
     for number, change in enumerate(changes):
+        if change.text:
+            vault.keep_source(host.private, change.text, vault.TEXT)
         first = replace(change, before=left.get(change.target, change.before))  # what this very step will have left
         effects.append(_stage_one(host, step_id, number, first, opened))
         left[change.target] = effects[-1].after

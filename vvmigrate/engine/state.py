@@ -58,6 +58,7 @@ class Change:
         lasting: not taken back by a downgrade (generations in a store).
         source: name in the state directory where AFTER stands already, and is moved from instead of being staged.
         note: plain values that the way back needs; no secrets.
+        text: of the release, kept in the state directory beside the sources of revisions; `note` holds its SHA-256.
         diff: unified diff for people, secrets masked.
         size_bytes: what staging it will take on disk.
         inodes: how many files and directories below it staging will make.
@@ -75,6 +76,7 @@ class Change:
     lasting: bool = False
     source: str = ""
     note: Mapping[str, Any] = field(default_factory=dict)
+    text: bytes = b""
     diff: str = ""
     size_bytes: int = 0
     inodes: int = 0
@@ -96,10 +98,15 @@ class Download:
 
 @dataclass(frozen=True)
 class Kept:
-    """Something that stays as it is because it is not, or no longer, ours."""
+    """Something that stays as it is because it is not, or no longer, ours.
+
+    Attributes:
+        lost: what stood there before cannot be brought back.
+    """
 
     path: str
     reason: str
+    lost: bool = False
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,11 @@ from typing import Any
 from alembic.runtime.migration import RevisionStep
 
 from vvmigrate.engine import database, recovery, runtime, stage, state, vault
-from vvmigrate.engine.effects import Effect
+from vvmigrate.engine.effects import ONCE, Effect
 from vvmigrate.engine.journal import Journal
 from vvmigrate.engine.ledger import COMMITTED
 from vvmigrate.engine.publish import publish
+from vvmigrate.engine.recorded import recorded_digest
 from vvmigrate.engine.session import Session, now
 from vvmigrate.engine.signals import Ended, put_off
 from vvmigrate.engine.state import Change, Kept, Proposal
@@ -39,9 +40,13 @@ class Attempt:
         direction: `up`, `down` or `repair`.
         version_after: the revision that the database is at afterwards; empty for base.
         source: the revision's bytes, recorded with the step.
+        way_back: the record of the revision's way back (see `engine.way_back`), kept with the step; may be empty.
+        release: the release that the revision belongs to; may be empty.
         code: the revision's own code; None where only host operations are done again.
         propose: see `Proposer`.
         holds: rows for `vv_hold`, written with the step.
+        adopts: what it wants is there already, and it is only taken over.
+        reason: why it is done, where nobody asked for it.
     """
 
     revision: str
@@ -52,6 +57,10 @@ class Attempt:
     propose: Proposer
     code: RevisionStep | None = None
     holds: tuple[Mapping[str, Any], ...] = ()
+    way_back: bytes = b""
+    release: str = ""
+    adopts: bool = False
+    reason: str = ""
 
 
 @dataclass
@@ -102,6 +111,7 @@ class _Step:
         self.step_id = uuid.uuid4().hex
         self.outcome = Outcome(attempt.revision, attempt.title, attempt.direction, step_id=self.step_id)
         self.journal: Journal | None = None
+        self.way_back = ""  # the SHA-256 of its record
         self.started = time.monotonic()
         self.calm = ExitStack()  # holds signals back from the first rename until the step is settled
         run = session.run
@@ -113,13 +123,17 @@ class _Step:
             "started_at": now(),
             "script_sha256": "",
             "digest_before": recorded_digest(session),
+            "notes": json.dumps({"release": attempt.release} if attempt.release else {}),
             **{name: run[name] for name in ("run_id", "user", "host", "tool_version")},
         }
 
     def perform(self) -> Outcome:
         """See `perform`."""
         try:
-            self.row["script_sha256"] = vault.keep_source(self.session.host.private, self.attempt.source)
+            private = self.session.host.private
+            self.row["script_sha256"] = vault.keep_source(private, self.attempt.source)
+            if self.attempt.way_back:
+                self.way_back = vault.keep_source(private, self.attempt.way_back, vault.WAY_BACK)
             self.session.note_run(self.row)
             ready = self._prepare()
             if ready is None:
@@ -221,13 +235,25 @@ class _Step:
             "duration_s": self.outcome.duration_s,
             "version_before": journal.version_before,
             "version_after": self.attempt.version_after,
-            "digest_after": recorded_digest(self.session, self.attempt, settled),
-            "notes": json.dumps(_notes(self.outcome.proposal)),
-            "error": self.outcome.proposal.degraded or None,
+            "digest_after": recorded_digest(
+                self.session, settled, self.attempt.revision if self.attempt.direction == "down" else ""
+            ),
+            "notes": json.dumps(self._notes()),
+            "error": self.outcome.proposal.degraded or self.attempt.reason or None,
         }
         ledger.append_step(row, settled)
         for hold in self.attempt.holds:
             ledger.append("vv_hold", {**hold, "run_id": self.row["run_id"], "user": self.row["user"], "at": now()})
+
+    def _notes(self) -> dict[str, Any]:
+        proposal = self.outcome.proposal
+        return {
+            **json.loads(self.row["notes"]),
+            **({"way_back": self.way_back} if self.way_back else {}),
+            "kept": [vars(item) for item in proposal.kept],
+            "warnings": list(proposal.warnings),
+            "skipped": list(proposal.skipped),
+        }
 
     def _sealed(self) -> Journal:
         if self.journal is None:
@@ -244,6 +270,8 @@ class _Step:
             return "degraded"
         if proposal.superseded:
             return "superseded"
+        if self.attempt.adopts:
+            return "adopted"
         acts = any(change.action != state.ADOPT for change in proposal.changes)
         return "applied" if acts or not proposal.changes else "adopted"
 
@@ -306,30 +334,8 @@ class _Step:
 def tells_something(change: Change, recorded: Mapping[state.Target, tuple[Effect, Mapping[str, Any]]]) -> bool:
     """Whether a change would alter the host, or what is recorded of it."""
     known = recorded.get(change.target)
-    return change.action != state.ADOPT or known is None or dict(change.note) != dict(known[0].note)
+    return change.action != state.ADOPT or known is None or _lasting(change.note) != _lasting(known[0].note)
 
 
-def _notes(proposal: Proposal) -> dict[str, Any]:
-    return {
-        "kept": [vars(item) for item in proposal.kept],
-        "warnings": list(proposal.warnings),
-        "skipped": list(proposal.skipped),
-    }
-
-
-def recorded_digest(session: Session, attempt: Attempt | None = None, effects: list[Effect] | None = None) -> str:
-    """The state digest of what is recorded, as it is or as it will be once these effects are."""
-    ledger, app = session.ledger, session.opening.owner
-    found = {target: effect for target, (effect, _) in ledger.recorded().items()}
-    if attempt is not None and attempt.direction == "down":
-        gone = {effect.target for _, effect in ledger.since_applied(attempt.revision)}
-        others = [row["revision"] for row in ledger.applied() if row["revision"] != attempt.revision]
-        for revision in others:
-            gone -= {effect.target for _, effect in ledger.since_applied(revision)}
-        found = {target: effect for target, effect in found.items() if target not in gone}
-        effects = [effect for effect in effects or [] if effect.target not in gone]
-    for effect in effects or []:
-        found[effect.target] = ledger.masked(effect)
-    entries = {target: effect.after for target, effect in found.items() if effect.after.exists}
-    keys = {target: tuple(effect.note["keys"]) for target, effect in found.items() if "keys" in effect.note}
-    return state.digest(ledger.version(), entries, keys, app)
+def _lasting(note: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in note.items() if name != ONCE}

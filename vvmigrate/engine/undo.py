@@ -109,18 +109,14 @@ def _undo_merged(effect: Effect, host: Host, path: Place, mergers: Mapping[str, 
             left = _beside(path, slot) if before is not None else Kept(path.path, f"is a {seen.kind} now")
             return [*kept, left] if seen.exists or before is not None else kept
         current = path.read()
-        wanted, _ = mergers[effect.merge](current, before, after, effect.note)
-        if wanted == current or _swap_in(wanted, path, fresh, seen, current):
+        found = mergers[effect.merge](current, before, after, effect.note)
+        if found.content == current or _swap_in(found.content, path, fresh, seen, current):
             older_save = before is not None and not is_same(slot.entry(), effect.before)
-            taken_out = _lines(before) - _lines(after) if _lines(after) <= _lines(before) else frozenset()
-            if older_save or not taken_out <= _lines(wanted):
+            if older_save or (before is not None and not found.told):
                 kept.append(_beside(path, slot))
-            return [*kept, Kept(path.path, "edited meanwhile: the edit stays, what we had done to it is undone")]
+            undone = "what we had done to it is undone" if found.told else "what we had done to it cannot be told"
+            return [*kept, Kept(path.path, f"edited meanwhile: the edit stays, {undone}")]
     raise conflict(path, "a file that nobody saves all the time", path.entry())
-
-
-def _lines(data: bytes | None) -> frozenset[bytes]:
-    return frozenset((data or b"").splitlines())
 
 
 def _swap_in(wanted: bytes | None, path: Place, fresh: Place, seen: Entry, current: bytes) -> bool:

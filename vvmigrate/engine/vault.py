@@ -13,7 +13,9 @@ from vvmigrate.errors import IntegrityError, RefusedError, StateError
 from vvmigrate.files import Tree
 
 RESERVE_BYTES = 256 << 10  # enough for the pages of one row of the history and of the rollback journal
+NEXT_KEY = "key.next"
 FOLDERS = ("staging", "undo", "sources", "downloads")
+SOURCE, WAY_BACK, TEXT = ".py", ".back.json", ".txt"
 
 
 def prepare(state: Tree, ledger_id: str) -> None:
@@ -71,14 +73,7 @@ def check_anchor(state: Tree, ledger: Ledger, path: str) -> None:
         StateError: it was restored from a copy, or truncated.
     """
     at = anchor(state)
-    if at.seq == 0:
-        return
-    reached = ledger.connection.execute(
-        "SELECT hash FROM (SELECT seq, hash FROM vv_run UNION ALL SELECT seq, hash FROM vv_step "
-        "UNION ALL SELECT seq, hash FROM vv_hold) WHERE seq = ?",
-        (at.seq,),
-    ).fetchone()
-    if reached is None or reached[0] != at.hash:
+    if not ledger.reaches(at):
         raise StateError(
             f"{path}: expected a history of at least {at.seq} rows, found {ledger.head().seq}: "
             "the database is an older copy, or another one",
@@ -120,28 +115,32 @@ def keep_secrets(state: Tree, values: dict[str, str]) -> None:
         (state / "secrets").replace(json.dumps(values | known, sort_keys=True).encode())
 
 
-def keep_source(state: Tree, source: bytes) -> str:
-    """Store a revision's source under its SHA-256, durably.
+def keep_source(state: Tree, source: bytes, kind: str = SOURCE) -> str:
+    """Store a revision's source, the record of its way back, or a template of its release under its SHA-256, durably.
+
+    Args:
+        kind: the ending of its name.
 
     Returns:
         The SHA-256 in hex.
     """
     digest = hashlib.sha256(source).hexdigest()
-    place = state / f"sources/{digest}.py"
+    place = state / f"sources/{digest}{kind}"
     if place.stat() is None:
         place.replace(source)
     return digest
 
 
-def source(state: Tree, digest: str) -> bytes:
-    """A stored source, whose SHA-256 a genuine row of the history names.
+def source(state: Tree, digest: str, kind: str = SOURCE) -> bytes:
+    """What was stored, whose SHA-256 a genuine row of the history names.
 
     Raises:
         IntegrityError: it is missing or was changed.
     """
-    place = state / f"sources/{digest}.py"
+    place = state / f"sources/{digest}{kind}"
     if place.stat() is None or hashlib.sha256(data := place.read()).hexdigest() != digest:
-        raise IntegrityError(f"{place.path}: expected the source with SHA-256 {digest}", path=place.path)
+        what = {SOURCE: "source", WAY_BACK: "recorded way back"}.get(kind, "text")
+        raise IntegrityError(f"{place.path}: expected the {what} with SHA-256 {digest}", path=place.path)
     return data
 
 
@@ -162,20 +161,51 @@ def read_json(state: Tree | None, name: str) -> dict[str, Any] | None:
     return value
 
 
+def next_key(state: Tree) -> bytes:
+    """Make the key of the next epoch, durably, beside the place of the one that is lost."""
+    (state / NEXT_KEY).replace(secrets.token_hex(32).encode() + b"\n")
+    return bytes.fromhex((state / NEXT_KEY).read(200).decode("ascii"))
+
+
+def settle_key(state: Tree) -> None:
+    """The epoch has begun: its key takes its place."""
+    (state / NEXT_KEY).move(state / "key")
+    state.fsync()
+
+
 def check_key(state: Tree, ledger: Ledger) -> bytes:
-    """The chain's key, made on the first day.
+    """The chain's key, made on the first day; or the one of an epoch that a kill came right after.
 
     Raises:
         StateError: it is gone although the chain has rows.
     """
-    found = key(state)
-    if found is not None:
-        return found
-    if ledger.head().seq:
+    finish_rekey(state, ledger)
+    require_key(state, ledger)
+    return key(state) or make_key(state)
+
+
+def finish_rekey(state: Tree, ledger: Ledger) -> bool:
+    """Let the key of an epoch that a kill came right after take its place; whether there was one."""
+    waits = key(state) is None and (state / NEXT_KEY).stat() is not None and ledger.installed()
+    if not waits or not ledger.epoch_seq():
+        return False
+    fresh = bytes.fromhex((state / NEXT_KEY).read(200).decode("ascii"))
+    if Ledger(ledger.connection, fresh).problems():
+        return False
+    settle_key(state)
+    return True
+
+
+def require_key(state: Tree, ledger: Ledger) -> None:
+    """A chain that has rows must have its key.
+
+    Raises:
+        StateError: it is gone.
+    """
+    if key(state) is None and ledger.head().seq:
         place = state / "key"
         raise StateError(
             f"{place.path}: the key is missing although the history has rows: it cannot be verified or continued",
             hint="put the file back from a backup; or: vvmigrate adopt --rekey",
             path=place.path,
         )
-    return make_key(state)

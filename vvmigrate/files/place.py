@@ -24,6 +24,7 @@ _NOREPLACE, _EXCHANGE = 1, 2  # renameat2(2), <linux/fs.h>
 _libc = ctypes.CDLL(None, use_errno=True)
 _SYNC_FILE_RANGE_WRITE = 2  # sync_file_range(2), <linux/fs.h>
 _WRITE_BEHIND_BYTES = 32 << 20
+_FICLONE = 0x40049409  # ioctl_ficlone(2), <linux/fs.h>
 
 
 class WriteBehind:
@@ -90,6 +91,23 @@ class Tree:
         """Make the directory's own entries durable."""
         os.fsync(self.descriptor)
 
+    def hold(self) -> bool:
+        """Take an exclusive `flock` on the directory itself, as long as it is open; False if somebody has it."""
+        try:
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+def _share_blocks(source: BinaryIO, target: BinaryIO) -> bool:
+    """Let a new file have another's blocks, which are copied when one of the two is written; False where it cannot."""
+    try:
+        fcntl.ioctl(target.fileno(), _FICLONE, source.fileno())
+    except OSError:
+        return False
+    return True
+
 
 @dataclass(frozen=True)
 class Place(Look):
@@ -115,8 +133,11 @@ class Place(Look):
             os.fsync(descriptor)
 
     @contextmanager
-    def create(self, mode: int, owner: Owner | None = None) -> Iterator[BinaryIO]:
-        """Write a file that does not exist yet; its content is durable when the block ends.
+    def create(self, mode: int, owner: Owner | None = None, *, durable: bool = True) -> Iterator[BinaryIO]:
+        """Write a file that does not exist yet.
+
+        Args:
+            durable: its content is on the disk when the block ends.
 
         Raises:
             FileExistsError: something stands there.
@@ -130,7 +151,8 @@ class Place(Look):
             if owner is not None:
                 os.fchown(descriptor, owner.uid, owner.gid)
             os.fchmod(descriptor, mode)
-            os.fsync(descriptor)
+            if durable:
+                os.fsync(descriptor)
 
     @contextmanager
     def append(self, *, durable: bool = True) -> Iterator[BinaryIO]:
@@ -186,8 +208,12 @@ class Place(Look):
             os.rename(name, mine, src_dir_fd=parent, dst_dir_fd=parent)
         self.parent.fsync()
 
-    def copy_to(self, other: Place) -> None:
-        """Copy a file or link with its mode, owner, times and extended attributes."""
+    def copy_to(self, other: Place, *, passing: bool = False) -> None:
+        """Copy a file or link with its mode, owner, times and extended attributes.
+
+        Args:
+            passing: the copy is not kept: it shares blocks where the file system can, and is not forced to the disk.
+        """
         info = self.stat()
         if info is None:
             raise FileNotFoundError(errno.ENOENT, "gone", self.path)
@@ -195,8 +221,10 @@ class Place(Look):
         if stat.S_ISLNK(info.st_mode):
             other.make_link(self.target(), owner)
             return
-        with self.reader() as source, other.create(stat.S_IMODE(info.st_mode), owner) as target:
-            while chunk := source.read(CHUNK_BYTES):
+        mode = stat.S_IMODE(info.st_mode)
+        with self.reader() as source, other.create(mode, owner, durable=not passing) as target:
+            shared = passing and _share_blocks(source, target)
+            while not shared and (chunk := source.read(CHUNK_BYTES)):
                 target.write(chunk)
             target.flush()
             with suppress(OSError):  # a file system without extended attributes has none to keep

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from alembic.operations import Operations
 
@@ -11,7 +13,12 @@ from vvmigrate.engine import state as st
 from vvmigrate.engine.state import Change, Proposal
 from vvmigrate.errors import RefusedError, RevisionError
 from vvmigrate.files import ABSENT, Entry
-from vvmigrate.operations.base import Operation, Situation, root
+from vvmigrate.operations.base import DIRECTORY, Fact, Operation, Situation, root
+
+
+def is_below_root(name: str) -> bool:
+    """Whether a name is one of something below the storage root."""
+    return bool(name) and not name.startswith("/") and all(part not in ("", ".", "..") for part in name.split("/"))
 
 
 @Operations.register_operation("make_directories")
@@ -37,9 +44,17 @@ class MakeDirectories(Operation):
             RevisionError: a name leads out of the storage root.
         """
         for name in names:
-            if not name or name.startswith("/") or any(part in ("", ".", "..") for part in name.split("/")):
+            if not is_below_root(name):
                 raise RevisionError(f"op.make_directories: {name!r} is not a name below the storage root")
         operations.invoke(cls(tuple(names), mode))
+
+    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """See Operation."""
+        return (list(self.names),), {} if self.mode is None else {"mode": self.mode}
+
+    def facts(self) -> Mapping[Fact, str | None]:
+        """Which directories exist; modes and owners are the host's."""
+        return {Fact(DIRECTORY, name): "" for name in self.names}
 
     def propose(self, situation: Situation) -> Proposal:
         """Make what is missing; adopt what is there, and mend its mode and owner unless told to skip."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from alembic.operations import Operations
@@ -14,36 +14,35 @@ from vvmigrate.content.env.document import Document
 from vvmigrate.content.env.mask import masked_diff
 from vvmigrate.content.env.merge import Merged, merge
 from vvmigrate.content.env.revert import revert
-from vvmigrate.content.env.template import Template, problem
+from vvmigrate.content.env.template import Template
 from vvmigrate.engine import state as st
 from vvmigrate.engine import vault
-from vvmigrate.engine.effects import Merger
+from vvmigrate.engine.effects import EARLIER, ONCE, Merger, TakenBack
 from vvmigrate.engine.host import ROOT
 from vvmigrate.engine.state import Change, Proposal, Target
-from vvmigrate.errors import EnvFileError, RefusedError
+from vvmigrate.errors import EnvFileError, IntegrityError, RefusedError
 from vvmigrate.files import Entry, Place
-from vvmigrate.operations.base import Operation, Situation, home
+from vvmigrate.operations.base import KEY, Fact, Operation, Situation, home
+from vvmigrate.operations.env_names import with_former_names
+from vvmigrate.operations.env_values import asked, generated, offered
 
 TEMPLATE, NAME, MODE = ".env.example", ".env", 0o600
 MERGE = "env"
+BASE = "template"
+"""Key of an effect's note: SHA-256 of the template's text, which is kept in the state directory."""
+LASTING = ("keys", "supplied", BASE)
 
 
-def take_back(
-    current: bytes, before: bytes | None, after: bytes, note: Mapping[str, Any]
-) -> tuple[bytes | None, tuple[tuple[str, str], ...]]:
+def take_back(current: bytes, before: bytes | None, after: bytes, note: Mapping[str, Any]) -> TakenBack:
     """Undo in `.env`, as it is now, what we did to it, be it a merge or its way back; see `effects.Merger`."""
+    once = note.get(ONCE) or {"given": note.get("supplied", ()), "renamed": note.get("renamed", {})}  # as once noted
+    given, renamed = frozenset(once["given"]), once["renamed"]
     try:
-        done = revert(
-            current,
-            before=before,
-            after=after,
-            keep=frozenset(note.get("supplied", ())),
-            renamed=note.get("renamed", {}),
-            name=NAME,
-        )
+        done = revert(current, before=before, after=after, keep=given, renamed=renamed, name=NAME)
     except EnvFileError as error:
-        return current, ((NAME, f"left as it is: {error.message}"),)
-    return done.data, done.kept
+        return TakenBack(current, ((NAME, f"left as it is: {error.message}"),), told=False)
+    back = {"renamed": {new: old for old, new in renamed.items()}, "given": []}
+    return TakenBack(done.data, done.kept, done.told, {ONCE: back})
 
 
 MERGERS: dict[str, Merger] = {MERGE: take_back}
@@ -58,7 +57,7 @@ def read_template(situation: Situation) -> Template:
     place = situation.release() / TEMPLATE
     if place.identity()[0] != "file":
         raise EnvFileError(f"{place.path}: expected the template of .env, found {place.identity()[0]}", path=place.path)
-    return Template.parse(place.read(), name=TEMPLATE)
+    return Template.parse(situation.read_release(place), name=TEMPLATE)
 
 
 def find_file(situation: Situation) -> Target:
@@ -101,60 +100,83 @@ def missing_required(situation: Situation) -> tuple[str, ...]:
 @Operations.register_operation("merge_env")
 @dataclass(frozen=True)
 class MergeEnv(Operation):
-    """The template's keys in `.env`: missing ones come in at their place, with their comments."""
+    """The template's keys in `.env`: missing ones come in at their place, with their comments.
+
+    Attributes:
+        keys: (name, pin) of the keys that this revision brings or changes, see `env_names.pin`. The template merged is
+            always the release's, so an older pin is satisfied by a newer template: pins say what is covered.
+        removed: keys that the template has no more.
+        renamed: (old, new) names.
+    """
+
+    keys: tuple[tuple[str, str], ...] = ()
+    removed: tuple[str, ...] = ()
+    renamed: tuple[tuple[str, str], ...] = ()
 
     @classmethod
-    def merge_env(cls, operations: Operations) -> None:
-        """Make `.env` from `.env.example`, or add to it what it lacks; 0600, and the application's."""
-        operations.invoke(cls())
+    def merge_env(
+        cls,
+        operations: Operations,
+        keys: Mapping[str, str] | None = None,
+        *,
+        removed: Sequence[str] = (),
+        renamed: Mapping[str, str] | None = None,
+    ) -> None:
+        """Make `.env` from `.env.example`, or add to it what it lacks; 0600, and the application's.
+
+        Args:
+            keys: pins of new and changed keys, as `vvmigrate revision --autogenerate` writes them.
+            removed: keys that the template has no more.
+            renamed: new names by old ones: a value is carried over. The template's `@was` does the same.
+        """
+        operations.invoke(cls(tuple((keys or {}).items()), tuple(removed), tuple((renamed or {}).items())))
+
+    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """See Operation."""
+        named = {"removed": list(self.removed), "renamed": dict(self.renamed)}
+        return (dict(self.keys),) if self.keys else (), {name: value for name, value in named.items() if value}
+
+    def facts(self) -> Mapping[Fact, str | None]:
+        """What the template said of each pinned key, and which keys are gone."""
+        gone = (*self.removed, *(old for old, _ in self.renamed))
+        return {**{Fact(KEY, name): None for name in gone}, **{Fact(KEY, name): pin for name, pin in self.keys}}
+
+    def _renames(self, situation: Situation) -> list[tuple[str, str]]:
+        """Old and new names, in order: also those of later revisions of this run, whose template this is already."""
+        later = (op.renamed for op in situation.upcoming if isinstance(op, MergeEnv))
+        return [pair for renamed in (self.renamed, *later) for pair in renamed]
 
     def propose(self, situation: Situation) -> Proposal:
         """Merge; ask for required values where somebody can be asked; report those that stay missing."""
         template, target = read_template(situation), find_file(situation)
         seen = situation.observer.entry(target)
         theirs = situation.observer.read(target) if seen.exists else None
+        template = with_former_names(template, self._renames(situation))
         recorded = situation.recorded().get(target)
-        note_before = recorded[0].note if recorded else {}
-        known = frozenset(note_before.get("keys", ()))
+        noted = recorded[0].note if recorded else {}
+        base, warnings = _base(situation, noted)
+        offer = offered(situation, template)
         answers: dict[str, str] = situation.memory.setdefault("answers", {})
-        merged = self._merge(theirs, template, situation, answers, known)
-        if merged.missing_required and situation.ask is not None and not situation.memory.get("asked"):
-            situation.memory["asked"] = True
-            answers.update(_ask(situation, template, merged.missing_required))
-            merged = self._merge(theirs, template, situation, answers, known)
+        work = _Merging(situation, template, theirs, base, frozenset(noted.get("keys", ())), offer.values)
+        merged = work.merge(answers)
+        if merged.missing_required:
+            answers.update({name: offer.values[name] for name in merged.missing_required if name in offer.values})
+            merged = work.merge(answers)
+        if merged.missing_required and (found := asked(situation, template, merged.missing_required)):
+            answers.update(found)
+            merged = work.merge(answers)
         if merged.missing_required and situation.settings.strict:
             raise RefusedError(
                 f"{NAME}: no value for {', '.join(merged.missing_required)} (--strict)",
                 hint=set_hint(merged.missing_required),
             )
-        document = Document.parse(merged.data, name=NAME)
-        note = {
-            "keys": sorted(known | {key.name for key in template.keys if document.get(key.name) is not None}),
-            "supplied": sorted({*note_before.get("supplied", ()), *situation.settings.values, *answers}),
-            "renamed": dict(merged.renamed),
-        }
-        base = Proposal(warnings=merged.warnings, required_missing=merged.missing_required)
-        return base + self._change(situation, target, seen, theirs, merged, template, note)
-
-    def _merge(
-        self,
-        theirs: bytes | None,
-        template: Template,
-        situation: Situation,
-        answers: Mapping[str, str],
-        known: frozenset[str],
-    ) -> Merged:
-        fill = {"VIDEO_STORAGE_ROOT": situation.storage_root, "VV_MODEL_VARIANT": situation.variant}
-        fill = {name: value for name, value in fill.items() if template.get(name) is not None}
-        explicit = {**answers, **situation.settings.values}
-        return merge(
-            theirs,
-            template,
-            name=NAME,
-            fill=fill | _generated(situation, template),
-            explicit=explicit,
-            once_recorded=known,
-        )
+        warnings += (*merged.warnings, *offer.warnings)
+        given = {*answers, *situation.settings.values, *offer.values.keys() & {*merged.added}}
+        note, text = _note(noted, merged, template, given), template.document.to_bytes()
+        proposal = self._change(situation, target, seen, theirs, merged, template)
+        noting = tuple(replace(change, secret=True, note=note, text=text) for change in proposal.changes)
+        said = Proposal(warnings=warnings, required_missing=merged.missing_required)
+        return said + replace(proposal, changes=noting)
 
     def _change(
         self,
@@ -164,7 +186,6 @@ class MergeEnv(Operation):
         theirs: bytes | None,
         merged: Merged,
         template: Template,
-        note: dict[str, Any],
     ) -> Proposal:
         wanted = Entry("file", 0, os.geteuid(), os.getegid()).with_attributes(MODE, situation.owner)
         if merged.data != theirs:
@@ -177,13 +198,11 @@ class MergeEnv(Operation):
                 fill=_Fill(situation, template, merged.data, wanted),
                 detail=_summary(merged, created=theirs is None),
                 merge=MERGE,
-                secret=True,
-                note=note,
                 diff=masked_diff(theirs, merged.data, template),
                 size_bytes=len(merged.data),
             )
             return Proposal((change,), affects=frozenset({"env"}))
-        adopted = Change(st.ADOPT, target, seen, seen, detail="has every key", secret=True, note=note)
+        adopted = Change(st.ADOPT, target, seen, seen, detail="has every key")
         skipped = (f"{NAME}: has every key of the template",)
         if seen.mode == MODE and (situation.owner is None or seen.owner == situation.owner):
             return Proposal((adopted,), skipped=skipped)
@@ -191,8 +210,67 @@ class MergeEnv(Operation):
             warning = f"{NAME}: mode {seen.mode:04o}, user {seen.uid}: expected {MODE:04o}, user {wanted.uid}"
             return Proposal((adopted,), skipped=skipped, warnings=(warning,))
         mended = seen.with_attributes(MODE, situation.owner)
-        change = Change(st.ATTRIBUTES, target, seen, mended, detail=f"was {seen.mode:04o}", secret=True, note=note)
+        change = Change(st.ATTRIBUTES, target, seen, mended, detail=f"was {seen.mode:04o}")
         return Proposal((change,), affects=frozenset({"env"}))
+
+
+@dataclass(frozen=True)
+class _Merging:
+    """Everything that a merge is made from but the answers, which may still come."""
+
+    situation: Situation
+    template: Template
+    theirs: bytes | None
+    base: bytes | None
+    known: frozenset[str]
+    offer: Mapping[str, str]
+
+    def merge(self, answers: Mapping[str, str]) -> Merged:
+        """Merge with these answers; what was set explicitly outranks them."""
+        situation, template = self.situation, self.template
+        ours = {"VIDEO_STORAGE_ROOT": situation.storage_root, "VV_MODEL_VARIANT": situation.variant}
+        ours = {name: value for name, value in ours.items() if template.get(name) is not None}
+        return merge(
+            self.theirs,
+            template,
+            name=NAME,
+            base=self.base,
+            fill={**generated(situation, template), **self.offer, **ours},
+            explicit={**answers, **situation.settings.values},
+            once_recorded=self.known,
+        )
+
+
+def _base(situation: Situation, noted: Mapping[str, Any]) -> tuple[bytes | None, tuple[str, ...]]:
+    """The template's text at the last merge on this host, as far as it was kept, and what is wrong with it."""
+    state, digest = situation.host.state(ROOT), str(noted.get(BASE, ""))
+    if state is None or not digest:
+        return None, ()
+    try:
+        data = vault.source(state, digest, vault.TEXT)
+        Template.parse(data, name=f"{TEMPLATE} of the last merge")
+    except (IntegrityError, EnvFileError) as error:
+        return None, (f"{error.message}: what the release dropped or changed since cannot be told",)
+    return data, ()
+
+
+def _note(noted: Mapping[str, Any], merged: Merged, template: Template, given: set[str]) -> dict[str, Any]:
+    """What the next merge, and the way back, must know of this one.
+
+    `keys` were in the file, and not taken out by us; `supplied` are a person's, `given` those of this merge; `template`
+    is the base of the next merge; `renamed` what this one renamed, old to new.
+    """
+    document = Document.parse(merged.data, name=NAME)
+    names = dict(merged.renamed)
+    present = {key.name for key in template.keys if document.get(key.name) is not None}
+    supplied = {names.get(name, name) for name in noted.get("supplied", ())} - {*merged.commented}
+    earlier = {name: noted[name] for name in LASTING if name in noted}
+    lasting = {
+        "keys": sorted({*noted.get("keys", ())} - {*names, *merged.commented} | present),
+        "supplied": sorted(supplied | given),
+        BASE: hashlib.sha256(text).hexdigest() if (text := template.document.to_bytes()) else "",
+    }
+    return {**lasting, ONCE: {"given": sorted(given), "renamed": names, EARLIER: earlier}}
 
 
 @dataclass(frozen=True)
@@ -205,31 +283,8 @@ class _Fill:
     wanted: Entry
 
     def __call__(self, slot: Place) -> None:
-        vault.keep_secrets(self.situation.host.private, _generated(self.situation, self.template))
+        vault.keep_secrets(self.situation.host.private, generated(self.situation, self.template))
         slot.write(self.data, MODE, self.wanted.owner if os.geteuid() == 0 else None)
-
-
-def _generated(situation: Situation, template: Template) -> dict[str, str]:
-    """Values for keys that are made once: those of this host's first day, or new ones."""
-    known: dict[str, str] = situation.memory.setdefault("secrets", {})
-    known.update(vault.secrets_of(situation.host.state(ROOT)))
-    wanted = {key.name: key.generate for key in template.keys if key.generate is not None}
-    for name, generate in wanted.items():
-        if generate is not None and name not in known:
-            known[name] = secrets.token_hex(generate.bytes)
-    return {name: known[name] for name in wanted}
-
-
-def _ask(situation: Situation, template: Template, names: tuple[str, ...]) -> dict[str, str]:
-    answers = {}
-    for name in names:
-        key = template.get(name)
-        if key is None or situation.ask is None:
-            continue
-        answer = situation.ask(name, key.description, key.sensitive, lambda value, key=key: problem(key, value))  # type: ignore[misc]
-        if answer:
-            answers[name] = answer
-    return answers
 
 
 def set_hint(names: tuple[str, ...]) -> str:

@@ -20,7 +20,7 @@ from vvmigrate.engine import state as st
 from vvmigrate.engine.effects import TREE
 from vvmigrate.engine.host import ROOT
 from vvmigrate.engine.session import now
-from vvmigrate.engine.state import Change, Kept, Proposal
+from vvmigrate.engine.state import Change, Kept, Proposal, Target
 from vvmigrate.errors import ArchiveError, ChecksumError, DeliveryError, ManifestError, RefusedError
 from vvmigrate.files import ABSENT, Entry, Owner, Place
 from vvmigrate.operations import supply
@@ -90,9 +90,13 @@ class Installation:
         note = {TREE: self.situation.host.place(target).entry(tree=True, known=self.digests).digest}
         adopted = Change(st.ADOPT, target, seen, seen, lasting=True, detail="in the store, verified", note=note)
         path = self.situation.host.path(target)
-        missing = not self.situation.observer.entry(root(f"{target.name}.json")).exists
-        changes = (adopted, self._entry_file()) if missing else (adopted,)
-        return Proposal(changes, skipped=(f"{path}: verified, nothing to download",))
+        around = (self._there(root(STORE)), adopted, self._there(entry_of(target)) or self._entry_file())
+        return Proposal(tuple(filter(None, around)), skipped=(f"{path}: verified, nothing to download",))
+
+    def _there(self, target: Target) -> Change | None:
+        """Something of the store's that a revision which was taken back has left; None where there is nothing."""
+        seen = self.situation.observer.entry(target)
+        return Change(st.ADOPT, target, seen, seen, lasting=True, detail="in the store") if seen.exists else None
 
     def delivery(self) -> Proposal:
         """Deliver the generation, with its entry beside it.
@@ -122,7 +126,7 @@ class Installation:
         )
 
     def _entry_file(self) -> Change:
-        target = root(f"{STORE}/{self.generation}.json")
+        target = entry_of(root(f"{STORE}/{self.generation}"))
         return Change(
             st.PLACE_FILE,
             target,
@@ -266,7 +270,7 @@ class Installation:
 
     def _stored_entry(self) -> dict[str, Any] | None:
         """The entry that came with the generation when it was first installed: it comes back unchanged with it."""
-        place = root(f"{STORE}/{self.generation}.json")
+        place = entry_of(root(f"{STORE}/{self.generation}"))
         if self.situation.observer.entry(place).kind != "file":
             return None
         try:
@@ -314,7 +318,7 @@ def read_manifest(situation: Situation) -> Manifest:
         place = situation.release() / MANIFEST
         if place.identity()[0] != "file":
             raise ManifestError(f"{place.path}: expected the manifest, found {place.identity()[0]}", path=place.path)
-        situation.memory["manifest"] = manifest.parse(place.read(11 << 20), name=MANIFEST)
+        situation.memory["manifest"] = manifest.parse(situation.read_release(place, 11 << 20), name=MANIFEST)
     return cast("Manifest", situation.memory["manifest"])
 
 
@@ -333,6 +337,11 @@ def find_generation(situation: Situation, name: str) -> Installation | None:
 def generation_of(model: str, version: str, artefact: Artefact) -> str:
     """The name under which an artefact stands in the store."""
     return f"{model}-{version}-{artefact.sha256[:STORE_DIGITS]}"
+
+
+def entry_of(generation: Target) -> Target:
+    """Where it stands what services are told of a generation in the store, for as long as it is there."""
+    return Target(generation.area, f"{generation.name}.json")
 
 
 def _as_json(value: Any) -> bytes:

@@ -15,6 +15,7 @@ from vvmigrate.engine import state as st
 from vvmigrate.engine.effects import CONTENT, MENDED, TREE, Effect
 from vvmigrate.engine.host import HOME
 from vvmigrate.engine.state import Change, Kept, Overlay, Proposal, Target
+from vvmigrate.errors import ChecksumError
 from vvmigrate.files import ABSENT, Entry, Place
 from vvmigrate.operations.base import Operation, Situation, home
 from vvmigrate.operations.env_file import MergeEnv
@@ -68,7 +69,10 @@ class Mend(Operation):
         for operation in self.operations:
             if isinstance(operation, MergeEnv | WriteSignature) and not self._names(operation, situation):
                 continue
-            one = operation.propose(replace(situation, observer=overlay))
+            try:
+                one = operation.propose(replace(situation, observer=overlay))
+            except ChecksumError:
+                continue  # the release has other bytes than the revision pins: nothing that was recorded comes of them
             for change in one.changes:
                 overlay.predict(change)
             proposal += one

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from alembic.operations import Operations
 
 from vvmigrate.content.manifest import Artefact
 from vvmigrate.engine.state import Proposal
 from vvmigrate.errors import ManifestError
-from vvmigrate.operations.base import Operation, Situation
+from vvmigrate.operations.base import MODEL, Fact, Operation, Situation
 from vvmigrate.operations.generation import MANIFEST, Installation, read_manifest
+from vvmigrate.operations.takeover import TakeOver
+
+
+def version_pin(version: str, sha256: Mapping[str, str]) -> str:
+    """One version of a model in one text: its name, and what each variant's bytes are."""
+    return " ".join([version, *(f"{variant}={sha256[variant]}" for variant in sorted(sha256))])
 
 
 @Operations.register_operation("install_model")
@@ -39,14 +47,25 @@ class InstallModel(Operation):
         """
         operations.invoke(cls(name, version, tuple(sorted((sha256 or {}).items()))))
 
+    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """See Operation."""
+        return (self.name, self.version), {"sha256": dict(self.sha256)} if self.sha256 else {}
+
+    def facts(self) -> Mapping[Fact, str | None]:
+        """Which version is current, and its bytes; a version without pins means whatever the manifest says."""
+        return {Fact(MODEL, self.name): version_pin(self.version, dict(self.sha256))} if self.sha256 else {}
+
     def propose(self, situation: Situation) -> Proposal:
-        """Fetch what the store lacks, switch the link, say so in the information file."""
-        artefact = self.artefact(situation)
+        """Fetch what the store lacks, switch the link, say so in the information file.
+
+        What a later operation replaces in the same run need not be in the manifest any more.
+        """
         later = [op for op in situation.upcoming if isinstance(op, InstallModel) and op.name == self.name]
         if later:
             text = f"{self.name} {self.version}: not fetched, {later[-1].version} follows in this run"
             return Proposal(skipped=(text,), superseded=True)
-        return Installation(self.name, self.version, situation.variant, artefact, situation).propose()
+        kind = TakeOver if situation.adopting else Installation
+        return kind(self.name, self.version, situation.variant, self.artefact(situation), situation).propose()
 
     def artefact(self, situation: Situation) -> Artefact:
         """What the manifest has for this version, in the host's variant.

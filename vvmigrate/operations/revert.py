@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import ClassVar
 
 from alembic.operations import Operations
 
 from vvmigrate.engine.host import ROOT
 from vvmigrate.engine.reverse import Reverser
-from vvmigrate.engine.state import ATTRIBUTES, REMOVE_DIRECTORY, SWITCH_LINK, Change, Proposal
+from vvmigrate.engine.state import ADOPT, ATTRIBUTES, REMOVE_DIRECTORY, SWITCH_LINK, Change, Proposal
 from vvmigrate.errors import RefusedError
 from vvmigrate.operations.base import Operation, Situation, root
 from vvmigrate.operations.generation import MANIFEST, STORE, find_generation
@@ -19,6 +20,8 @@ from vvmigrate.operations.generation import MANIFEST, STORE, find_generation
 @dataclass(frozen=True)
 class Revert(Operation):
     """The way back of every operation of the revision that calls it; calling it twice changes nothing more."""
+
+    leaves_files: ClassVar[bool] = False
 
     @classmethod
     def revert(cls, operations: Operations) -> None:
@@ -69,6 +72,8 @@ def _is_switched_again(change: Change, situation: Situation) -> bool:
 
 def _affected(change: Change) -> str:
     """What has to be restarted when a change is taken back; empty for what nobody has open."""
+    if change.action == ADOPT:
+        return ""
     if change.action in (REMOVE_DIRECTORY, ATTRIBUTES) and change.target.area == ROOT:
         return "directories"
     folder = change.target.name.split("/")[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any, ClassVar
 
 from alembic.operations import Operations
 from sqlalchemy import Connection, text
@@ -26,6 +27,8 @@ class ImportProcessedVideos(Operation):
         table: where they go; needs `sha256`, `file_name`, `status` and `first_seen`.
     """
 
+    leaves_files: ClassVar[bool] = False  # its rows go with their table
+
     table: str = "processed_videos"
     found: list[str] = field(default_factory=list, compare=False, repr=False)
 
@@ -33,6 +36,10 @@ class ImportProcessedVideos(Operation):
     def import_processed_videos(cls, operations: Operations, table: str = "processed_videos") -> None:
         """Import `orchestrator_data/processed_videos.log` where there is one: a SHA-256 a line."""
         operations.invoke(cls(table))
+
+    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """See Operation."""
+        return (self.table,), {}
 
     def propose(self, situation: Situation) -> Proposal:
         """Read the log; nothing of the host is changed."""

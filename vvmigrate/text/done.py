@@ -8,6 +8,7 @@ from typing import Any
 from rich.markup import escape
 
 from vvmigrate.progress import amount
+from vvmigrate.text import trial
 from vvmigrate.text.screen import Screen, printable
 from vvmigrate.text.seen import drift
 
@@ -20,6 +21,7 @@ def upgrade(screen: Screen, body: Mapping[str, Any]) -> None:
         screen.say(f"from {body['from'] or 'base'} to {body['to'] or 'base'}")
     if body["affects"]:
         screen.say(f"changed: {', '.join(body['affects'])}; restart what uses them")
+    trial.outcome(screen, body)
     for item in body["degraded"]:
         text = f"revision {item['revision']} is degraded: {item['reason']}; the next upgrade tries again"
         screen.warn(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 import time
 from collections.abc import Callable, Iterable, Mapping
 from itertools import groupby
@@ -167,10 +168,16 @@ class Screen:
             self.say(f"  {escape(printable(error.hint))}", error=True)
 
     def diff(self, diff: str) -> None:
-        """A unified diff, coloured."""
-        for line in diff.splitlines():
+        """A unified diff, coloured; what is too long for a terminal goes on below, indented."""
+        for line in map(printable, diff.splitlines()):
             style = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "dim")
-            self.say(f"      [{style}]{escape(printable(line))}[/]")
+            rows = [line]
+            if self.out.is_terminal and line.strip():
+                rows = textwrap.wrap(
+                    line, max(self.out.width - 6, 20), subsequent_indent="    ", break_on_hyphens=False
+                )
+            for row in rows:
+                self.say(f"      [{style}]{escape(row)}[/]")
 
     def table(self, heads: list[str], rows: Iterable[list[str]], entries: Iterable[Mapping[str, Any]]) -> None:
         """A table of attempts: columns, and then what it was."""

@@ -9,6 +9,7 @@ from typing import Any
 from rich.markup import escape
 
 from vvmigrate.progress import amount
+from vvmigrate.text import trial
 from vvmigrate.text.screen import STYLE, Screen, printable
 
 
@@ -48,6 +49,10 @@ def history(screen: Screen, body: Mapping[str, Any]) -> None:
     """Every attempt, newest first."""
     for text in body.get("problems", []):
         screen.say(f"[red]{escape(printable(text))}[/]")
+    if count := body.get("not_verifiable"):
+        screen.say(
+            f"[yellow]rows 1 to {count} are older than this epoch: not verifiable, but as they were at its begin[/]"
+        )
     if not body["entries"]:
         screen.say("no history: nothing was done on this host yet")
         return
@@ -55,7 +60,11 @@ def history(screen: Screen, body: Mapping[str, Any]) -> None:
         for entry in body["entries"]:
             _chapter(screen, entry)
     else:
-        _overview(screen, body["entries"])
+        named = any(entry["release"] for entry in body["entries"])
+        for release, entries in groupby(body["entries"], key=lambda entry: entry["release"]):
+            if named:
+                screen.say(f"[bold]release {escape(printable(release))}[/]" if release else "[bold]of no release[/]")
+            _overview(screen, list(entries))
     if body["older"]:
         screen.say(f"{body['older']} older attempts are not shown: vvmigrate history --limit 0")
 
@@ -72,7 +81,7 @@ def _overview(screen: Screen, entries: list[Mapping[str, Any]]) -> None:
     screen.table(["when (UTC)", "revision", "way", "result", "took", "who"], rows, entries)
 
 
-WAYS = {"up": "upgrade", "down": "downgrade", "repair": "repair"}
+WAYS = {"up": "upgrade", "down": "downgrade", "repair": "repair", "adopt": "adopt", "epoch": "adopt, a new epoch:"}
 
 
 def _chapter(screen: Screen, entry: Mapping[str, Any]) -> None:
@@ -105,12 +114,15 @@ def current(screen: Screen, body: Mapping[str, Any]) -> None:
 def heads(screen: Screen, body: Mapping[str, Any]) -> None:
     """The release's last revision."""
     for head in body["heads"]:
-        screen.say(f"{head['revision']} (head) {escape(head['title'] or '')}")
+        release = f", release {head['release']}" if head["release"] else ""
+        screen.say(f"{head['revision']} (head{escape(release)}) {escape(head['title'] or '')}")
 
 
 def show(screen: Screen, body: Mapping[str, Any]) -> None:
     """A revision, with its source."""
     screen.say(f"[bold]{escape(body['revision'])}[/] {escape(body['title'] or '')}")
+    if body["release"]:
+        screen.say(f"  of release {escape(printable(body['release']))}")
     screen.say(
         f"  follows {body['follows'] or 'nothing'}; {'applied' if body['applied'] else 'not applied'} on this host"
     )
@@ -121,6 +133,7 @@ def show(screen: Screen, body: Mapping[str, Any]) -> None:
 def status(screen: Screen, body: Mapping[str, Any]) -> None:
     """Where the host stands, and what is wrong with it."""
     place = " (head)" if body["revision"] == body["head"] else f" of {body['head']}"
+    place += escape(f", release {body['release']}") if body["release"] else ""
     screen.say(f"revision      {body['revision'] or 'base'}{place}")
     screen.say(f"home          {escape(printable(body['home']))}")
     screen.say(f"storage root  {escape(printable(body['storage_root']))}")
@@ -150,6 +163,7 @@ def findings(screen: Screen, body: Mapping[str, Any]) -> None:
         screen.say(f"[yellow]a step was interrupted:[/] {escape(printable(body['journal']))} waits: vvmigrate recover")
     if body["required_missing"]:
         screen.say(f"[yellow]no value in .env for:[/] {', '.join(body['required_missing'])}")
+    trial.promised(screen, body["confirm"])
 
 
 def drift(screen: Screen, found: Iterable[Mapping[str, Any]], word: str = "drift") -> None:

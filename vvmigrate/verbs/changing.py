@@ -20,10 +20,20 @@ from vvmigrate.verbs.looking import forecast
 @click.option(
     "--set", "set_values", multiple=True, metavar="KEY=VALUE", help="Set a key of .env (KEY=@FILE, KEY=- too)."
 )
+@click.option(
+    "--answers", metavar="FILE", help="Set keys of .env from a file of KEY=VALUE lines (- for standard input)."
+)
 @click.option("--strict", is_flag=True, default=None, help="A required key without value is an error (exit 6).")
 @click.option("--offline", is_flag=True, default=None, help="Only what is on the host: nobody is asked for a model.")
 @click.option("--allow-degraded", is_flag=True, default=None, help="A model that cannot be had does not stop the rest.")
 @click.option("--no-resume", is_flag=True, default=None, help="Keep nothing of a download for a later run.")
+@click.option(
+    "--on-failure",
+    type=click.Choice(["stop", "revert-run"]),
+    help="revert-run: a step that fails takes back the others of this run too (default: stop).",
+)
+@click.option("--verify-with", metavar="CMD", help="A line for /bin/sh; if it fails, what this run did is taken back.")
+@click.option("--confirm-within", metavar="TIME", help="90s, 10m, 2h: taken back unless `vvmigrate confirm` came.")
 @click.option("--release-hold", is_flag=True, default=None, help="Apply also what was taken back.")
 @click.option("--plan", "only_plan", is_flag=True, help="Same as plan.")
 def upgrade(call: Any, revision: str, only_plan: bool, **_: Any) -> Any:  # noqa: FBT001 - click's order
@@ -33,6 +43,7 @@ def upgrade(call: Any, revision: str, only_plan: bool, **_: Any) -> Any:  # noqa
     vvmigrate upgrade head
     vvmigrate upgrade head --set DVR_IP=192.168.1.20
     vvmigrate upgrade +1 --plan
+    vvmigrate upgrade head --verify-with 'curl -fsS localhost:8080/health' --confirm-within 10m
     """
     from vvmigrate.commands.upgrade import upgrade as command
 
@@ -40,7 +51,8 @@ def upgrade(call: Any, revision: str, only_plan: bool, **_: Any) -> Any:  # noqa
 
 
 @verb("downgrade")
-@click.argument("revision", shell_complete=revisions)
+@click.argument("revision", required=False, default="", shell_complete=revisions)
+@click.option("--to-release", metavar="NAME", help="Instead of a revision: the last one of a release.")
 @click.option("--no-hold", is_flag=True, default=None, help="Let it come back with the next upgrade.")
 @click.option("--reason", metavar="TEXT", help="Why, for the history of holds.")
 @click.option("--plan", "only_plan", is_flag=True, help="Only show what would go, and what would be kept.")
@@ -50,9 +62,13 @@ def downgrade(call: Any, revision: str, only_plan: bool, **_: Any) -> Any:  # no
     \b
     vvmigrate downgrade -1
     vvmigrate downgrade 0003 --plan
+    vvmigrate downgrade --to-release 2.2
     """
     from vvmigrate.commands.downgrade import downgrade as command
+    from vvmigrate.errors import UsageError
 
+    if bool(revision) == bool(call.options.get("to_release")):
+        raise UsageError("expected either REVISION or --to-release NAME", hint="vvmigrate downgrade --help")
     return forecast(call, revision, down=True) if only_plan else command(call, revision)
 
 

@@ -169,15 +169,22 @@ def _updated(
 
 
 def _stays_out(key: Key, given: Mapping[str, str], once_recorded: frozenset[str]) -> bool:
-    return key.name in once_recorded and key.name not in given and not key.required
+    """Whether the user deleted the key, under this name or a former one: that one would have been renamed."""
+    deleted = not once_recorded.isdisjoint({key.name, *key.was})
+    return deleted and key.name not in given and not key.required
 
 
 def _renamed(document: Document, template: Template) -> tuple[tuple[str, str], ...]:
-    return tuple(
-        (key.was, key.name)
-        for key in template.keys
-        if key.was in document.positions and key.was not in template.by_name and key.name not in document.positions
-    )
+    """(old, new) names: of a key's former names the latest that is in the file."""
+    found: dict[str, str] = {}
+    for key in template.keys:
+        if key.name in document.positions:
+            continue
+        for old in key.was:
+            if old in document.positions and old not in template.by_name and old not in found:
+                found[old] = key.name
+                break
+    return tuple(found.items())
 
 
 def _unused(
@@ -193,4 +200,6 @@ def _unused(
 
 def _appended(document: Document, values: Mapping[str, str]) -> Document:
     text = "".join(f"{key}={quote(value)}{document.newline}" for key, value in values.items())
+    if text and document.lines and document.lines[-1].body.endswith("\\"):  # for systemd such a line goes on
+        text = document.newline + text
     return document.inserted({len(document.lines): tuple(read_lines(text, name=document.name))})

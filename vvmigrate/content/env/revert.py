@@ -4,8 +4,7 @@ The merge is read off the file before and after it. In the file as it is now a k
 still the one that we wrote; so does each comment line that came with it. A value that we replaced, a name, or a line
 that we made a comment returns, if it is still as we left it.
 
-A merge that was taken back is taken back in its turn: the keys that went with it come in again where they stood, with
-the lines that went with them; one that is there again stays as it is.
+A merge that was taken back is taken back in its turn (`redo`).
 """
 
 from __future__ import annotations
@@ -16,10 +15,11 @@ from typing import TYPE_CHECKING
 
 from vvmigrate.content.env.document import Document
 from vvmigrate.content.env.lines import BINDING, BLANK, COMMENT, INVALID
-from vvmigrate.content.env.trace import Trace, trace
+from vvmigrate.content.env.redo import redo
+from vvmigrate.content.env.trace import Trace, trace, with_token_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from vvmigrate.content.env.lines import Line
 
@@ -36,12 +36,14 @@ class Reverted:
         removed: keys that we had added and that are gone now.
         restored: keys whose line is as it was before.
         kept: (key, reason) of what would have gone or returned, but is the user's.
+        told: whether it could be told what the merge had done; if not, nothing of the file was changed.
     """
 
     data: bytes | None
     removed: tuple[str, ...] = ()
     restored: tuple[str, ...] = ()
     kept: tuple[tuple[str, str], ...] = ()
+    told: bool = True
 
 
 def revert(
@@ -75,39 +77,16 @@ def revert(
     if current == after and not keep & steps.touched:
         return Reverted(before, tuple(steps.added), tuple(steps.replaced))
     document = Document.parse(current, name=name)
-    if steps == Trace():
-        document = _merged_again(document, old, trace(new, old, {}))
+    told = True
+    if steps == Trace() and before != after:
+        again = redo(document, reverted=new, merged=old, back=renamed)
+        document, told = again or document, again is not None
     work = _Undoing(document, new, steps, keep)
     work.undo()
     document = work.result(old)
     if before is None and not _of_the_user(document, new):
         return Reverted(None, tuple(work.removed), tuple(work.restored), tuple(work.kept))
-    return Reverted(document.to_bytes(), tuple(work.removed), tuple(work.restored), tuple(work.kept))
-
-
-def _merged_again(document: Document, old: Document, steps: Trace) -> Document:
-    """Return the document with what was taken out of `old` in it again, each key after what stood above it there."""
-    groups: dict[int, list[Line]] = {}
-    for key, (above, below) in steps.added.items():
-        if key not in document.positions:
-            places = old.positions[key]
-            place = _place_below(document, old.lines[: places[0] - len(above)])
-            groups.setdefault(place, []).extend((*above, *(old.lines[index] for index in places), *below))
-    return document.inserted(groups)
-
-
-def _place_below(document: Document, above: Sequence[Line]) -> int:
-    """Return the index behind the nearest of these lines that is still there, with whatever value."""
-    places: dict[str, list[int]] = {}
-    for index, line in enumerate(document.lines):
-        if line.kind in {BINDING, COMMENT}:
-            places.setdefault(line.key or line.body, []).append(index)
-    names = [line.key or line.body for line in above]
-    for at in range(len(names), 0, -1):
-        if found := places.get(names[at - 1]):
-            which = names[:at].count(names[at - 1])  # where it is there more than once: the same one
-            return found[min(which, len(found)) - 1] + 1
-    return 0
+    return Reverted(document.to_bytes(), tuple(work.removed), tuple(work.restored), tuple(work.kept), told)
 
 
 def _of_the_user(document: Document, new: Document) -> bool:
@@ -134,7 +113,7 @@ class _Undoing:
         for key, pairs in self.steps.replaced.items():
             if self._is_ours(key):
                 for index, (was, became) in zip(self.document.positions[key], pairs, strict=False):
-                    self.lines[index] = (_with_token_of(was, became, self.document.lines[index]),)
+                    self.lines[index] = (with_token_of(was, became, self.document.lines[index]),)
                 self.restored.append(key)
         for key, (lines, old_key) in self.steps.renamed.items():
             self._rename_back(key, lines, old_key)
@@ -182,7 +161,7 @@ class _Undoing:
             changed = self.document.values_of(key) != self.new.values_of(key)
             lines = [self.document.lines[index] for index in places]
             if not changed:
-                lines = [_with_token_of(old, new, line) for old, new, line in self._pairs(key, was, lines)]
+                lines = [with_token_of(old, new, line) for old, new, line in self._pairs(key, was, lines)]
             for index, line in zip(places, lines, strict=True):
                 self.lines[index] = (line.renamed(old_key),)
             if changed:
@@ -218,14 +197,3 @@ class _Undoing:
                 for line in lines[:-1]
             ]
         return self.document.with_lines(lines)
-
-
-def _with_token_of(was: Line, became: Line, line: Line) -> Line:
-    """Return a line with the value that it had before, byte for byte; what the user did to the rest of it stays."""
-    if line.body == became.body:
-        ending = line.text[len(line.body) :]
-        return dataclasses.replace(was, text=was.body + ending)
-    token = was.text[slice(*was.token)]
-    text = line.text[: line.token[0]] + token + line.text[line.token[1] :]
-    end = line.token[0] + len(token)
-    return dataclasses.replace(line, text=text, value=was.value, token=(line.token[0], end))

@@ -9,7 +9,8 @@
 
 The decorators are env-spec's (https://varlock.dev/env-spec): `@required`, `@optional`, `@sensitive`, `@public`,
 `@type`, and the header's `@defaultRequired` and `@defaultSensitive`; its others are allowed and mean nothing here. Two
-are ours, for want of one: `@generate=hex(BYTES)`, a secret that is made once, and `@was=OLD`, the key's former name.
+are ours, for want of one: `@generate=hex(BYTES)`, a secret that is made once, and `@was=OLD`, the key's former name; or
+`@was=any(OLD, OLDER)`, the latest first, for hosts that skipped a release.
 
 A key is sensitive unless it is declared not to be. It is required only when declared so, by itself or by the header:
 `@defaultRequired=infer` declares it for every key with a default.
@@ -56,7 +57,7 @@ class Key:
         sensitive: whether its value may never be shown.
         type: what a value must be.
         generate: how a value is made where there is none; None: not at all.
-        was: the name that it had in an earlier release.
+        was: the names that it had in earlier releases, the latest first.
         lines: the comment lines directly above it, and the key's own.
         spaced: whether a blank line stands above them.
     """
@@ -68,7 +69,7 @@ class Key:
     sensitive: bool
     type: Type
     generate: Generate | None
-    was: str | None
+    was: tuple[str, ...]
     lines: tuple[Line, ...]
     spaced: bool
 
@@ -164,6 +165,8 @@ def _key(entry: _Entry, header: Decorators) -> Key:
         raise EnvFileError("not NAME=value, with a name of letters, digits and _")
     if "#" in line.text[line.token[1] :]:
         raise EnvFileError(f"{name}: a comment behind the value", hint="put it above: systemd takes it for the value")
+    if any(comment.body.endswith("\\") for comment in entry.comments):
+        raise EnvFileError(f"{name}: a comment ends in a backslash", hint="systemd before 254 takes the next line too")
     said = read_decorators([comment.text for comment in entry.comments])
     words = [comment.text.strip().lstrip("#").strip() for comment in entry.comments if not is_decorated(comment.text)]
     kind = said.get("type", Call("string"))
@@ -225,9 +228,12 @@ def _generate(said: Decorators) -> Generate | None:
     return Generate(int(number))
 
 
-def _was(said: Decorators, name: str) -> str | None:
+def _was(said: Decorators, name: str) -> tuple[str, ...]:
     if "was" not in said:
-        return None
-    if NAME.fullmatch(old := said["was"].name) is None or old == name:
-        raise EnvFileError(f"@was={old}: not another name")
+        return ()
+    how = said["was"]
+    old = how.arguments if how.name == "any" and how.arguments else (how.name,)
+    for former in old:
+        if NAME.fullmatch(former) is None or former == name:
+            raise EnvFileError(f"@was={former}: not another name", hint="as in @was=OLD, or @was=any(OLD, OLDER)")
     return old

@@ -137,7 +137,7 @@ def _nameless(document: Document, key: str) -> tuple[str, ...]:
 def _matches(old: Line, after: Document, position: int, names: Mapping[str, str]) -> int:
     """Return how many lines of `after`, from `position`, are what became of the line `old`: 0 when they are not."""
     line = after.lines[position]
-    if old.body == line.body:
+    if old.text in {line.text, line.body}:  # the last line may have got its end from us
         return 1
     if old.kind != BINDING:
         return 0
@@ -147,3 +147,20 @@ def _matches(old: Line, after: Document, position: int, names: Mapping[str, str]
     return (
         len(comments) if comments == [found.body for found in after.lines[position : position + len(comments)]] else 0
     )
+
+
+def with_token_of(was: Line, became: Line, line: Line) -> Line:
+    """Return a line with the value that it had before, byte for byte; what the user did to the rest of it stays.
+
+    Args:
+        was: the line before.
+        became: what we had made of it.
+        line: what stands there now, with the value that we gave it.
+    """
+    if line.body == became.body:
+        ending = line.text[len(line.body) :]
+        return dataclasses.replace(was, text=was.body + ending)
+    token = was.text[slice(*was.token)]
+    text = line.text[: line.token[0]] + token + line.text[line.token[1] :]
+    end = line.token[0] + len(token)
+    return dataclasses.replace(line, text=text, value=was.value, token=(line.token[0], end))

@@ -72,6 +72,13 @@ class Type:
         """Say what the value must be, when it is not; an empty value is right for every type."""
         return _CHECKS[self.name][0](self, value) if value else None
 
+    def wanted(self) -> str | None:
+        """Say what a value must be, for somebody who is asked for one; None where anything will do."""
+        beyond = [f"{self.number('min') - 1:g}"] if "min" in self.options else []
+        beyond += [f"{self.number('max') + 1:g}"] if "max" in self.options else []
+        bounds = [self.demands(value) for value in beyond]
+        return " and ".join(filter(None, bounds)) or self.demands("\0")
+
 
 def _string(kind: Type, value: str) -> str | None:
     rules = (

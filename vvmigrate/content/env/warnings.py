@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vvmigrate.content.env.document import readers_differ
-from vvmigrate.content.env.lines import INVALID, LINE_END
+from vvmigrate.content.env.lines import COMMENT, INVALID, LINE_END
 from vvmigrate.content.env.mask import describe
 from vvmigrate.content.env.template import problem
 
@@ -21,16 +21,27 @@ def unclear_lines(document: Document) -> Iterator[str]:
     name = document.name
     for key, lines in document.duplicates().items():
         yield f"{name}: {key} stands on lines {' and '.join(map(str, lines))}; the last one counts"
-    number = 1
-    for line in document.lines:
-        if line.kind == INVALID:
-            yield f"{name}, line {number}: not KEY=value; python-dotenv skips it and Docker Compose refuses the file"
-        number += len(LINE_END.findall(line.text))
+    for number in unread_lines(document):
+        yield f"{name}, line {number}: not KEY=value; python-dotenv skips it and Docker Compose refuses the file"
     for binding in document.bindings:
         if (why := readers_differ(binding)) is not None:
             yield f"{name}, line {binding.line}: {binding.key} is {why}"
+    number = 1
+    for line in document.lines:
+        if line.kind == COMMENT and line.body.endswith("\\"):
+            yield f"{name}, line {number}: a comment that ends in a backslash; systemd before 254 skips the next line"
+        number += len(LINE_END.findall(line.text))
     if any("\udc80" <= char <= "\udcff" for line in document.lines if not line.text.isascii() for char in line.text):
         yield f"{name}: holds bytes that are not UTF-8; python-dotenv and systemd refuse such a file"
+
+
+def unread_lines(document: Document) -> Iterator[int]:
+    """Number the lines that cannot be read, from 1."""
+    number = 1
+    for line in document.lines:
+        if line.kind == INVALID:
+            yield number
+        number += len(LINE_END.findall(line.text))
 
 
 def changed_defaults(
@@ -38,7 +49,8 @@ def changed_defaults(
 ) -> Iterator[str]:
     """Name the keys whose default is another than at the last merge, and that are in the file already."""
     for key in template.keys:
-        before = None if previous is None else previous.get(key.name) or previous.get(key.was or "")
+        known = () if previous is None else map(previous.get, (key.name, *key.was))
+        before = next(filter(None, known), None)
         if before is None or before.default == key.default or key.name in added or key.name not in document.positions:
             continue
         sensitive = key.sensitive or before.sensitive

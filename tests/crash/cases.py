@@ -1,0 +1,187 @@
+"""What is struck: every command that changes a host, each on a host that it has something to do on."""
+
+import hashlib
+import sqlite3
+import sys
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from tests.commands import models
+from tests.conftest import BASELINE, HostFolder
+
+from .engine_check import Check, note_what_is_there
+from .engine_host import DATABASE, IGNORE, State, StepHarness, bring, host_folder, next_release, run, scenario, state_of
+from .mend_check import Mended, Pruned
+from .trees import Snapshots
+
+LINE = ("", *BASELINE)
+TOP = BASELINE[-1]
+NEXT = "0007"
+#: An orchestrator that keeps the database open in WAL mode and looks into it now and then.
+ORCHESTRATOR = f"""
+import sqlite3, sys, time
+db = sqlite3.connect(sys.argv[1] + "/storage/{DATABASE}", timeout=5)
+print(db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0], flush=True)
+while True:
+    time.sleep(0.01)
+    try:
+        db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.Error:
+        sys.exit()  # the power went
+"""
+COMPANION = [sys.executable, "-c", ORCHESTRATOR, "{root}"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command, and the versions that it leads through."""
+
+    verb: str
+    path: tuple[str, ...]
+
+    @property
+    def target(self) -> str:
+        """The command's argument."""
+        return self.path[-1] or "base"
+
+    def __str__(self) -> str:
+        """Return the test's name."""
+        return f"{self.verb} {self.path[0] or 'base'}-{self.target}"
+
+    def setup(self, root: Path) -> None:
+        """Bring a host to the state before."""
+        first = self.path[0]
+        up_to = TOP if NEXT in self.path else first
+        host = bring(root, *([("upgrade", up_to)] if up_to else []))
+        if NEXT in self.path:
+            next_release(host)
+            if first == NEXT:
+                run(host, "upgrade", NEXT)
+
+    def wal(self, root: Path) -> None:
+        """Bring a host to the state before, with the orchestrator's database in WAL mode."""
+        self.setup(root)
+        with closing(sqlite3.connect(root / "storage" / DATABASE)) as db:
+            db.execute("PRAGMA journal_mode = WAL")
+
+    def check(self, states: Mapping[str, State]) -> Check:
+        """Return what must hold afterwards."""
+        return Check(self.verb, self.target, self.path, states)
+
+    def harness(self, shim: Path, states: Mapping[str, State] | None = None, **more: Any) -> StepHarness:
+        """Return a harness for it; jobs and filesystem are the harness's, what else there is the scenario's."""
+        own = {name: more.pop(name) for name in ("jobs", "filesystem") if name in more}
+        setup = self.wal if "companion" in more else self.setup
+        check = self.check(states or {})
+        struck = scenario(setup, self.verb, self.target, check, between=note_what_is_there, **more)
+        return StepHarness(struck, shim=shim, **own)
+
+    def between(self, root: Path) -> Mapping[str, State]:
+        """The states in the middle of it, as one step after the other makes them."""
+        root.mkdir()
+        self.setup(root)
+        found = {}
+        for version in self.path[1:-1]:
+            run(host_folder(root), self.verb, version)
+            fresh = self.verb == "upgrade" and not self.path[0]
+            found[version] = state_of(Snapshots(IGNORE).take(root), root, root, fresh=fresh)
+        return found
+
+
+@dataclass(frozen=True)
+class Repair(Case):
+    """A repair of what one revision made: it leaves the version where it is.
+
+    Attributes:
+        what: what is damaged, and named to the command.
+    """
+
+    what: str = ""
+
+    @property
+    def target(self) -> str:
+        """The command's argument."""
+        return self.what
+
+    def __str__(self) -> str:
+        """Return the test's name."""
+        return f"repair {self.what}"
+
+    def setup(self, root: Path) -> None:
+        """Bring a host to its last revision, and damage it."""
+        damage(bring(root, ("upgrade", TOP)), self.what)
+
+    def check(self, states: Mapping[str, State]) -> Check:
+        """Return what must hold afterwards."""
+        return Mended(self.verb, self.target, self.path, states)
+
+
+def damage(host: HostFolder, what: str) -> None:
+    """Do to a host what people and disks do."""
+    if what == "input":
+        (host.root / "input").rmdir()
+        (host.root / "raw").chmod(0o700)
+    elif what == "models":
+        link = host.root / "models/bitnet_summarizer"
+        with next(link.glob("*.gguf")).open("r+b") as file:
+            file.truncate(1000)
+        link.unlink()
+        link.symlink_to("somewhere/else")
+        (host.root / "models/.current_model_info.json").write_text("{}")
+    elif what == "fallback":
+        (host.root / "fallback/placeholder.png").write_bytes(b"painted over")
+        (host.root / "fallback/loop_silencioso.mp4").unlink()
+    elif what == ".env":
+        (host.home / ".env").unlink()
+    else:
+        (host.home / what).write_text("{}")
+
+
+@dataclass(frozen=True)
+class Prune(Case):
+    """Pruning generations, a received file and before-images; no step, but each of these goes as a whole."""
+
+    @property
+    def target(self) -> str:
+        """The command has no argument."""
+        return ""
+
+    def __str__(self) -> str:
+        """Return the test's name."""
+        return "prune all"
+
+    def setup(self, root: Path) -> None:
+        """Bring a host through three models, a revision that was taken back, and a download that nobody needs."""
+        host = bring(root, ("upgrade", TOP))
+        ini = host.home / "alembic.ini"
+        ini.write_text(ini.read_text().replace("[vvmigrate]\n", "[vvmigrate]\nkeep_releases = 0\n"))
+        for revision, version in (("0007", "1.1.0"), ("0008", "1.2.0")):
+            data = hashlib.shake_128(version.encode()).digest(9001)
+            (host.home / f"fallback/models/{version}").write_bytes(data)
+            models.release(host, version, data, f"fallback/models/{version}")
+            models.install(host, revision, version)
+            run(host, "upgrade", revision)
+        (host.home / "fallback/placeholder.png").write_bytes(b"another picture" * 999)
+        host.revision("0009", 'op.install_assets("fallback", "fallback", ["placeholder.png"])')
+        run(host, "upgrade", "0009")
+        run(host, "downgrade", "0008")
+        received = host.root / f".vvmigrate/downloads/{'0' * 64}.partial"
+        received.write_bytes(b"half a model")
+        received.chmod(0o600)
+
+    def check(self, states: Mapping[str, State]) -> Check:
+        """Return what must hold afterwards."""
+        return Pruned(self.verb, self.target, self.path, states)
+
+
+UP = [Case("upgrade", pair) for pair in pairwise(LINE)] + [Case("upgrade", (TOP, NEXT))]
+DOWN = [Case("downgrade", (case.path[1], case.path[0])) for case in UP]
+WHOLE = [Case("upgrade", LINE), Case("downgrade", LINE[::-1])]
+REPAIRS = [Repair("repair", (TOP, TOP), what) for what in ("input", "models", "fallback", ".env", "vv-signature.json")]
+PRUNE = Prune("prune", ("0008", "0008"))
+EVERY: list[Case] = [*UP, *DOWN, *REPAIRS, PRUNE]
+RICH = [UP[1], UP[3], UP[-1], DOWN[-1]]  # the model, settings, and what the next release does: every kind of effect

@@ -1,0 +1,154 @@
+"""Whether two states of a host are alike: the state digest, and a picture of everything that a step may change."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from vvmigrate.commands.forecast import Workplace
+from vvmigrate.content import signature
+from vvmigrate.engine.drift import kind_of
+from vvmigrate.engine.existing import quoted
+from vvmigrate.engine.host import HOME, ROOT, STATE
+from vvmigrate.engine.session import DATABASE
+from vvmigrate.engine.state import Target, digest
+from vvmigrate.files import Entry, Place
+from vvmigrate.operations.generation import INFO, STORE
+
+ORIGIN = ("installed_at", "source")
+"""What the information of a model says of when and where from, which is no part of a state."""
+
+_LEFT_OUT = (STATE, "logs")
+
+
+@dataclass(frozen=True)
+class Fact:
+    """What stands at a path, or what a table is and holds.
+
+    Attributes:
+        words: for people.
+        content: a digest that is compared and never shown: `.env` has one too.
+    """
+
+    words: str
+    content: str = ""
+
+
+NOTHING = Fact("nothing")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A state.
+
+    Attributes:
+        digest: see docs/cli.md.
+        facts: by path; of a table or an index by the database's path and its name.
+    """
+
+    digest: str
+    facts: dict[str, Fact]
+
+    def differences(self, other: Picture) -> list[str]:
+        """The paths that are not the same in both."""
+        paths = sorted(self.facts.keys() | other.facts.keys())
+        return [path for path in paths if self.at(path) != other.at(path)]
+
+    def at(self, path: str) -> Fact:
+        """What is at a path."""
+        return self.facts.get(path, NOTHING)
+
+
+def picture(place: Workplace) -> Picture:
+    """A picture of a host; it reads every file in home and storage root, so that it is for shadows."""
+    host = place.session.host
+    facts: dict[str, Fact] = {}
+    for area in (HOME, ROOT):
+        tree = host.tree(area)
+        for there in _everything(tree / "") if tree is not None else ():
+            target = Target(area, there.name)
+            facts[there.path] = _fact(_timeless(place, target, there.entry()))
+    if place.ledger is not None:
+        path = host.path(DATABASE)
+        facts |= {f"{path}: {name}": fact for name, fact in _schema(place.session.ledger.connection)}
+    return Picture(state_digest(place), facts)
+
+
+def _everything(folder: Place) -> Iterator[Place]:
+    for name in folder.names():
+        there = folder / name
+        if name in _LEFT_OUT or there.name.startswith(DATABASE.name):
+            continue
+        yield there
+        if there.identity()[0] == "dir":
+            yield from _everything(there)
+
+
+def _fact(entry: Entry) -> Fact:
+    if entry.kind == "link":
+        return Fact(f"link to {entry.target}")
+    return Fact(f"{kind_of(entry)}, mode {entry.mode:04o}, owner {entry.uid}:{entry.gid}", entry.digest)
+
+
+def _schema(connection: Any) -> Iterator[tuple[str, Fact]]:
+    """The orchestrator's tables, indexes, triggers and views; ours, and what of theirs is kept, do not count."""
+    for kind, name, table, sql in connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall():
+        if not table.startswith(("vv_", "sqlite_")) and not name.startswith("sqlite_"):
+            yield f"{kind} {name}", _table(connection, name) if kind == "table" else Fact(f"on {table}", sql or "")
+
+
+def _table(connection: Any, name: str) -> Fact:
+    """The order of columns and of rows does not count: a column that comes back is the last one."""
+    shape = sorted(column[1:6] for column in connection.execute(f"PRAGMA table_xinfo({quoted(name)})"))
+    names = ", ".join(quoted(column[0]) for column in shape)
+    total, count = _number(shape), 0
+    for row in connection.execute(f"SELECT {names} FROM {quoted(name)}"):  # noqa: S608 - quoted
+        total, count = (total + _number(row)) % (1 << 256), count + 1
+    return Fact(f"columns {', '.join(column[0] for column in shape)}; {count} rows", f"{total:x}")
+
+
+def _number(value: Any) -> int:
+    return int.from_bytes(hashlib.sha256(repr(value).encode("utf-8", "surrogateescape")).digest(), "big")
+
+
+# ---- the state digest ------------------------------------------------------------------------------------------------
+
+
+def state_digest(place: Workplace) -> str:
+    """The short hash of where a host stands, by docs/cli.md."""
+    recorded = place.ledger.recorded() if place.ledger else {}
+    entries = {}
+    for target, (effect, _) in recorded.items():
+        host = place.session.host
+        try:
+            seen = host.glance(target) if effect.secret or effect.after.kind == "dir" else host.entry(target)
+            entries[target] = _timeless(place, target, seen)
+        except OSError:
+            entries[target] = host.glance(target)
+    keys = {target: tuple(effect.note["keys"]) for target, (effect, _) in recorded.items() if "keys" in effect.note}
+    return digest(place.version, entries, keys, place.settings.owner)
+
+
+def _timeless(place: Workplace, target: Target, entry: Entry) -> Entry:
+    """The entry of one of our own lists without when it was made, and where from."""
+    if entry.kind != "file" or not entry.digest:
+        return entry
+    of_models = target.name == INFO or (target.name.startswith(f"{STORE}/") and target.name.endswith(".json"))
+    if target != Target(HOME, signature.NAME) and not (target.area == ROOT and of_models):
+        return entry
+    try:
+        told = json.loads(place.session.host.read(target))
+        kept = told["files"] if target.area == HOME else _without_origin(told)
+    except (ValueError, KeyError, TypeError, OSError):
+        return entry
+    data = json.dumps(kept, sort_keys=True).encode()
+    return replace(entry, digest=hashlib.sha256(data).hexdigest())
+
+
+def _without_origin(told: Any) -> Any:
+    models = told.get("models")
+    entries = {**models} if isinstance(models, dict) else {"": told}
+    return {name: {key: value for key, value in entry.items() if key not in ORIGIN} for name, entry in entries.items()}

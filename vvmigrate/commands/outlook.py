@@ -1,0 +1,96 @@
+"""What `plan` says: what will change, what will be kept and why, what cannot be restored, what needs the network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vvmigrate.commands.forecast import DOWN, Forecast, Workplace, dropped
+from vvmigrate.commands.work import paths_of
+from vvmigrate.engine import preflight
+from vvmigrate.engine.state import Proposal
+
+
+def outlook(place: Workplace, forecasts: list[Forecast], target: str) -> dict[str, Any]:
+    """The steps ahead, and what they come to.
+
+    Args:
+        target: the revision that the host is at afterwards; empty for base.
+
+    Returns:
+        The keys of `plan` that do not depend on who asks.
+    """
+    total = sum((forecast.proposal for forecast in forecasts), Proposal())
+    return {
+        "from": place.version,
+        "to": target,
+        "steps": [json_of(forecast, paths_of(place)) for forecast in forecasts],
+        "rows": [
+            {"revision": forecast.revision, "table": item.table, "column": item.column or None, "rows": item.rows}
+            for forecast in forecasts
+            for item in dropped(forecast, place.ledger)
+        ],
+        "cannot": [item for forecast in forecasts for item in _cannot(forecast)],
+        "network_bytes": sum(item.size_bytes for item in total.downloads),
+        "disk": preflight.disk(place.session.host, total),
+    }
+
+
+def version_after(place: Workplace, steps: list[Any], *, down: bool) -> str:
+    """The revision that the host is at after some of Alembic's steps; empty for base."""
+    if not steps:
+        return place.version
+    last = steps[-1].revision
+    return str(last.down_revision or "") if down else str(last.revision)
+
+
+def _cannot(forecast: Forecast) -> list[dict[str, Any]]:
+    """What a way back will not bring back as it was, and why."""
+    if forecast.direction != DOWN:
+        return []
+    found: list[tuple[str | None, str]] = [(item.path, item.reason) for item in forecast.proposal.kept if item.lost]
+    if forecast.error is not None:
+        found.append((forecast.error.path, forecast.error.message))
+    return [{"revision": forecast.revision, "path": path, "reason": reason} for path, reason in found]
+
+
+def json_of(forecast: Forecast, paths: Mapping[str, str]) -> dict[str, Any]:
+    """A forecast as `plan` reports it.
+
+    Args:
+        paths: absolute path of each area.
+    """
+    changes = [
+        {
+            "action": change.action,
+            "path": f"{paths[change.target.area]}/{change.target.name}",
+            "detail": change.detail,
+            "diff": change.diff or None,
+        }
+        for change in forecast.proposal.changes
+    ]
+    statements = [
+        {"action": "sql", "path": paths["database"], "detail": statement, "diff": None}
+        for statement in (forecast.rehearsed.statements if forecast.rehearsed and forecast.code else ())
+    ]
+    return {
+        "revision": forecast.revision,
+        "title": forecast.title,
+        "release": forecast.release or None,
+        "direction": forecast.direction,
+        "changes": changes + statements,
+        "downloads": [
+            {"url": item.url, "size_bytes": item.size_bytes, "sha256": item.sha256}
+            for item in forecast.proposal.downloads
+        ],
+        "kept": [vars(item) for item in forecast.proposal.kept],
+        "skipped": list(forecast.proposal.skipped),
+        "warnings": list(forecast.proposal.warnings)
+        + (
+            ["reads the orchestrator's rows: what it does may differ"]
+            if forecast.rehearsed and forecast.rehearsed.reads_rows
+            else []
+        ),
+        "degraded": forecast.proposal.degraded or None,
+        "required_missing": list(forecast.proposal.required_missing),
+    }

@@ -1,0 +1,26 @@
+"""Releases: what revisions say they belong to (`release = "2.3"`), and the way back to one of them."""
+
+from __future__ import annotations
+
+from vvmigrate.commands.forecast import Workplace
+from vvmigrate.errors import UsageError
+
+
+def release_of(place: Workplace, revision: str) -> str | None:
+    """The release that a revision belongs to; None at base, and where it says none."""
+    return place.scripts.release(revision) or None if revision else None
+
+
+def last_of(place: Workplace, release: str) -> str:
+    """The last revision of a release on this host, by the sources that were recorded: the old package will do.
+
+    Raises:
+        UsageError: the host has none.
+    """
+    applied: list[str] = [step["revision"] for step in place.ledger.applied()] if place.ledger is not None else []
+    named = {revision: name for revision in applied if (name := release_of(place, revision))}
+    found = [revision for revision, name in named.items() if name == release]
+    if not found:
+        known = ", ".join(dict.fromkeys(named.values())) or "none"
+        raise UsageError(f"no revision of release {release!r} is applied here; releases on this host: {known}")
+    return found[-1]

@@ -1,0 +1,199 @@
+"""A run that takes itself back: after a step that failed, a health check that did, or a confirm that never came.
+
+What was promised is durable before the first step (`engine/intention.py`). `conclude` is the end of the run itself;
+`settle` is whoever comes next, after a kill or when the time is over. Both go the ordinary way down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from vvmigrate.commands.forecast import DOWN, UP, Forecast, open_workplace
+from vvmigrate.commands.health import HealthCheck
+from vvmigrate.commands.trial import Going, as_json
+from vvmigrate.engine import intention as intentions
+from vvmigrate.engine import journal
+from vvmigrate.engine.intention import CHECKING, REVERTING, WAITING, Intention, Moment, Verdict
+from vvmigrate.engine.ledger import Ledger
+from vvmigrate.engine.signals import Ended
+from vvmigrate.errors import HeldError, RefusedError, StateError, StepError
+from vvmigrate.report import SIGNALLED
+
+BY_A_SIGNAL = Verdict("the run was ended by a signal", hold=False)
+
+
+# ---- after the last step ---------------------------------------------------------------------------------------------
+
+
+def conclude(run: Going) -> None:
+    """See whether the run has fulfilled its conditions, and take it back if it has not.
+
+    Raises:
+        StateError: it could not be taken back; the promise stands.
+        Ended: a signal came while it was; the promise stands.
+    """
+    with _promise_stands():
+        _conclude(run)
+
+
+def _conclude(run: Going) -> None:
+    session = run.place.session
+    if journal.pending(session.host.private):
+        return  # what could not be undone is settled first, by whoever comes next
+    found = intentions.read(session.host)
+    mine = found if found is not None and found.run_id == session.run["run_id"] else None
+    verdict = _judge(run, mine)
+    if verdict:
+        _say_what_stays(run)
+    if found is None:
+        return
+    if not steps_of(session.ledger, found.run_id):
+        intentions.drop(session.host)  # it did nothing, or it was taken back by hand
+    elif mine and verdict:
+        run.place = open_workplace(run.place.call, run.place.settings, session)
+        take_back(run, mine, verdict)
+    elif mine and mine.within_s:
+        _wait(run, mine)
+    elif mine:
+        intentions.drop(session.host)
+
+
+def _judge(run: Going, mine: Intention | None) -> Verdict | None:
+    """Why a run may not stand; None if it may, as far as can be told now."""
+    conditions = run.conditions
+    if not conditions:
+        return None
+    if run.report.exit_code >= SIGNALLED:
+        return BY_A_SIGNAL
+    ups = [outcome for outcome in run.outcomes if outcome.direction == UP]
+    failed = [outcome for outcome in ups if outcome.result == "failed"]
+    if failed and conditions.whole:
+        return Verdict(f"revision {failed[0].revision} failed", hold=True)
+    stopped = run.report.error is not None and run.report.exit_code != HeldError.exit_code
+    asked = conditions.check.always and not stopped
+    due = conditions.check.line and (asked or any(outcome.happened for outcome in ups))
+    return _check(run, conditions.check, mine) if due else None
+
+
+def _check(run: Going, check: HealthCheck, mine: Intention | None) -> Verdict | None:
+    if mine is not None:
+        intentions.write(run.place.session.host, replace(mine, state=CHECKING))
+    try:
+        run.said["health"], why = check.run(run.place, run.affects)
+    except Ended as ended:
+        run.report.exit_code = SIGNALLED + ended.number
+        return BY_A_SIGNAL
+    if not why:
+        return None
+    run.report.fail(StepError(why, hint="vvmigrate history"))
+    return Verdict(why, hold=True)
+
+
+def _say_what_stays(run: Going) -> None:
+    """A revision that was only done again was applied by another run: it is not this one's to take back."""
+    session = run.place.session
+    made = {step["revision"] for step in steps_of(session.ledger, session.run["run_id"])}
+    for other in run.outcomes:
+        if other.happened and other.direction == UP and other.revision not in made:
+            text = f"revision {other.revision} was applied before and only done again: that is not taken back"
+            run.tell("warning", text=text)
+
+
+def _wait(run: Going, found: Intention) -> None:
+    now = Moment.of(run.place.session)
+    waiting = replace(found, state=WAITING, boot_id=now.boot_id, since_s=now.uptime_s)
+    intentions.write(run.place.session.host, waiting)
+    run.said["confirm"] = as_json(waiting, now)
+
+
+# ---- whoever comes next ----------------------------------------------------------------------------------------------
+
+
+def settle(run: Going) -> None:
+    """Carry out what an earlier run promised, if its time has come.
+
+    Raises:
+        StateError: it could not be taken back; the promise stands.
+    """
+    with _promise_stands():
+        _settle(run)
+
+
+def _settle(run: Going) -> None:
+    session = run.place.session
+    found = intentions.read(session.host)
+    if found is None:
+        return
+    if not steps_of(session.ledger, found.run_id):
+        intentions.drop(session.host)  # it did nothing, or it was taken back by hand
+    elif verdict := found.due(Moment.of(session)):
+        run.tell("recovered", text=f"the run of {found.user} at {found.started_at} is taken back: {verdict.reason}")
+        take_back(run, found, verdict)
+        run.place = open_workplace(run.place.call, run.place.settings, session)
+
+
+# ---- the way down ----------------------------------------------------------------------------------------------------
+
+
+def steps_of(ledger: Ledger, run_id: str) -> list[dict[str, Any]]:
+    """The steps by which a run applied revisions that are applied still, oldest first."""
+    line: dict[str, dict[str, Any]] = {}
+    for step in ledger.committed():
+        if step["result"] == "reverted":
+            line.pop(step["revision"], None)
+        elif step["version_before"] != step["version_after"]:
+            line[step["revision"]] = step
+    return [step for step in line.values() if step["run_id"] == run_id]
+
+
+def take_back(run: Going, found: Intention, verdict: Verdict) -> None:
+    """Take back, newest first, all that a run applied; hold it, if there is a reason to.
+
+    Raises:
+        StateError: a step back could not be done; the promise stands.
+    """
+    session = run.place.session
+    intentions.write(session.host, replace(found, state=REVERTING, reason=verdict.reason, hold=verdict.hold))
+    made = steps_of(session.ledger, found.run_id)
+    if (top := made[-1]["version_after"]) != run.place.version:
+        raise _stuck(f"{verdict.reason}, but expected the host at {top}, found it at {run.place.version or 'base'}")
+    target = made[0]["version_before"] or "base"
+    forecasts = run.place.forecast(run.place.scripts.downgrades(target, run.place.version), DOWN)
+    run.preflight(forecasts)
+    done = run.said["reverted"] = []
+    for forecast in forecasts:
+        holds = (hold_of(forecast, verdict.reason),) if verdict.hold else ()
+        if not run.perform(forecast, holds, verdict.reason):
+            raise _stuck(f"{verdict.reason}, but revision {forecast.revision} does not go back")
+        done.append({"revision": forecast.revision, "reason": verdict.reason, "held": verdict.hold})
+    intentions.drop(session.host)
+
+
+@contextmanager
+def _promise_stands() -> Iterator[None]:
+    """What is in the way of a promise needs a person, who has to know that the host is not as it was promised to be."""
+    try:
+        yield
+    except RefusedError as error:
+        raise _stuck(error.message, error.path) from error
+    except OSError as error:
+        where = error.filename if isinstance(error.filename, str) else None
+        raise _stuck(f"{where or 'the host'}: {error.strerror or error}", where) from error
+
+
+def _stuck(why: str, path: str | None = None) -> StateError:
+    hint = "mend what stands in the way, then: vvmigrate recover"
+    return StateError(f"a run that had promised to take itself back could not be settled: {why}", hint=hint, path=path)
+
+
+def hold_of(forecast: Forecast, reason: str) -> Mapping[str, Any]:
+    """The row that keeps a revision from coming back by itself."""
+    return {
+        "revision": forecast.revision,
+        "state": "held",
+        "reason": reason,
+        "script_sha256": forecast.source.sha256,
+    }

@@ -1,0 +1,137 @@
+"""A run on trial: the conditions under which it may stand, promised before its first step, and how it stands now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol, Self
+
+from vvmigrate.commands.forecast import Forecast, Workplace
+from vvmigrate.commands.health import HealthCheck
+from vvmigrate.engine import intention as intentions
+from vvmigrate.engine.intention import CHECKING, WAITING, Intention, Moment
+from vvmigrate.engine.step import Outcome
+from vvmigrate.errors import RefusedError, RevisionError
+from vvmigrate.report import Report
+from vvmigrate.settings import Settings
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What a run must fulfil to stand.
+
+    Attributes:
+        whole: a step that fails takes the others of its run with it.
+        within_s: how long it may stand without a confirm; None for ever.
+    """
+
+    whole: bool
+    check: HealthCheck
+    within_s: float | None
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """As the settings say."""
+        return cls(settings.revert_run, HealthCheck.of(settings), settings.confirm_within_s)
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return self.whole or bool(self.check.line) or self.within_s is not None
+
+
+class Going(Protocol):
+    """A run under way, as far as it has to be known here.
+
+    Attributes:
+        conditions: None for a run that only goes where it is told.
+        said: what its report says beside the verb's own.
+    """
+
+    place: Workplace
+    report: Report
+    outcomes: list[Outcome]
+    conditions: Conditions | None
+    said: dict[str, Any]
+
+    @property
+    def affects(self) -> list[str]:
+        """What it changed."""
+
+    def preflight(self, forecasts: list[Forecast]) -> None:
+        """Refuse what cannot be done."""
+
+    def perform(self, forecast: Forecast, holds: tuple[Mapping[str, Any], ...] = (), reason: str = "") -> bool:
+        """Do one step; whether it happened."""
+
+    def tell(self, event: str, **facts: Any) -> None:
+        """Tell the listener and the log."""
+
+
+# ---- before the first step -------------------------------------------------------------------------------------------
+
+
+def refuse_while_waiting(run: Going) -> None:
+    """Nothing is built upon a run that may still be taken back, and nothing that it needs is removed.
+
+    Raises:
+        RefusedError: one waits for a confirm.
+    """
+    found = intentions.read(run.place.session.host)
+    if found is not None:
+        left = found.left_s(Moment.of(run.place.session))
+        raise RefusedError(
+            f"the run of {found.user} at {found.started_at} waits to be confirmed, {left:.0f} s more",
+            hint="to keep it: vvmigrate confirm; to take it back: vvmigrate downgrade",
+        )
+
+
+def begin(run: Going, forecasts: list[Forecast]) -> None:
+    """Promise, durably, what becomes of this run if it does not fulfil its conditions.
+
+    Raises:
+        RefusedError: there is no way back from where it leads: nothing is promised that cannot be kept.
+    """
+    if not run.conditions:
+        return
+    place, facts = run.place, run.place.session.run
+    moving = [forecast.revision for forecast in forecasts if forecast.code is not None]
+    try:
+        if moving:
+            place.scripts.downgrades(place.version or "base", moving[-1])
+    except RevisionError as error:
+        raise RefusedError(
+            f"{error.message}, but this upgrade is to be taken back if it does not end well",
+            hint="leave out --on-failure, --verify-with, --confirm-within, and health_check in alembic.ini",
+        ) from error
+    within_s = run.conditions.within_s or 0.0
+    intentions.write(
+        place.session.host, Intention(facts["run_id"], facts["user"], facts["started_at"], within_s=within_s)
+    )
+
+
+# ---- for those who look ----------------------------------------------------------------------------------------------
+
+
+def seen(place: Workplace) -> dict[str, Any] | None:
+    """What is promised on this host, as reports show it; None for nothing."""
+    found = intentions.read(place.session.host)
+    return as_json(found, Moment.of(place.session)) if found is not None else None
+
+
+def is_a_finding(promise: Mapping[str, Any] | None) -> bool:
+    """Whether it needs attention. A health check may well ask `status`: its own run must not make it fail."""
+    return promise is not None and promise["state"] != CHECKING
+
+
+def as_json(found: Intention, now: Moment) -> dict[str, Any]:
+    """An intention as reports show it; `until` is by this host's clock, for people, and decides nothing."""
+    left = found.left_s(now) if found.state == WAITING else None
+    until = datetime.now(UTC) + timedelta(seconds=left) if left is not None else None
+    return {
+        **{name: getattr(found, name) for name in ("run_id", "user", "started_at", "state")},
+        "reason": found.reason or None,
+        "within_s": found.within_s or None,
+        "left_s": round(left, 1) if left is not None else None,
+        "until": until.isoformat(timespec="seconds").replace("+00:00", "Z") if until is not None else None,
+    }

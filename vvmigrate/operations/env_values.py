@@ -1,0 +1,90 @@
+"""Where a value for `.env` comes from when nobody wrote it there: made once, the environment, a person who is asked."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from vvmigrate.content.env.mask import describe
+from vvmigrate.content.env.readers import quote
+from vvmigrate.content.env.template import Key, Template, problem
+from vvmigrate.engine import vault
+from vvmigrate.engine.host import ROOT
+from vvmigrate.errors import EnvFileError
+from vvmigrate.operations.base import Situation
+
+SETTLED = frozenset({"VIDEO_STORAGE_ROOT", "VV_MODEL_VARIANT"})
+"""Keys whose value is this host's binding, whatever the environment says by now."""
+
+
+@dataclass(frozen=True)
+class Offered:
+    """What the process's environment has for keys of the template.
+
+    Attributes:
+        values: they may fill keys that have none.
+        warnings: which were not taken, and why; no value is in them.
+    """
+
+    values: dict[str, str]
+    warnings: tuple[str, ...] = ()
+
+
+def offered(situation: Situation, template: Template) -> Offered:
+    """The environment's values; a secret that was made on this host once outranks them."""
+    known = SETTLED | vault.secrets_of(situation.host.state(ROOT)).keys()
+    values, warnings = {}, []
+    for key in template.keys:
+        value = situation.settings.environment.get(key.name)
+        if not value or key.name in known:
+            continue
+        wrong = problem(key, value)
+        try:
+            quote(value)
+        except EnvFileError as error:
+            wrong = f"{key.name}: {error.message}"
+        if wrong is None:
+            values[key.name] = value
+        else:
+            warnings.append(f"{wrong}; the one in the environment is not taken")
+    return Offered(values, tuple(warnings))
+
+
+def generated(situation: Situation, template: Template) -> dict[str, str]:
+    """Values for keys that are made once: those of this host's first day, or new ones."""
+    known: dict[str, str] = situation.memory.setdefault("secrets", {})
+    known.update(vault.secrets_of(situation.host.state(ROOT)))
+    wanted = {key.name: key.generate for key in template.keys if key.generate is not None}
+    for name, generate in wanted.items():
+        if generate is not None and name not in known:
+            known[name] = secrets.token_hex(generate.bytes)
+    return {name: known[name] for name in wanted}
+
+
+def asked(situation: Situation, template: Template, names: Iterable[str]) -> dict[str, str]:
+    """Ask a person for values, one after the other, until there is no answer any more.
+
+    An empty answer takes the template's default, where there is one; else it leaves the key as it is.
+    """
+    answers: dict[str, str] = {}
+    if situation.ask is None or situation.memory.get("asked"):
+        return answers
+    situation.memory["asked"] = True
+    for key in filter(None, map(template.get, names)):
+        answer = situation.ask(key.name, _question(key), key.sensitive, lambda value, key=key: problem(key, value))  # type: ignore[misc]
+        if answer is None:
+            break
+        if answer or key.default:
+            answers[key.name] = answer or key.default
+    return answers
+
+
+def _question(key: Key) -> str:
+    """What a person has to know to answer: what it is, what it must be, what it is otherwise."""
+    lines = [key.description]
+    if (demand := key.type.wanted()) is not None:
+        lines.append(f"It must be {demand}.")
+    if key.default:
+        lines.append(f"Just Enter for the default: {describe(key.default, key.sensitive)}.")
+    return "\n".join(filter(None, lines))

@@ -1,0 +1,23 @@
+"""The verb that ends an upgrade's time of trial."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vvmigrate.running import verb
+
+
+@verb("confirm")
+def confirm(call: Any) -> Any:
+    """Keep an upgrade that was made with --confirm-within; without one, nothing happens.
+
+    \b
+    vvmigrate upgrade head --confirm-within 10m
+    vvmigrate confirm
+    """
+    from vvmigrate.commands.confirm import confirm as command
+
+    return command(call)
+
+
+VERBS = (confirm,)
