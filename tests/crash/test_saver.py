@@ -152,7 +152,7 @@ def test_a_process_that_saves_in_a_loop_loses_nothing(
     print(f"seed {SEED}, {saver.last} saves, {len(said)} commands, {sum('Conflict' in text for text in said)} met one")
     said.append(str(host.down("0001").as_json()))
     dying.settled(host)
-    # A save that was begun before a way down and ended after it brings back what that took out: this is the user's right.
+    # A save that was begun before a way down and ended after it brings back what that took out: the user's right.
     the_users_stand(host, saver, f"after {len(said)} commands")
     found = holders(host, b"picture %d\n" % saver.last)
     assert found, f"the last picture is lost after {len(said)} commands"
