@@ -166,5 +166,5 @@ def _as_applied(state: Tree, row: Mapping[str, Any], data: bytes) -> Recorded:
         return from_bytes(vault.source(state, digest, vault.WAY_BACK))
 
     path, release = f"recorded source of {revision}", notes.get("release", "")
-    said = said_by(data, path)
+    said = said_by(data, path, revision)
     return Recorded(revision, path, data, row["title"], row["version_before"], release, way_back, said=said)

@@ -37,9 +37,8 @@ class Lineage:
     @classmethod
     def read(cls, package: Mapping[str, Source], recorded: Mapping[str, Source]) -> Lineage | None:
         """The line by what the sources say as text; None where they have to be run to know, or to say what is wrong."""
-        said = {revision: source.said for revision, source in {**package, **recorded}.items()}
-        known = [revision for name, revision in said.items() if revision is not None and revision.revision == name]
-        found = cls(package, recorded, known)
+        said = [source.said for source in {**package, **recorded}.values()]
+        found = cls(package, recorded, filter(None, said))
         return found if len(found.order) == len(said) else None
 
     def head(self) -> str:

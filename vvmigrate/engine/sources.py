@@ -144,7 +144,7 @@ def parse(data: bytes, path: str) -> Source:
     for node in tree.body:
         names, value = _assigned(node)
         if "revision" in names and isinstance(value, ast.Constant) and isinstance(value.value, str):
-            return Source(value.value, path, data, said=_said(tree) if _compiles(tree, path) else None)
+            return Source(value.value, path, data, said=_said(tree, value.value) if _compiles(tree, path) else None)
     raise RevisionError(f'{path}: expected a line like revision = "0007", found none', path=path)
 
 
@@ -157,7 +157,7 @@ def _assigned(node: ast.stmt) -> tuple[list[str], ast.expr | None]:
 # ---- as text ---------------------------------------------------------------------------------------------------------
 
 
-def _said(tree: ast.Module) -> Revision | None:
+def _said(tree: ast.Module, revision: str) -> Revision | None:
     """What a usual revision says of itself; None for another one, which has to be run to know.
 
     Usual is a docstring, imports of what is installed with this tool, names with literal values, and plain functions,
@@ -171,10 +171,11 @@ def _said(tree: ast.Module) -> Revision | None:
             return None
     follows, release = names.get("down_revision", ""), names.get("release", "")
     one = follows is None or (isinstance(follows, str) and follows)
-    if not one or not isinstance(release, str) or not _has_both_ways(names) or any(map(names.get, _UNUSUAL)):
+    plain = names.get("revision") == revision and isinstance(release, str) and not any(map(names.get, _UNUSUAL))
+    if not plain or not one or not _has_both_ways(names):
         return None
     doc = (ast.get_docstring(tree, clean=False) or "").strip()
-    return Revision(names["revision"], doc.split("\n\n")[0], follows or "", release)
+    return Revision(revision, doc.split("\n\n")[0], follows or "", release)
 
 
 _UNUSUAL = ("branch_labels", "depends_on", "__doc__")
@@ -224,8 +225,9 @@ def _is_harmless(node: ast.stmt) -> bool:
     return isinstance(node, ast.Pass) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
 
 
-def said_by(data: bytes, path: str) -> Revision | None:
-    """What recorded bytes say of themselves; None where they have to be run for that."""
+def said_by(data: bytes, path: str, revision: str) -> Revision | None:
+    """What the recorded bytes of a revision say of it; None where they have to be run for that."""
     with suppress(RevisionError):
-        return parse(data, path).said
+        source = parse(data, path)
+        return source.said if source.revision == revision else None
     return None
