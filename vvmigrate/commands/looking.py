@@ -14,13 +14,15 @@ from vvmigrate.errors import VvmigrateError
 from vvmigrate.report import Report
 from vvmigrate.settings import Settings
 
-Of = TypeVar("Of", bound=Site)
+Opened = TypeVar("Opened", bound=Site)
 
 FINDINGS = 3
 """Exit code of a look that found something."""
 
 
-def looking(call: Call, opened: Callable[[Call, Settings, Session], Of], look: Callable[[Of, Report], None]) -> Report:
+def looking(
+    call: Call, opened: Callable[[Call, Settings, Session], Opened], look: Callable[[Opened, Report], None]
+) -> Report:
     """A whole command that only looks; it asks nobody anything.
 
     Args:

@@ -147,7 +147,7 @@ class Scripts(ScriptDirectory):
         """The revisions must form one line.
 
         Raises:
-            RevisionError: two heads, or one that follows nothing.
+            RevisionError: two heads, or one that follows nothing or several.
         """
         try:
             with warnings.catch_warnings():
@@ -161,7 +161,7 @@ class Scripts(ScriptDirectory):
                 hint="let one of them follow the other (down_revision)",
                 path=str(self.dir),
             )
-        _ = self.line
+        _ = self.line  # raises where one follows several
 
     @cached_property
     def line(self) -> Lineage:

@@ -24,6 +24,8 @@ IRREVERSIBLE = "irreversible"
 _FILE = re.compile(r"(?!\.\#)[^_].*\.py\Z|_(?!_init__\.py\Z).*\.py\Z")
 _INSTALLED = frozenset({"alembic", "sqlalchemy"}) | sys.stdlib_module_names
 """What a revision can import without failing."""
+_UNUSUAL = ("branch_labels", "depends_on", "__doc__")
+"""Names by which a revision says more than its place in a line."""
 
 
 @dataclass(frozen=True)
@@ -176,9 +178,6 @@ def _said(tree: ast.Module, revision: str) -> Revision | None:
         return None
     doc = (ast.get_docstring(tree, clean=False) or "").strip()
     return Revision(revision, doc.split("\n\n")[0], follows or "", release)
-
-
-_UNUSUAL = ("branch_labels", "depends_on", "__doc__")
 
 
 def _has_both_ways(names: Mapping[str, Any]) -> bool:
