@@ -11,14 +11,16 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from vvmigrate.commands.forecast import DOWN, UP, Forecast, open_workplace
+from vvmigrate.commands.forecast import DOWN, UP, Forecast, Workplace, open_workplace
 from vvmigrate.commands.health import HealthCheck
-from vvmigrate.commands.trial import Going, as_json
+from vvmigrate.commands.promised import as_json
+from vvmigrate.commands.trial import Going
 from vvmigrate.engine import intention as intentions
 from vvmigrate.engine import journal
 from vvmigrate.engine.intention import CHECKING, REVERTING, WAITING, Intention, Moment, Verdict
 from vvmigrate.engine.ledger import Ledger
 from vvmigrate.engine.signals import Ended
+from vvmigrate.engine.sources import Revision
 from vvmigrate.errors import HeldError, RefusedError, StateError, StepError
 from vvmigrate.report import SIGNALLED
 
@@ -149,6 +151,17 @@ def steps_of(ledger: Ledger, run_id: str) -> list[dict[str, Any]]:
     return [step for step in line.values() if step["run_id"] == run_id]
 
 
+def down_to(place: Workplace, target: str) -> list[Revision]:
+    """The revisions on the way back to a target in Alembic's syntax, newest first.
+
+    Raises:
+        UsageError: the target does not exist or does not lie behind.
+        RevisionError: one of them was declared irreversible.
+    """
+    steps = place.scripts.downgrades(target, place.version)
+    return [place.line.revision(step.revision.revision) for step in steps]
+
+
 def take_back(run: Going, found: Intention, verdict: Verdict) -> None:
     """Take back, newest first, all that a run applied; hold it, if there is a reason to.
 
@@ -161,7 +174,7 @@ def take_back(run: Going, found: Intention, verdict: Verdict) -> None:
     if (top := made[-1]["version_after"]) != run.place.version:
         raise _stuck(f"{verdict.reason}, but expected the host at {top}, found it at {run.place.version or 'base'}")
     target = made[0]["version_before"] or "base"
-    forecasts = run.place.forecast(run.place.scripts.downgrades(target, run.place.version), DOWN)
+    forecasts = run.place.forecast(down_to(run.place, target), DOWN)
     run.preflight(forecasts)
     done = run.said["reverted"] = []
     for forecast in forecasts:

@@ -17,9 +17,9 @@ def forecast(call: Any, revision: str, *, down: bool = False) -> Any:
     """`plan`, also as an option of the verbs that it is the beginning of."""
     from dataclasses import replace
 
-    from vvmigrate.commands import inspect
+    from vvmigrate.commands.plan import plan as command
 
-    return inspect.plan(replace(call, command="plan"), revision, down=down)
+    return command(replace(call, command="plan"), revision, down=down)
 
 
 @verb("plan")
