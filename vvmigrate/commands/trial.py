@@ -78,10 +78,13 @@ def refuse_while_waiting(run: Going) -> None:
     """
     found = intentions.read(run.place.session.host)
     if found is not None:
-        left = found.left_s(Moment.of(run.place.session))
+        session = run.place.session
+        made = session.ledger.applied_by(found.run_id)
+        before = (made[0]["version_before"] if made else run.place.version) or "base"
         raise RefusedError(
-            f"the run of {found.user} at {found.started_at} waits to be confirmed, {left:.0f} s more",
-            hint="to keep it: vvmigrate confirm; to take it back: vvmigrate downgrade",
+            f"the run of {found.user} at {found.started_at} waits to be confirmed, "
+            f"{found.left_s(Moment.of(session)):.0f} s more",
+            hint=f"to keep it: vvmigrate confirm; to take it back: vvmigrate downgrade {before}",
         )
 
 
