@@ -20,6 +20,7 @@ from vvmigrate.engine import old
 from vvmigrate.engine.drift import CONTENT, DEEP, QUICK, Drift
 from vvmigrate.engine.effects import TREE
 from vvmigrate.engine.host import HOME, ROOT
+from vvmigrate.engine.round import Round
 from vvmigrate.engine.state import Target
 from vvmigrate.errors import EnvFileError, UsageError
 from vvmigrate.operations.base import home
@@ -188,10 +189,12 @@ def _release(place: Workplace, how: str) -> tuple[list[str], list[Drift]]:
     host = place.session.host
     files: dict[str, dict[str, Any]] = json.loads(host.read(SIGNATURE))["files"]
     found = []
-    for name, wanted in files.items():
-        seen = host.glance(home(name)) if how == QUICK else host.entry(home(name))
-        if seen.kind != "file":
-            found.append(Drift(home(name), "release", "a file of the release", drifts.kind_of(seen), ""))
-        elif seen.size_bytes != wanted["size_bytes"] or (seen.digest and seen.digest != wanted["sha256"]):
-            found.append(Drift(home(name), "release", "as vv-signature.json lists it", "another content", ""))
+    with Round(host) as around:
+        for name, wanted in files.items():
+            target = home(name)
+            seen = around.glance(target) if how == QUICK else around.entry(target)
+            if seen.kind != "file":
+                found.append(Drift(target, "release", "a file of the release", drifts.kind_of(seen), ""))
+            elif seen.size_bytes != wanted["size_bytes"] or (seen.digest and seen.digest != wanted["sha256"]):
+                found.append(Drift(target, "release", "as vv-signature.json lists it", "another content", ""))
     return list(files), found
