@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from vvmigrate.commands.forecast import Workplace, open_workplace
 from vvmigrate.commands.opening import Call
@@ -15,6 +17,21 @@ FINDINGS = 3
 """Exit code of a look that found something."""
 
 
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """For work that makes many values, of which none is garbage: the collector would go through all, again and again.
+
+    With 50,000 recorded paths that is a fifth of what `verify` takes.
+    """
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
 def looking(call: Call, look: Callable[[Workplace, Report], None]) -> Report:
     """A whole command that only looks; it asks nobody anything.
 
@@ -25,7 +42,7 @@ def looking(call: Call, look: Callable[[Workplace, Report], None]) -> Report:
     call = call.asking_nobody()
     try:
         settings, session = call.read()
-        with session:
+        with session, _nothing_collected():
             for text in session.warnings:
                 call.listener("warning", text=text)
             if waits := journal.pending(session.host.state(ROOT)):

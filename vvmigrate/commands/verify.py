@@ -106,7 +106,7 @@ def compare(place: Workplace, paths: list[str], how: str = CONTENT) -> Compariso
 
     found = drifts.find(host, recorded, trees, targets, how, progress)
     gone = {item.target for item in found if item.kind == "kind"}
-    found += _keys(place, {target: recorded[target] for target in targets if target not in gone})
+    found += _keys(place, recorded, set(targets) - gone)
     listed: list[Drift] = []
     names: list[str] = []
     if SIGNATURE in targets and not any(item.target == SIGNATURE for item in found):
@@ -165,11 +165,11 @@ def target_of(place: Workplace, path: str) -> Target:
 # ---- what is not compared as a whole ---------------------------------------------------------------------------------
 
 
-def _keys(place: Workplace, recorded: drifts.Recorded) -> list[Drift]:
+def _keys(place: Workplace, recorded: drifts.Recorded, there: set[Target]) -> list[Drift]:
     """Required keys that were in `.env` and are not any more; every other key, and every value, is the user's right."""
     found: list[Drift] = []
     for target, (effect, step) in recorded.items():
-        if "keys" not in effect.note:
+        if "keys" not in effect.note or target not in there:
             continue
         with suppress(EnvFileError, OSError):
             template = read_template(place.situation(place.session.host))

@@ -80,16 +80,16 @@ def find(
     Returns:
         What differs, in the order of the targets.
     """
-    sizes = [_bytes_of(recorded[target][0], host) if how != QUICK else 0 for target in targets]
+    chosen = [recorded[target] for target in targets]
+    sizes = [_bytes_of(effect, host) if how != QUICK else 0 for effect, _ in chosen]
     total, done, told, found = sum(sizes), 0, 0, []
     with Round(host) as around:
-        for target, size_bytes in zip(targets, sizes, strict=True):
-            effect, step = recorded[target]
+        for (effect, step), size_bytes in zip(chosen, sizes, strict=True):
             seen = _look(host, around, effect, how)
             if seen != effect.after or seen.kind == "dir":  # a directory's own entry says nothing of what it holds
                 found += [
-                    Drift(target, kind, expected, actual, str(step["revision"]))
-                    for kind, expected, actual in _compare(host, effect, seen, trees.get(target, ""), how)
+                    Drift(effect.target, kind, expected, actual, str(step["revision"]))
+                    for kind, expected, actual in _compare(host, effect, seen, trees.get(effect.target, ""), how)
                 ]
             done += size_bytes
             if done - told >= TOLD_EVERY_BYTES or (done == total and done > told):

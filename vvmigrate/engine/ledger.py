@@ -142,12 +142,12 @@ class Ledger:
         last: dict[Target, tuple[Effect, dict[str, Any]]] = {}
         managed: dict[str, set[Target]] = {}
         for step in self.committed():
-            effects = by_step.get(step["step_id"], [])
-            last.update({effect.target: (effect, step) for effect in effects})
+            done = {effect.target: (effect, step) for effect in by_step.get(step["step_id"], [])}
+            last.update(done)
             if step["result"] == "reverted":
                 managed.pop(step["revision"], None)
             else:
-                managed.setdefault(step["revision"], set()).update(effect.target for effect in effects)
+                managed.setdefault(step["revision"], set()).update(done)
         owned = set().union(*managed.values())
         return {target: found for target, found in last.items() if target in owned and found[0].after.exists}
 
