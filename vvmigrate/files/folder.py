@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from vvmigrate.errors import RefusedError
 from vvmigrate.files.entry import ABSENT, Entry
 
+CHUNK_BYTES = 1 << 20
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 WALK = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -115,6 +116,35 @@ class Folder:
             line = f"{name!r} {inner.kind} {mode:o} {inner.digest} {inner.target!r}\n"
             digest.update(line.encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
+
+    def open_file(self, name: str) -> tuple[int, int]:
+        """Descriptor of a regular file, for reading, and its size in bytes.
+
+        Raises:
+            OSError: missing, unreadable, a link (`ELOOP`), or not a regular file (`EINVAL`).
+        """
+        descriptor = self._open(name, READ)
+        info = os.fstat(descriptor)
+        if not stat.S_ISREG(info.st_mode):
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "not a regular file", os.path.join(self.path, name))
+        return descriptor, info.st_size
+
+    def read(self, name: str, limit_bytes: int = 64 << 20) -> bytes:
+        """The content of a regular file of at most `limit_bytes`."""
+        descriptor, size_bytes = self.open_file(name)
+        data, piece_bytes = bytearray(), min(size_bytes + 1, CHUNK_BYTES)
+        try:
+            while True:
+                chunk = os.read(descriptor, piece_bytes)
+                data += chunk
+                if len(data) > limit_bytes:
+                    raise OSError(errno.EFBIG, f"larger than {limit_bytes} bytes", os.path.join(self.path, name))
+                if len(chunk) < piece_bytes:  # one more byte was asked for than it had: this is its end
+                    return bytes(data)
+                piece_bytes = CHUNK_BYTES
+        finally:
+            os.close(descriptor)
 
     def _right_below(self, name: str) -> str:
         if name == ".." or "/" in name or "\0" in name:

@@ -6,9 +6,7 @@ out of it.
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -17,9 +15,8 @@ from typing import BinaryIO, Protocol, Self, TypeVar
 
 from vvmigrate.errors import RefusedError
 from vvmigrate.files.entry import ABSENT, Entry
-from vvmigrate.files.folder import READ, WALK, Folder, kind_of, leads_nowhere
+from vvmigrate.files.folder import WALK, Folder, kind_of, leads_nowhere
 
-CHUNK_BYTES = 1 << 20
 Seen = TypeVar("Seen")
 
 
@@ -144,21 +141,14 @@ class Look:
             OSError: missing, unreadable, a link (`ELOOP`), or not a regular file (`EINVAL`).
         """
         with self.at() as (parent, name):
-            descriptor = os.open(name, READ, dir_fd=parent)
+            descriptor, _ = Folder(parent, os.path.dirname(self.path)).open_file(name)
         with os.fdopen(descriptor, "rb", buffering=0) as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise OSError(errno.EINVAL, "not a regular file", self.path)
             yield file
 
     def read(self, limit_bytes: int = 64 << 20) -> bytes:
         """The content of a regular file of at most `limit_bytes`."""
-        with self.reader() as file:
-            data = bytearray()
-            while chunk := file.read(CHUNK_BYTES):
-                data += chunk
-                if len(data) > limit_bytes:
-                    raise OSError(errno.EFBIG, f"larger than {limit_bytes} bytes", self.path)
-            return bytes(data)
+        with self.at() as (parent, name):
+            return Folder(parent, os.path.dirname(self.path)).read(name, limit_bytes)
 
     def names(self) -> list[str]:
         """What a directory holds, sorted; empty where there is no directory."""
