@@ -25,6 +25,7 @@ Progress = Callable[[int, int], None]
 QUICK, CONTENT, DEEP = "quick", "content", "deep"
 SHOWN_DIGITS = 12
 TOLD_EVERY_BYTES = 1 << 20
+"""So far apart is progress told: to say it of each small file would take as long as reading it."""
 
 
 @dataclass(frozen=True)

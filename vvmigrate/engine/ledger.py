@@ -24,6 +24,7 @@ COMMITTED = ("applied", "adopted", "degraded", "reverted", "repaired", "supersed
 """Results of steps that happened; `failed` and `interrupted` ones did not."""
 
 PARSED_AT_ONCE = 256
+"""Rows whose effects are parsed as one document."""
 
 
 @dataclass(frozen=True)

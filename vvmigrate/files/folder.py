@@ -65,6 +65,8 @@ class Folder:
             return os.stat(self._right_below(name), dir_fd=self.descriptor, follow_symlinks=False)
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise self._told(error, name) from None
 
     def glance(self, name: str) -> Entry:
         """Look at what stands there without opening it: no digest."""
@@ -155,8 +157,11 @@ class Folder:
         try:
             return os.open(self._right_below(name), flags, dir_fd=self.descriptor)
         except OSError as error:
-            error.filename = os.path.join(self.path, name)  # the kernel was given a name relative to a descriptor
-            raise
+            raise self._told(error, name) from None
+
+    def _told(self, error: OSError, name: str) -> OSError:
+        error.filename = os.path.join(self.path, name)  # the kernel was given a name relative to a descriptor
+        return error
 
 
 def _entry(info: os.stat_result) -> Entry:
