@@ -13,7 +13,8 @@ from itertools import count, pairwise
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from vvmigrate.engine.ledger import COMMITTED, Head, Ledger
+from vvmigrate.engine.ledger import COMMITTED, Ledger
+from vvmigrate.engine.rows import Head
 
 from .engine_host import DATABASE, IGNORE, State, host_folder, run, secrets_in, state_of
 from .scenario import Outcome

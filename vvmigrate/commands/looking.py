@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from vvmigrate.commands.opening import Call
@@ -20,6 +22,21 @@ FINDINGS = 3
 """Exit code of a look that found something."""
 
 
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """For work that makes many values, of which none is garbage: the collector would go through all, again and again.
+
+    With 50,000 recorded paths that is a fifth of what `verify` takes.
+    """
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
 def looking(
     call: Call, opened: Callable[[Call, Settings, Session], Opened], look: Callable[[Opened, Report], None]
 ) -> Report:
@@ -35,7 +52,7 @@ def looking(
     call = call.asking_nobody()
     try:
         settings, session = call.read()
-        with session:
+        with session, _nothing_collected():
             for text in session.warnings:
                 call.listener("warning", text=text)
             if waits := journal.pending(session.host.state(ROOT)):

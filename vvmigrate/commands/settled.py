@@ -18,6 +18,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ FIRST_RELEASE = "2025"
 
 READ = ("alembic.ini", "model_manifest.json", ".env.example", "migrations/env.py")
 SIGNED = ("vv-release.json", "vv-release.json.minisig")
+ROWS_AT_ONCE = 256
 WAITING = ("run", "changed", "decision")
 
 
@@ -136,11 +138,10 @@ def _facts(session: Session, environ: Mapping[str, str], read: tuple[str, ...]) 
     for name in read:
         yield name
         yield (home / name).read()
-    versions = home / "migrations/versions"
-    for name in versions.names():
-        if name.endswith(".py"):
-            yield name
-            yield (versions / name).read()
+    with (home / "migrations/versions").folder() as versions:
+        names = [name for name in versions.names() if name.endswith(".py")]
+        yield names
+        yield from map(versions.read, names)
     yield from _env(home / ".env")
     yield from _rows(session)
 
@@ -166,7 +167,8 @@ def _rows(session: Session) -> Iterator[object]:
     connection = session.ledger.connection
     yield connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name").fetchall()
     for table in TABLES:
-        yield from connection.execute(f"SELECT * FROM {table} ORDER BY rowid")  # noqa: S608 - our own names
+        cursor = connection.execute(f"SELECT * FROM {table} ORDER BY rowid")  # noqa: S608 - our own names
+        yield from iter(partial(cursor.fetchmany, ROWS_AT_ONCE), [])
 
 
 def _is_calm(session: Session) -> bool:

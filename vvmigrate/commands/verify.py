@@ -20,6 +20,7 @@ from vvmigrate.engine import old
 from vvmigrate.engine.drift import CONTENT, DEEP, QUICK, Drift
 from vvmigrate.engine.effects import TREE
 from vvmigrate.engine.host import HOME, ROOT
+from vvmigrate.engine.round import Round
 from vvmigrate.engine.state import Target
 from vvmigrate.errors import EnvFileError, UsageError
 from vvmigrate.report import Report
@@ -103,7 +104,7 @@ def compare(site: Site, paths: list[str], how: str = CONTENT) -> Comparison:
 
     found = drifts.find(host, recorded, trees, targets, how, progress)
     gone = {item.target for item in found if item.kind == "kind"}
-    found += _keys(site, {target: recorded[target] for target in targets if target not in gone})
+    found += _keys(site, recorded, set(targets) - gone)
     listed: list[Drift] = []
     names: list[str] = []
     if SIGNATURE in targets and not any(item.target == SIGNATURE for item in found):
@@ -162,11 +163,11 @@ def target_of(site: Site, path: str) -> Target:
 # ---- what is not compared as a whole ---------------------------------------------------------------------------------
 
 
-def _keys(site: Site, recorded: drifts.Recorded) -> list[Drift]:
+def _keys(site: Site, recorded: drifts.Recorded, there: set[Target]) -> list[Drift]:
     """Required keys that were in `.env` and are not any more; every other key, and every value, is the user's right."""
     found: list[Drift] = []
     for target, (effect, step) in recorded.items():
-        if "keys" not in effect.note:
+        if "keys" not in effect.note or target not in there:
             continue
         with suppress(EnvFileError, OSError):
             template = site.template()
@@ -186,10 +187,12 @@ def _release(site: Site, how: str) -> tuple[list[str], list[Drift]]:
     host = site.session.host
     files: dict[str, dict[str, Any]] = json.loads(host.read(SIGNATURE))["files"]
     found = []
-    for name, wanted in files.items():
-        seen = host.glance(Target(HOME, name)) if how == QUICK else host.entry(Target(HOME, name))
-        if seen.kind != "file":
-            found.append(Drift(Target(HOME, name), "release", "a file of the release", drifts.kind_of(seen), ""))
-        elif seen.size_bytes != wanted["size_bytes"] or (seen.digest and seen.digest != wanted["sha256"]):
-            found.append(Drift(Target(HOME, name), "release", "as vv-signature.json lists it", "another content", ""))
+    with Round(host) as around:
+        for name, wanted in files.items():
+            target = Target(HOME, name)
+            seen = around.glance(target) if how == QUICK else around.entry(target)
+            if seen.kind != "file":
+                found.append(Drift(target, "release", "a file of the release", drifts.kind_of(seen), ""))
+            elif seen.size_bytes != wanted["size_bytes"] or (seen.digest and seen.digest != wanted["sha256"]):
+                found.append(Drift(target, "release", "as vv-signature.json lists it", "another content", ""))
     return list(files), found

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from vvmigrate.engine import roots, vault
 from vvmigrate.engine.host import ROOT, STATE, Host, state_tree
-from vvmigrate.engine.ledger import Head
+from vvmigrate.engine.rows import Head
 from vvmigrate.errors import RefusedError
 from vvmigrate.files import Tree
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from vvmigrate.engine.effects import TREE, Effect
 from vvmigrate.engine.host import Host
+from vvmigrate.engine.round import Round
 from vvmigrate.engine.state import Target
 from vvmigrate.files import Entry
 
@@ -23,6 +24,8 @@ Progress = Callable[[int, int], None]
 
 QUICK, CONTENT, DEEP = "quick", "content", "deep"
 SHOWN_DIGITS = 12
+TOLD_EVERY_BYTES = 1 << 20
+"""So far apart is progress told: to say it of each small file would take as long as reading it."""
 
 
 @dataclass(frozen=True)
@@ -78,17 +81,21 @@ def find(
     Returns:
         What differs, in the order of the targets.
     """
-    sizes = {target: _bytes_of(recorded[target][0], host) if how != QUICK else 0 for target in targets}
-    total, done, found = sum(sizes.values()), 0, []
-    for target in targets:
-        effect, step = recorded[target]
-        found += [
-            Drift(target, kind, expected, actual, str(step["revision"]))
-            for kind, expected, actual in _one(host, target, effect, trees.get(target, ""), how)
-        ]
-        done += sizes[target]
-        if sizes[target]:
-            progress(done, total)
+    chosen = [recorded[target] for target in targets]
+    sizes = [_bytes_of(effect, host) if how != QUICK else 0 for effect, _ in chosen]
+    total, done, told, found = sum(sizes), 0, 0, []
+    with Round(host) as around:
+        for (effect, step), size_bytes in zip(chosen, sizes, strict=True):
+            seen = _look(host, around, effect, how)
+            if seen != effect.after or seen.kind == "dir":  # a directory's own entry says nothing of what it holds
+                found += [
+                    Drift(effect.target, kind, expected, actual, str(step["revision"]))
+                    for kind, expected, actual in _compare(host, effect, seen, trees.get(effect.target, ""), how)
+                ]
+            done += size_bytes
+            if done - told >= TOLD_EVERY_BYTES or (done == total and done > told):
+                told = done
+                progress(done, total)
     return found
 
 
@@ -102,10 +109,17 @@ def _bytes_of(effect: Effect, host: Host) -> int:
     return sum((place / name).glance().size_bytes for name in place.names())
 
 
-def _one(host: Host, target: Target, effect: Effect, tree: str, how: str) -> Iterator[tuple[str, str, str]]:
+def _look(host: Host, around: Round, effect: Effect, how: str) -> Entry:
     wanted = effect.after
-    read = how == CONTENT and wanted.kind == "file" and wanted.digest and not effect.secret
-    seen = host.entry(target) if read else host.glance(target)
+    if how == QUICK or wanted.kind != "file" or not wanted.digest or effect.secret:
+        return around.glance(effect.target)
+    if how == DEEP:
+        host.place(effect.target).forget()
+    return around.entry(effect.target)
+
+
+def _compare(host: Host, effect: Effect, seen: Entry, tree: str, how: str) -> Iterator[tuple[str, str, str]]:
+    wanted = effect.after
     if seen.kind != wanted.kind:
         yield "kind", kind_of(wanted), kind_of(seen)
         return
@@ -113,9 +127,9 @@ def _one(host: Host, target: Target, effect: Effect, tree: str, how: str) -> Ite
         if seen.target != wanted.target:
             yield "link", f"link to {wanted.target}", f"link to {seen.target}"
     elif wanted.kind == "file" and not effect.secret:
-        yield from _content(host, target, wanted, seen, how)
+        yield from _content(wanted, seen)
     elif wanted.kind == "dir" and tree and how != QUICK:
-        place = host.place(target)
+        place = host.place(effect.target)
         if how == DEEP:
             place.forget()
         if (digest := place.entry(tree=True).digest) != tree:
@@ -126,14 +140,11 @@ def _one(host: Host, target: Target, effect: Effect, tree: str, how: str) -> Ite
         yield "owner", f"owner {wanted.uid}:{wanted.gid}", f"owner {seen.uid}:{seen.gid}"
 
 
-def _content(host: Host, target: Target, wanted: Entry, seen: Entry, how: str) -> Iterator[tuple[str, str, str]]:
+def _content(wanted: Entry, seen: Entry) -> Iterator[tuple[str, str, str]]:
     if seen.size_bytes != wanted.size_bytes:
         yield "size", f"{wanted.size_bytes:,} bytes", f"{seen.size_bytes:,} bytes"
-    elif how != QUICK and wanted.digest:
-        if how == DEEP:
-            host.place(target).forget()
-        if (digest := seen.digest or host.entry(target).digest) != wanted.digest:
-            yield "content", _sha(wanted.digest), _sha(digest)
+    elif seen.digest and seen.digest != wanted.digest:
+        yield "content", _sha(wanted.digest), _sha(seen.digest)
 
 
 def kind_of(entry: Entry) -> str:

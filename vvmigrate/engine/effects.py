@@ -90,7 +90,7 @@ class Effect:
         """
         values = dict(data)
         values["target"] = Target(**values["target"])
-        values["before"], values["after"] = Entry(**values["before"]), Entry(**values["after"])
+        values["before"], values["after"] = Entry.from_json(values["before"]), Entry.from_json(values["after"])
         return cls(**values)
 
     @property

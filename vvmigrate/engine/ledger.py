@@ -10,12 +10,13 @@ import hashlib
 import hmac
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from vvmigrate import schema
 from vvmigrate.engine.effects import Effect
+from vvmigrate.engine.rows import Head, Rows
 from vvmigrate.engine.state import ADOPT, Target
 from vvmigrate.errors import IntegrityError, StateError
 from vvmigrate.files import Entry
@@ -26,14 +27,8 @@ COMMITTED = ("applied", "adopted", "degraded", "reverted", "repaired", "supersed
 ADOPT_ROW, EPOCH_ROW = "adopt", "epoch"
 """Directions of rows of `vv_step` that are of no revision: a person's decision about the host as a whole. From an epoch
 on rows count; what is older can be read, but nothing is done because of it."""
-
-
-@dataclass(frozen=True)
-class Head:
-    """The end of the chain: sequence number and hash of its last row."""
-
-    seq: int = 0
-    hash: str = ""
+PARSED_AT_ONCE = 256
+"""Rows whose effects are parsed as one document."""
 
 
 def canonical(value: Any) -> bytes:
@@ -41,7 +36,7 @@ def canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode()
 
 
-class Ledger:
+class Ledger(Rows):
     """The ledger's rows, over an open connection.
 
     Args:
@@ -51,77 +46,8 @@ class Ledger:
 
     def __init__(self, connection: sqlite3.Connection, key: bytes | None) -> None:
         """Take over the connection."""
-        self.connection = connection
+        super().__init__(connection)
         self._key = key
-
-    # ---- reading -------------------------------------------------------------------------------------------------
-
-    def installed(self) -> bool:
-        """Whether the database has our tables at all."""
-        found = self.connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'vv_ledger'")
-        return bool(found.fetchone()[0])
-
-    def ledger_id(self) -> str:
-        """The id that ties database, home and storage root together.
-
-        Raises:
-            StateError: no id, several, or a format that is newer than this tool.
-        """
-        rows = self.connection.execute("SELECT ledger_id, format FROM vv_ledger").fetchall()
-        if len(rows) != 1:
-            raise StateError(f"the database holds {len(rows)} ledger ids, expected 1")
-        if rows[0][1] > schema.FORMAT:
-            raise StateError(
-                f"the ledger has format {rows[0][1]}, this vvmigrate knows {schema.FORMAT}: use a newer one"
-            )
-        return str(rows[0][0])
-
-    def version(self) -> str:
-        """The revision that the database is at; empty at base.
-
-        Raises:
-            StateError: several version rows.
-        """
-        rows = self.connection.execute(f"SELECT version_num FROM {schema.VERSION_TABLE}").fetchall()
-        if len(rows) > 1:
-            raise StateError(f"the database holds {len(rows)} version rows, expected one: {sorted(r[0] for r in rows)}")
-        return str(rows[0][0]) if rows else ""
-
-    def head(self) -> Head:
-        """The end of the chain."""
-        return max((self._last(table) for table in schema.LINKS), key=lambda head: head.seq)
-
-    def _last(self, table: str) -> Head:
-        row = self.connection.execute(f"SELECT seq, hash FROM {table} ORDER BY seq DESC LIMIT 1").fetchone()
-        return Head(*row) if row else Head()
-
-    def reaches(self, head: Head) -> bool:
-        """Whether the chain once ended with this row, or still does."""
-        links = (row for table in schema.LINKS for row in self.rows(table, "seq = ?", (head.seq,)))
-        return head.seq == 0 or any(row["hash"] == head.hash for row in links)
-
-    def rows(self, table: str, where: str = "1", arguments: tuple[Any, ...] = ()) -> list[dict[str, Any]]:
-        """Rows of one of our tables, oldest first, as dictionaries."""
-        cursor = self.connection.execute(f"SELECT * FROM {table} WHERE {where} ORDER BY rowid", arguments)
-        names = [column[0] for column in cursor.description]
-        return [dict(zip(names, row, strict=True)) for row in cursor]
-
-    def newest(
-        self, table: str, where: str = "1", arguments: tuple[Any, ...] = (), limit: int = 0
-    ) -> list[dict[str, Any]]:
-        """Rows of one of our tables, newest first; at most so many, 0 for all."""
-        picked = f"seq IN (SELECT seq FROM {table} WHERE {where} ORDER BY seq DESC LIMIT ?)"
-        return self.rows(table, picked, (*arguments, limit or -1))[::-1]
-
-    def count(self, table: str, where: str = "1", arguments: tuple[Any, ...] = ()) -> int:
-        """How many rows there are."""
-        found = self.connection.execute(f"SELECT count(*) FROM {table} WHERE {where}", arguments)
-        return int(found.fetchone()[0])
-
-    def step(self, step_id: str) -> dict[str, Any] | None:
-        """The row of one attempt, if it has one."""
-        rows = self.rows("vv_step", "step_id = ?", (step_id,))
-        return rows[0] if rows else None
 
     def committed(self) -> list[dict[str, Any]]:
         """The steps of revisions that happened in this epoch, oldest first."""
@@ -150,19 +76,39 @@ class Ledger:
         A path is managed while a revision that is applied had an effect on it.
         """
         by_step: dict[str, list[Effect]] = {}
-        for row in self.connection.execute("SELECT step_id, effect FROM vv_effect ORDER BY step_id, n"):
-            by_step.setdefault(row[0], []).append(Effect.from_json(json.loads(row[1])))
+        for step_id, effect in self._parsed("1"):
+            by_step.setdefault(step_id, []).append(effect)
         last: dict[Target, tuple[Effect, dict[str, Any]]] = {}
         managed: dict[str, set[Target]] = {}
         for step in self.committed():
-            effects = by_step.get(step["step_id"], [])
-            last.update({effect.target: (effect, step) for effect in effects})
+            done = {effect.target: (effect, step) for effect in by_step.get(step["step_id"], [])}
+            last.update(done)
             if step["result"] == "reverted":
                 managed.pop(step["revision"], None)
             else:
-                managed.setdefault(step["revision"], set()).update(effect.target for effect in effects)
+                managed.setdefault(step["revision"], set()).update(done)
         owned = set().union(*managed.values())
         return {target: found for target, found in last.items() if target in owned and found[0].after.exists}
+
+    def lasting(self) -> Iterator[Effect]:
+        """The effects that no downgrade takes back, of steps that happened, oldest first."""
+        found: dict[str, list[Effect]] = {}
+        for step_id, effect in self._parsed("instr(effect, ?)", (canonical({"lasting": True})[1:-1].decode(),)):
+            found.setdefault(step_id, []).append(effect)
+        return (effect for step in self.committed() for effect in found.get(step["step_id"], ()) if effect.lasting)
+
+    def _parsed(self, where: str, arguments: tuple[Any, ...] = ()) -> Iterator[tuple[str, Effect]]:
+        """Effects with the id of their step, in its order; many are parsed at once, in half the time of one by one.
+
+        Raises:
+            ValueError, TypeError, KeyError: a row holds no effect.
+        """
+        select = f"SELECT step_id, effect FROM vv_effect WHERE {where} ORDER BY step_id, n"
+        cursor = self.connection.execute(select, arguments)
+        while rows := cursor.fetchmany(PARSED_AT_ONCE):
+            values = json.loads(f"[{','.join(text for _, text in rows)}]")
+            for (step_id, _), value in zip(rows, values, strict=True):
+                yield step_id, Effect.from_json(value)
 
     def since_applied(self, revision: str) -> list[tuple[str, Effect]]:
         """What a revision recorded since it was last applied, retries and repairs included, newest first.

@@ -44,8 +44,7 @@ def _effects(ledger: Ledger, steps: Iterable[Mapping[str, Any]]) -> Iterator[Eff
 
 def placed_trees(ledger: Ledger) -> dict[Target, str]:
     """Every lasting directory that we ever placed, and the digest of its content as it was then."""
-    effects = _effects(ledger, ledger.committed())
-    return {effect.target: str(effect.note[TREE]) for effect in effects if effect.lasting and TREE in effect.note}
+    return {effect.target: str(effect.note[TREE]) for effect in ledger.lasting() if TREE in effect.note}
 
 
 def dead_images(host: Host, ledger: Ledger) -> Iterator[tuple[Tree, Place]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 
@@ -20,7 +21,7 @@ def _upwards(path: Path) -> Iterator[Path]:
     yield from path.parents
 
 
-def check_trust(home: Path, inside: Iterable[Path]) -> None:
+def check_trust(home: Path, inside: Iterable[str | Path]) -> None:
     """Root runs only what nobody else could have written (as git's safe.directory).
 
     Args:
@@ -54,12 +55,14 @@ def check_keys(path: Path | None) -> None:
         check_trust(Path(os.path.realpath(path)), _upwards(path))
 
 
-def what_runs(home: Path) -> list[Path]:
-    """What is read and run from a release, so that root must be able to trust it."""
-    versions = home / "migrations/versions"
-    found = [home / "alembic.ini", home / "migrations", versions, home / "migrations/env.py"]
-    found += sorted(versions.glob("*.py"))
-    return [path for path in found if os.path.lexists(path)]
+def what_runs(home: Path) -> list[str]:
+    """Paths of what is read and run from a release, so that root must be able to trust it."""
+    versions = os.path.join(home, "migrations/versions")
+    found = [os.path.join(home, name) for name in ("alembic.ini", "migrations", "migrations/env.py")]
+    found = [path for path in (*found, versions) if os.path.lexists(path)]
+    with suppress(OSError):  # none there, or none that this user may see
+        found += sorted(f"{versions}/{name}" for name in os.listdir(versions) if name.endswith(".py"))
+    return found
 
 
 def check_root(root: Path, home: Path) -> None:

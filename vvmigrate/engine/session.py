@@ -18,7 +18,8 @@ from vvmigrate.engine import binding as bindings
 from vvmigrate.engine import database, lock, roots, vault
 from vvmigrate.engine.effects import Merger
 from vvmigrate.engine.host import HOME, ROOT, Host, make_folders, state_tree
-from vvmigrate.engine.ledger import Head, Ledger
+from vvmigrate.engine.ledger import Ledger
+from vvmigrate.engine.rows import Head
 from vvmigrate.engine.state import Target
 from vvmigrate.errors import RefusedError, StateError
 from vvmigrate.files import Owner, Tree

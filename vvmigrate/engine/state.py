@@ -35,6 +35,10 @@ class Target:
         """The name alone, as reports show it."""
         return self.name
 
+    def __hash__(self) -> int:
+        """Of the name alone, which remembers it: targets are looked up by the ten thousand."""
+        return hash(self.name)
+
 
 class WithoutError(StepError):
     """An AFTER cannot be had, and the step may happen without it: it is proposed again, and is then degraded."""

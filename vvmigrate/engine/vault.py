@@ -8,7 +8,8 @@ import secrets
 from contextlib import suppress
 from typing import Any
 
-from vvmigrate.engine.ledger import Head, Ledger
+from vvmigrate.engine.ledger import Ledger
+from vvmigrate.engine.rows import Head
 from vvmigrate.errors import IntegrityError, RefusedError, StateError
 from vvmigrate.files import Tree
 

@@ -1,7 +1,7 @@
-"""The only way to the file system: `Tree` and `Place` change it, `Look` and `Entry` say what is there."""
+"""The only way to the file system: `Tree` and `Place` change it, `Look`, `Folder` and `Entry` say what is there."""
 
 from vvmigrate.files.entry import ABSENT, Entry, Owner
-from vvmigrate.files.look import CHUNK_BYTES
+from vvmigrate.files.folder import CHUNK_BYTES, Folder, leads_nowhere
 from vvmigrate.files.place import Place, Tree, WriteBehind
 
-__all__ = ["ABSENT", "CHUNK_BYTES", "Entry", "Owner", "Place", "Tree", "WriteBehind"]
+__all__ = ["ABSENT", "CHUNK_BYTES", "Entry", "Folder", "Owner", "Place", "Tree", "WriteBehind", "leads_nowhere"]

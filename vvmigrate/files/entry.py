@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -54,9 +55,19 @@ class Entry:
             return replace(self, mode=mode)
         return replace(self, mode=mode, uid=owner.uid, gid=owner.gid)
 
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Entry:
+        """Read what `as_json` wrote.
+
+        Raises:
+            TypeError: it is something else.
+        """
+        return ABSENT if values == _ABSENT else cls(**values)  # most of what was done made something new
+
     def as_json(self) -> dict[str, Any]:
         """Plain values for the journal and the ledger."""
         return asdict(self)
 
 
 ABSENT = Entry()
+_ABSENT = ABSENT.as_json()

@@ -6,22 +6,18 @@ out of it.
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import os
-import stat
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, Self
+from typing import BinaryIO, Protocol, Self, TypeVar
 
 from vvmigrate.errors import RefusedError
 from vvmigrate.files.entry import ABSENT, Entry
+from vvmigrate.files.folder import WALK, Folder, kind_of, leads_nowhere
 
-CHUNK_BYTES = 1 << 20
-READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-WALK = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+Seen = TypeVar("Seen")
 
 
 class Held(Protocol):
@@ -76,25 +72,25 @@ class Look:
 
     # ---- looking -------------------------------------------------------------------------------------------------
 
+    def _seen(self, how: Callable[[Folder, str], Seen], nothing: Seen) -> Seen:
+        """Look from the directory that holds it; `nothing` where the way there is not made of directories."""
+        with ExitStack() as stack:
+            try:
+                parent, name = stack.enter_context(self.at())
+            except OSError as error:
+                if leads_nowhere(error):
+                    return nothing
+                raise
+            return how(Folder(parent, os.path.dirname(self.path)), name)
+
     def stat(self) -> os.stat_result | None:
         """`lstat`, or None where nothing stands or the way there is not made of directories."""
-        try:
-            with self.at() as (parent, name):
-                return os.stat(name, dir_fd=parent, follow_symlinks=False)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            if error.errno == errno.ELOOP:
-                return None
-            raise
+        return self._seen(Folder.stat, None)
 
     def identity(self) -> tuple[str, int]:
         """Kind and inode, without opening what stands here: a SQLite database must not be opened by us."""
         info = self.stat()
-        if info is None:
-            return "absent", 0
-        kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "link"}
-        return kinds.get(stat.S_IFMT(info.st_mode), "other"), info.st_ino
+        return ("absent", 0) if info is None else (kind_of(info), info.st_ino)
 
     def entry(
         self, *, tree: bool = False, known: Mapping[str, str] | None = None, modes: Mapping[str, int] | None = None
@@ -109,42 +105,15 @@ class Look:
         Raises:
             OSError: it may not be read.
         """
-        seen = self.glance()
-        if seen.kind == "dir" and tree:
-            return replace(seen, digest=self._tree_digest(known or {}, "", modes or {}))
-        return replace(seen, **self._content()) if seen.kind == "file" else seen
+        seen = self._seen(Folder.entry, ABSENT)
+        if seen.kind != "dir" or not tree:
+            return seen
+        with self.folder() as folder:
+            return replace(seen, digest=folder.digest(known or {}, modes or {}))
 
     def glance(self) -> Entry:
         """Look at what stands here without reading its content: no digest."""
-        info = self.stat()
-        if info is None:
-            return ABSENT
-        seen = Entry("other", stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid)
-        if stat.S_ISLNK(info.st_mode):
-            return replace(seen, kind="link", mode=0, target=self.target())
-        if stat.S_ISDIR(info.st_mode):
-            return replace(seen, kind="dir")
-        return replace(seen, kind="file", size_bytes=info.st_size) if stat.S_ISREG(info.st_mode) else seen
-
-    def _content(self) -> dict[str, Any]:
-        with self.reader() as file:
-            digest = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]  # it has readinto
-            size = file.tell()
-        return {"digest": digest.hexdigest(), "size_bytes": size}
-
-    def _tree_digest(self, known: Mapping[str, str], above: str, modes: Mapping[str, int]) -> str:
-        digest = hashlib.sha256()
-        for name in self.names():
-            inner, sha256 = (self / name).glance(), known.get(above + name)
-            if inner.kind == "dir":
-                below = (self / name)._tree_digest(known, f"{above}{name}/", modes)  # noqa: SLF001
-                inner = replace(inner, digest=below)
-            elif inner.kind == "file":
-                inner = replace(inner, digest=sha256) if sha256 else (self / name).entry()
-            mode = modes.get(inner.kind, inner.mode)
-            line = f"{name!r} {inner.kind} {mode:o} {inner.digest} {inner.target!r}\n"
-            digest.update(line.encode("utf-8", "surrogateescape"))
-        return digest.hexdigest()
+        return self._seen(Folder.glance, ABSENT)
 
     def forget(self) -> None:
         """Let the kernel drop what it has in memory of the files here and below, so that the disk is read again.
@@ -172,39 +141,38 @@ class Look:
             OSError: missing, unreadable, a link (`ELOOP`), or not a regular file (`EINVAL`).
         """
         with self.at() as (parent, name):
-            descriptor = os.open(name, READ, dir_fd=parent)
+            descriptor, _ = Folder(parent, os.path.dirname(self.path)).open_file(name)
         with os.fdopen(descriptor, "rb", buffering=0) as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise OSError(errno.EINVAL, "not a regular file", self.path)
             yield file
 
     def read(self, limit_bytes: int = 64 << 20) -> bytes:
         """The content of a regular file of at most `limit_bytes`."""
-        with self.reader() as file:
-            data = bytearray()
-            while chunk := file.read(CHUNK_BYTES):
-                data += chunk
-                if len(data) > limit_bytes:
-                    raise OSError(errno.EFBIG, f"larger than {limit_bytes} bytes", self.path)
-            return bytes(data)
+        with self.at() as (parent, name):
+            return Folder(parent, os.path.dirname(self.path)).read(name, limit_bytes)
 
     def names(self) -> list[str]:
         """What a directory holds, sorted; empty where there is no directory."""
         try:
-            with self.directory() as descriptor:
-                return sorted(os.listdir(descriptor))
+            with self.folder() as folder:
+                return folder.names()
         except (FileNotFoundError, NotADirectoryError):
             return []
 
     @contextmanager
-    def directory(self) -> Iterator[int]:
-        """Descriptor of the directory here."""
+    def folder(self) -> Iterator[Folder]:
+        """Hold the directory here open, to look at many of its entries."""
         with self.at() as (parent, name):
             descriptor = os.open(name, WALK, dir_fd=parent)
         try:
-            yield descriptor
+            yield Folder(descriptor, self.path)
         finally:
             os.close(descriptor)
+
+    @contextmanager
+    def directory(self) -> Iterator[int]:
+        """Descriptor of the directory here."""
+        with self.folder() as folder:
+            yield folder.descriptor
 
     def mount(self) -> tuple[int, int]:
         """Device and mount of the directory here: a rename between two places works only where both agree.

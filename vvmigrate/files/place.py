@@ -18,7 +18,8 @@ from typing import BinaryIO, Self
 
 from vvmigrate.errors import RefusedError
 from vvmigrate.files.entry import Owner
-from vvmigrate.files.look import CHUNK_BYTES, READ, WALK, Look
+from vvmigrate.files.folder import CHUNK_BYTES, READ, WALK
+from vvmigrate.files.look import Look
 
 _NOREPLACE, _EXCHANGE = 1, 2  # renameat2(2), <linux/fs.h>
 _libc = ctypes.CDLL(None, use_errno=True)
