@@ -116,7 +116,7 @@ def paths_of(session: Session) -> dict[str, str]:
     return {
         HOME: host.path(Target(HOME, "")).rstrip("/"),
         ROOT: root_of(session),
-        "database": session.database_path,
+        "database": host.path(sessions.DATABASE),
     }
 
 

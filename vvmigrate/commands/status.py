@@ -32,9 +32,9 @@ def status(call: Call) -> Report:
         ahead = pending(site) if not is_ahead(site) else []
         _, held, _ = split_at_hold(site, ahead)
         waits = journal.pending(site.session.host.state(ROOT))
-        runs = site.ledger.rows("vv_run") if site.ledger else []
-        rows = site.ledger.rows("vv_step") if site.ledger else []
-        failures = [row for row in rows if row["result"] in ("failed", "interrupted")]
+        ledger = site.ledger
+        runs = ledger.newest("vv_run", limit=1) if ledger else []
+        failures = ledger.newest("vv_step", "result IN ('failed', 'interrupted')", limit=1) if ledger else []
         drift = as_json(site, compare(site, [], QUICK).drift)
         report.body = {
             "home": str(site.settings.home),
@@ -47,8 +47,8 @@ def status(call: Call) -> Report:
             "degraded": degraded(site),
             "journal": waits.path if waits else None,
             "state_digest": state_digest(site),
-            "last_run": _run(runs[-1]) if runs else None,
-            "last_failure": {k: failures[-1][k] for k in ("revision", "result", "finished_at", "error")}
+            "last_run": _run(runs[0]) if runs else None,
+            "last_failure": {k: failures[0][k] for k in ("revision", "result", "finished_at", "error")}
             if failures
             else None,
             "generations": [name for name in site.session.host.names(Target(ROOT, STORE)) if "." not in name[-5:]],
