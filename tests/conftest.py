@@ -201,7 +201,8 @@ class HostFolder:
         """
         if environ is None and not within and options.keys() <= {"input"}:
             return self.module("vvmigrate", "--home", str(self.home), *arguments, **options)
-        options.setdefault("stdin", subprocess.DEVNULL)
+        if "input" not in options:
+            options.setdefault("stdin", subprocess.DEVNULL)
         return self._start([*within, *self.command(*arguments)], environ or {}, **options)
 
     def module(self, name: str, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:

@@ -13,6 +13,7 @@ import json
 import os
 import pkgutil
 import runpy
+import signal
 import socket
 import subprocess
 import sys
@@ -35,7 +36,7 @@ PRELOADED = (
 class Warm:
     """The client's end: one server for a test process, and another where processes are measured."""
 
-    _servers: ClassVar[dict[bool, Warm]] = {}
+    _servers: ClassVar[dict[tuple[int, bool], Warm]] = {}
 
     def __init__(self) -> None:
         """Start a server, with the environment as it is now."""
@@ -46,24 +47,30 @@ class Warm:
             self._process = subprocess.Popen(
                 [sys.executable, __file__, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd="/", pass_fds=[theirs.fileno()],
+                process_group=0,
             )  # fmt: skip
         self._socket = ours
 
     @classmethod
     def here(cls) -> Warm:
-        """The server of this process; started when it is first wanted."""
-        measured = "COVERAGE_PROCESS_CONFIG" in os.environ
-        if measured not in cls._servers:
-            cls._servers[measured] = cls()
-        return cls._servers[measured]
+        """The server of this process; started when it is first wanted. A fork has one of its own."""
+        key = os.getpid(), "COVERAGE_PROCESS_CONFIG" in os.environ
+        if key not in cls._servers:
+            cls._servers[key] = cls()
+        return cls._servers[key]
 
     @classmethod
     def close_all(cls) -> None:
-        """End the servers, and wait for them."""
-        while cls._servers:
-            _, server = cls._servers.popitem()
-            server._socket.close()
-            server._process.wait()
+        """End the servers of this process, and wait for them."""
+        for key in [key for key in cls._servers if key[0] == os.getpid()]:
+            cls._servers.pop(key).close()
+
+    def close(self) -> None:
+        """End the server, and what it runs."""
+        self._socket.close()
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
 
     def fits(self, environ: Mapping[str, str]) -> bool:
         """Whether a fork is as good as a process that starts with this environment, and as this user."""
@@ -75,7 +82,7 @@ class Warm:
         """Run `python -m module arguments` and wait for its end; `given` is its standard input.
 
         Raises:
-            TimeoutError: It did not end within two minutes; the server is gone with it.
+            TimeoutError: It did not end within two minutes; the server has ended with it.
         """
         mask = os.umask(0)
         os.umask(mask)
@@ -85,11 +92,19 @@ class Warm:
             streams[0].write(given.encode("utf-8", "surrogateescape"))
             streams[0].seek(0)
             self._socket.settimeout(120)
-            socket.send_fds(self._socket, [json.dumps(request).encode()], [stream.fileno() for stream in streams])
-            status = int(self._socket.recv(64))
+            status = self._ask(json.dumps(request).encode(), [stream.fileno() for stream in streams])
             printed = [os.pread(stream.fileno(), os.fstat(stream.fileno()).st_size, 0) for stream in streams[1:]]
         out, err = (text.decode().replace("\r\n", "\n") for text in printed)
         return subprocess.CompletedProcess([module, *arguments], status, out, err)
+
+    def _ask(self, request: bytes, streams: Sequence[int]) -> int:
+        try:
+            socket.send_fds(self._socket, [request], streams)
+            return int(self._socket.recv(64))
+        except BaseException:  # an answer that comes later would be taken for the next command's
+            self._servers.pop(next(key for key, server in self._servers.items() if server is self), None)
+            self.close()
+            raise
 
 
 def _of_the_start(environ: Mapping[str, str]) -> dict[str, str]:
