@@ -197,33 +197,33 @@ class HostFolder:
     ) -> subprocess.CompletedProcess[str]:
         """Run the command line as a real process, in the home; `within` is a command that runs it.
 
-        A plain run is a fork of a warm interpreter; one with an environment or options of its own starts afresh.
+        A plain run is a fork of a warm interpreter; one that is run by a command or has options of its own is not.
         """
-        if environ is None and not within and options.keys() <= {"input"}:
-            return self.module("vvmigrate", "--home", str(self.home), *arguments, **options)
-        if "input" not in options:
-            options.setdefault("stdin", subprocess.DEVNULL)
-        return self._start([*within, *self.command(*arguments)], environ or {}, **options)
+        if not within and options.keys() <= {"input"}:
+            return self.module("vvmigrate", "--home", str(self.home), *arguments, environ=environ, **options)
+        options.setdefault("stdin", subprocess.DEVNULL)
+        return self._start([*within, *self.command(*arguments)], self.environment(**(environ or {})), **options)
 
-    def module(self, name: str, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    def module(
+        self, name: str, *arguments: str, environ: dict[str, str] | None = None, **options: Any
+    ) -> subprocess.CompletedProcess[str]:
         """Run `python -m name` in the home; `input` is what it reads."""
-        given, warm = options.get("input", ""), Warm.here()
-        if not warm.fits(self.environment()):
-            options.setdefault("input", "")
-            return self._start([sys.executable, "-m", name, *arguments], {}, **options)
-        done = warm.run(name, arguments, cwd=self.home, env=self.environment(), given=given)
+        environment, warm = self.environment(**(environ or {})), Warm.here()
+        if not warm.fits(environment):
+            return self._start([sys.executable, "-m", name, *arguments], environment, **{"input": "", **options})
+        done = warm.run(name, arguments, cwd=self.home, env=environment, given=options.get("input", ""))
         if self.witness is not None:
             self.witness.hears(f"stdout of {done.args!r}", done.stdout)
             self.witness.hears(f"stderr of {done.args!r}", done.stderr)
         return done
 
     def _start(
-        self, command: Sequence[str], environ: dict[str, str], **options: Any
+        self, command: Sequence[str], environment: dict[str, str], **options: Any
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             command,
             cwd=self.home,
-            env=self.environment(**environ),
+            env=environment,
             capture_output=True,
             text=True,
             timeout=120,

@@ -13,7 +13,7 @@ from tests.conftest import HostFolder
 @pytest.mark.parametrize("arguments", ["status", "--json heads", "upgrade --frobnicate"])
 def test_a_fork_says_what_a_process_of_its_own_says(host: HostFolder, arguments: str) -> None:
     """The same words on the same streams, and the same exit code."""
-    fork, own = (host.run(*arguments.split(), **options) for options in ({}, {"environ": {}}))
+    fork, own = (host.run(*arguments.split(), within=within) for within in ((), ("env",)))
     assert (fork.returncode, fork.stdout, fork.stderr) == (own.returncode, own.stdout, own.stderr)
 
 

@@ -17,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -150,6 +151,7 @@ def _main() -> None:
     os.environ.clear()
     os.environ.update(request["env"])
     time.tzset()
+    tempfile.tempdir = None
     os.umask(request["umask"])
     os.chdir(request["cwd"])
     sys.path[0] = request["cwd"]
