@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import pytest
 
 from tests.canaries import Witness, heard
+from tests.warm import Warm
 from vvmigrate.commands import (
     adopt,
     bundle,
@@ -59,6 +60,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("full"):  # a keyword is also the name of any folder above
             item.add_marker(pytest.mark.skip(reason="takes minutes: only with --full"))
+
+
+def pytest_unconfigure() -> None:
+    """What was kept warm ends."""
+    Warm.close_all()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -190,12 +196,35 @@ class HostFolder:
     def run(
         self, *arguments: str, environ: dict[str, str] | None = None, within: Sequence[str] = (), **options: Any
     ) -> subprocess.CompletedProcess[str]:
-        """Run the command line as a real process, in the home; `within` is a command that runs it."""
+        """Run the command line as a real process, in the home; `within` is a command that runs it.
+
+        A plain run is a fork of a warm interpreter; one that is run by a command or has options of its own is not.
+        """
+        if not within and options.keys() <= {"input"}:
+            return self.module("vvmigrate", "--home", str(self.home), *arguments, environ=environ, **options)
         options.setdefault("stdin", subprocess.DEVNULL)
+        return self._start([*within, *self.command(*arguments)], self.environment(**(environ or {})), **options)
+
+    def module(
+        self, name: str, *arguments: str, environ: dict[str, str] | None = None, **options: Any
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `python -m name` in the home; `input` is what it reads."""
+        environment, warm = self.environment(**(environ or {})), Warm.here()
+        if not warm.fits(environment):
+            return self._start([sys.executable, "-m", name, *arguments], environment, **{"input": "", **options})
+        done = warm.run(name, arguments, cwd=self.home, env=environment, given=options.get("input", ""))
+        if self.witness is not None:
+            self.witness.hears(f"stdout of {done.args!r}", done.stdout)
+            self.witness.hears(f"stderr of {done.args!r}", done.stderr)
+        return done
+
+    def _start(
+        self, command: Sequence[str], environment: dict[str, str], **options: Any
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*within, *self.command(*arguments)],
+            command,
             cwd=self.home,
-            env=self.environment(**(environ or {})),
+            env=environment,
             capture_output=True,
             text=True,
             timeout=120,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import socket
@@ -150,12 +151,20 @@ def release(bare: HostFolder) -> HostFolder:
 
 @pytest.fixture
 def syslog() -> Iterator[socket.socket]:
-    """A system log that listens; skipped where there is one already, or where we may not make it."""
+    """A system log that listens; skipped where there is one already, or where we may not make it.
+
+    A machine has one: whoever tests beside us waits, and its commands' lines come here too.
+    """
     path = "/dev/log"
-    if os.path.lexists(path) or os.geteuid() != 0:
-        pytest.skip(f"{path} exists, or may not be made by this user")
-    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as listener:
-        listener.bind(path)
-        listener.settimeout(10)
-        yield listener
-    os.unlink(path)
+    folder = os.open(os.path.dirname(path), os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        if os.path.lexists(path) or os.geteuid() != 0:
+            pytest.skip(f"{path} exists, or may not be made by this user")
+        with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as listener:
+            listener.bind(path)
+            listener.settimeout(10)
+            yield listener
+        os.unlink(path)
+    finally:
+        os.close(folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 
 import pytest
 
@@ -11,16 +10,7 @@ from tests.conftest import BASELINE, HostFolder
 
 
 def alembic(host: HostFolder, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "alembic", *arguments],
-        cwd=host.home,
-        env=host.environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return host.module("alembic", *arguments)
 
 
 def test_alembic_upgrade_head_is_the_whole_upgrade(host: HostFolder) -> None:

@@ -210,7 +210,7 @@ def test_no_secret_value_is_shown_logged_or_stored(host: HostFolder, tmp_path: P
     ]
     for arguments, stdin in calls:
         for flags in ((), ("--json",)):
-            more = {"stdin": None, "input": stdin} if stdin is not None else {}
+            more = {"input": stdin} if stdin is not None else {}
             done = host.run(*flags, *arguments, **more)
             assert done.returncode in (0, 3), (arguments, done.stderr)
             shown.append(done.stdout + done.stderr)

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 import trustme
+from hypothesis import settings
 
 from tests.content.delivery_desk import Desk
 from tests.content.fault_server import FaultServer, serving
@@ -18,6 +19,13 @@ from vvmigrate.content.delivery.download import HttpSettings, Pace
 from vvmigrate.files import Tree
 
 MEMORY = "/dev/shm"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """How many examples a property is tried with: many with --full."""
+    settings.register_profile("quick", max_examples=100, deadline=None)
+    settings.register_profile("full", max_examples=1000, deadline=None)
+    settings.load_profile("full" if config.getoption("--full") else "quick")
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import io
 
 import pytest
 from dotenv import dotenv_values
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vvmigrate.content.env.document import Document, readers_differ
@@ -45,7 +45,6 @@ def parse(text: str) -> Document:
     return Document.parse(text.encode("utf-8", "surrogateescape"), name=".env")
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.lists(PIECES, max_size=30).map("".join))
 def test_any_accepted_text_round_trips_and_reads_as_python_dotenv_reads_it(text: str) -> None:
     """Bytes in are bytes out, and keys and values are python-dotenv's, which sees every line end as a line feed."""
@@ -60,7 +59,6 @@ def test_any_accepted_text_round_trips_and_reads_as_python_dotenv_reads_it(text:
         assert {key: document.get(key) for key in document.keys()} == dict(expected)  # noqa: SIM118
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=60))
 def test_any_accepted_bytes_round_trip(data: bytes) -> None:
     """Bytes that are not UTF-8 survive."""
@@ -71,7 +69,6 @@ def test_any_accepted_bytes_round_trip(data: bytes) -> None:
     assert document.to_bytes() == data
 
 
-@settings(max_examples=300, deadline=None)
 @given(
     st.sampled_from(
         ["K=old", "export K = 'old'  # note", 'K="old"# note', "K", "K=", "K= # note", "  K=o l d\r\n", "K=#x"]

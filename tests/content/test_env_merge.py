@@ -7,7 +7,7 @@ import time
 
 import pytest
 from dotenv import dotenv_values
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from vvmigrate.content.env.document import Document
@@ -254,7 +254,6 @@ RELEASES = [
 ]
 
 
-@settings(max_examples=300, deadline=None)
 @given(FILES, st.sampled_from(RELEASES), st.sampled_from([None, *RELEASES, b"GONE=\nMINE=\n"]), st.booleans())
 def test_nothing_of_the_users_changes_up_and_back(data: bytes, release: bytes, base: bytes | None, fill: bool) -> None:
     """For any file: values stay as python-dotenv reads them, a second merge does nothing, and the way back is exact."""
@@ -271,7 +270,6 @@ def test_nothing_of_the_users_changes_up_and_back(data: bytes, release: bytes, b
         assert there_and_back(data, merged) == data
 
 
-@settings(max_examples=300, deadline=None)
 @given(FILES, st.sampled_from(RELEASES))
 def test_a_way_back_is_taken_back_beside_what_was_saved_meanwhile(data: bytes, release: bytes) -> None:
     """What came out comes in again with the same values and in the same order; whatever is in the file stays."""
@@ -286,7 +284,6 @@ def test_a_way_back_is_taken_back_beside_what_was_saved_meanwhile(data: bytes, r
     assert revert(again, before=merged.data, after=data).data == again
 
 
-@settings(max_examples=300, deadline=None)
 @given(FILES, st.sampled_from(RELEASES), FILES)
 def test_going_back_never_loses_a_value_that_the_user_wrote(data: bytes, release: bytes, extra: bytes) -> None:
     """Whatever the user appends after our merge is read the same after going back, and again after going up."""
@@ -301,7 +298,6 @@ def test_going_back_never_loses_a_value_that_the_user_wrote(data: bytes, release
     assert all(values(up.data)[names.get(key, key)] == "u" for key in values(text.encode()))
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.text(st.characters(exclude_characters="\0"), max_size=12))
 def test_what_we_write_is_read_alike_by_all_three(value: str) -> None:
     """A line that we write is read as the same value by all programs, or it is refused."""

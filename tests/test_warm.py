@@ -1,0 +1,41 @@
+"""What a fork of the warm interpreter does is what a process of its own would do."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from tests.conftest import HostFolder
+
+
+@pytest.mark.parametrize("arguments", ["status", "--json heads", "upgrade --frobnicate"])
+def test_a_fork_says_what_a_process_of_its_own_says(host: HostFolder, arguments: str) -> None:
+    """The same words on the same streams, and the same exit code."""
+    fork, own = (host.run(*arguments.split(), within=within) for within in ((), ("env",)))
+    assert (fork.returncode, fork.stdout, fork.stderr) == (own.returncode, own.stdout, own.stderr)
+
+
+def test_a_fork_that_is_killed_says_so_and_the_next_one_works(bare: HostFolder) -> None:
+    """Its end is a process's end: kill -9 takes it and nothing else, and what it left is for the next one to settle."""
+    bare.up()
+    bare.revision("0002", "os.kill(os.getpid(), 9)", imports="import os")
+    assert bare.run("upgrade").returncode == -signal.SIGKILL
+    assert bare.run("recover").returncode == 0
+
+
+def test_a_fork_has_its_own_folder_mask_and_input(bare: HostFolder) -> None:
+    """It works in the home, makes files with the caller's mask, and reads what it is given."""
+    bare.up()
+    bare.revision(
+        "0002",
+        "for line in sys.stdin:\n    print(os.getcwd(), oct(os.umask(0)), line.strip(), file=sys.stderr)",
+        imports="import os, sys",
+    )
+    mask = os.umask(0o027)
+    try:
+        done = bare.run("upgrade", input="a word\n")
+    finally:
+        os.umask(mask)
+    assert f"{bare.home} 0o27 a word" in done.stderr
