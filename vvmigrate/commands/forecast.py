@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -41,7 +41,7 @@ class Forecast:
         rehearsed: what its code asked for; None if it failed.
         error: why it failed.
         retry: whether the revision is applied but degraded.
-        line, number: the steps of the run, of which it is one.
+        line, number: the steps of the run, of which it is one, and those beyond.
         later: operations of revisions that are not in that line, but come after this one.
         accepts: for a revision that is only taken over: raises where a proposal would change the host.
         release: the release that the revision belongs to; empty where it says none.
@@ -68,7 +68,7 @@ class Forecast:
 
     @property
     def following(self) -> tuple[str, ...]:
-        """Revisions that the run comes to after this one."""
+        """Revisions that come after this one in the run, or beyond it."""
         return tuple(other.revision for other in self.line[self.number + 1 :])
 
     @property
@@ -125,12 +125,17 @@ class Workplace:
             adopting=forecast is not None and forecast.accepts is not None,
         )
 
-    def forecast(self, steps: list[RevisionStep], direction: str) -> list[Forecast]:
+    def forecast(
+        self, steps: list[RevisionStep], direction: str, beyond: Sequence[RevisionStep] = ()
+    ) -> list[Forecast]:
         """Rehearse steps in order, on one copy of the schema, with one overlay of predicted files.
 
         The first that fails ends the list, and says why.
+
+        Args:
+            beyond: steps that another run will go on with; they are rehearsed as far as they can be.
         """
-        forecasts = [self._described(step, direction) for step in steps]
+        forecasts = [self._described(step, direction) for step in (*steps, *beyond)]
         had = claimed(self.scripts, self.ledger) if direction == UP else {}
         for forecast in forecasts:
             if forecast.revision in had and forecast.code is not None:
@@ -138,16 +143,16 @@ class Workplace:
         with Rehearsal.of(self.ledger) as rehearsal:
             for number, forecast in enumerate(forecasts):
                 if not self._rehearse(forecast, rehearsal):
-                    del forecasts[number + 1 :]
+                    del forecasts[number + (number < len(steps)) :]
                     break
         overlay = Overlay(self.observer or self.session.host)
-        for number, forecast in enumerate(forecasts):
+        for number, forecast in enumerate(forecasts[: len(steps)]):
             if forecast.error is None:
                 forecast.line, forecast.number = forecasts, number
                 self._predict(forecast, overlay)
             if forecast.error is not None:
                 return forecasts[: number + 1]
-        return forecasts
+        return forecasts[: len(steps)]
 
     def _described(self, step: RevisionStep, direction: str) -> Forecast:
         revision = step.revision.revision

@@ -66,6 +66,11 @@ class Course:
     version: str
     package: frozenset[str]
 
+    @property
+    def end(self) -> str:
+        """The revision that the way up, of which each step is a part, leads to; empty on the way down."""
+        return _end(self.steps, UP, self.version) if self.direction == UP else ""
+
 
 def _opened(call: Call, target: str, report: Report, stack: ExitStack) -> Course | None:
     """Look at the host, and make its shadow; None where there is nothing to try."""
@@ -210,7 +215,7 @@ class Trial:
         """One way; what the shadow is like then, and what was kept."""
         shadowed, script = self._course.shadowed, self._step.revision
         if direction == UP:
-            done = _done(shadowed, upgrade(shadowed.calling("upgrade"), script.revision))
+            done = _done(shadowed, upgrade(shadowed.calling("upgrade", self._course.end), script.revision))
         else:
             done = _done(shadowed, downgrade(shadowed.calling("downgrade"), str(script.down_revision or "base")))
         mine = [step for step in done.body["steps"] if step["revision"] == script.revision]

@@ -89,9 +89,19 @@ def _upgrade(run: Run, target: str) -> None:
 
 def ahead(place: Workplace, steps: list[Any]) -> list[Forecast]:
     """What an upgrade would do: applied revisions that have something to do again, then the pending steps."""
-    forecasts = place.forecast(steps, UP)
+    forecasts = place.forecast(steps, UP, _beyond(place, steps))
     pending_operations = tuple(operation for forecast in forecasts for operation in forecast.operations)
     return [*_again(place, pending_operations), *forecasts]
+
+
+def _beyond(place: Workplace, steps: list[Any]) -> list[Any]:
+    """What is still to come after these steps, where they are known to be a part of a longer way.
+
+    Who tries a release step by step says with `toward` where it all ends. Each step then does what it does within an
+    upgrade that goes all the way: what a later revision replaces need not be in this release any more.
+    """
+    end = place.call.options.get("toward")
+    return pending(place, str(end))[len(steps) :] if end and steps else []
 
 
 # ---- holds -----------------------------------------------------------------------------------------------------------
