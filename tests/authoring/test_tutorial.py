@@ -1,4 +1,4 @@
-"""docs/authoring.md, typed: each command is run, each edit made, in its order; what is printed is what the page says."""
+"""docs/authoring.md, typed: each command is run, each edit made, in order; what is printed is what the page says."""
 
 from __future__ import annotations
 
@@ -54,7 +54,15 @@ class Desk:
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("VV_", "VIDEO_", "GIT_"))}
         path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
         desk = cls(
-            folder, {**clean, **PERSON, "PATH": path, "GIT_CONFIG_GLOBAL": os.devnull, "VV_MODEL_VARIANT": "demo", "VV_APP_USER": getpass.getuser()}
+            folder,
+            {
+                **clean,
+                **PERSON,
+                "PATH": path,
+                "GIT_CONFIG_GLOBAL": os.devnull,
+                "VV_MODEL_VARIANT": "demo",
+                "VV_APP_USER": getpass.getuser(),
+            },
         )
         desk.type("appliance$", "git init --quiet && git add --all && git commit --quiet -m 1.0 && git tag 1.0")
         return desk
@@ -84,19 +92,35 @@ class Desk:
             path.write_text(block.text)
 
 
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk.make(tmp_path)
-
-
-def test_an_author_who_does_what_the_page_says_sees_what_it_says(desk: Desk) -> None:
-    """From an edited `.env.example` to a shipped release, and back; the page shows every answer of the tool."""
-    steps = blocks(PAGE.read_text())
-    verbs = {
-        command.split()[1]
-        for block in steps
-        for _, command, _ in sessions(block.text, PROMPT)
-        if "vvmigrate" in command
-    }
-    for block in steps:
+@pytest.mark.parametrize(
+    "until", [pytest.param("\n## 5. Test it\n", id="proved"), pytest.param("", id="to the end", marks=pytest.mark.full)]
+)
+def test_an_author_who_does_what_the_page_says_sees_what_it_says(tmp_path: Path, until: str) -> None:
+    """From an edited `.env.example` to a rehearsed revision; with --full also shipped, taken back, and the next one."""
+    page = PAGE.read_text()
+    assert until in page
+    desk = Desk.make(tmp_path)
+    for block in blocks(page.partition(until)[0] if until else page):
         desk.follow(block)
+
+
+def test_the_page_knows_every_verb_of_a_releases_life() -> None:
+    """None of them is left out, and what is no command of the tool is not called so."""
+    typed = [said.command for block in blocks(PAGE.read_text()) for said in sessions(block.text, PROMPT)]
+    verbs = {match for command in typed for match in re.findall(r"\bvvmigrate (\w+)", command)}
+    assert verbs >= {"revision", "check", "plan", "rehearse", "keygen", "sign", "upgrade", "confirm", "downgrade"}
+
+
+@pytest.mark.parametrize("edit", [" a\n-c\n+x\n", "-b\n+x\n", "-z\n+x\n"], ids=["not together", "twice", "nowhere"])
+def test_an_edit_that_does_not_fit_is_no_edit(edit: str) -> None:
+    """Old lines that are not there, or there twice, are told: no edit of the page happens by chance."""
+    with pytest.raises(AssertionError):
+        edited("a\nb\nb\nc\n", edit)
+
+
+def test_what_is_printed_must_be_all_that_is_told() -> None:
+    """A line more, a line less and another word are seen; `...` stands for what differs."""
+    assert printed_as_told("a ... c\n...\nd\n", "a b c\n1\n2\nd\n")
+    assert printed_as_told("", "")
+    for told, printed in [("", "a\n"), ("a\n", ""), ("a\n", "a\nb\n"), ("a\nb\n", "a\n"), ("a ... c\n", "a b d\n")]:
+        assert not printed_as_told(told, printed)
