@@ -265,7 +265,7 @@ install_locked() {
     local from=()
     [ -z "$wheels" ] || from=(--no-index --find-links "$wheels")
     "$venv/bin/python" -I -m pip install --quiet --disable-pip-version-check --no-input --only-binary :all: --retries 2 \
-        --require-hashes "${from[@]}" --requirement "$home/requirements.lock" >>"$log_file" 2>&1
+        --no-deps --require-hashes "${from[@]}" --requirement "$home/requirements.lock" >>"$log_file" 2>&1
 }
 
 why_pip_failed() {

@@ -11,8 +11,20 @@ from vvmigrate.options import Verb, Verbs, with_globals
 from vvmigrate.running import open_streams, refuse
 from vvmigrate.verbs import adopting, authoring, changing, confirming, looking, signing, trying
 
+SECTIONS = {
+    "Every day": ("upgrade", "plan", "status", "history", "downgrade", "confirm"),
+    "When something is wrong": ("doctor", "verify", "why", "repair", "recover", "adopt"),
+    "Models, and room on the disk": ("fetch", "bundle", "prune"),
+    "Revisions": ("current", "heads", "show"),
+    "For authors of releases": ("revision", "check", "rehearse", "keygen", "sign"),
+    "For shells": ("completion",),
+}
+"""The verbs as --help shows them; one that stands in no section is hidden."""
 
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+
+@click.group(
+    cls=Verbs, sections=SECTIONS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, "-V", "--version", message="vvmigrate %(version)s")
 @with_globals
 @click.pass_context
@@ -37,7 +49,9 @@ for command in (command for area in AREAS for command in area.VERBS):
 @cli.command("completion", cls=Verb)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print what teaches a shell to complete commands, options and revisions.
+    """Print what teaches a shell to complete what is typed.
+
+    Commands, options and revisions.
 
     \b
     vvmigrate completion bash > /etc/bash_completion.d/vvmigrate

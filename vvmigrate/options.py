@@ -35,7 +35,21 @@ def with_globals(command: Command) -> Command:
 
 
 class Verbs(click.Group):
-    """A group that guesses what was meant."""
+    """A group that shows its verbs by what they are for, and guesses what was meant."""
+
+    def __init__(self, *args: Any, sections: Mapping[str, tuple[str, ...]] | None = None, **settings: Any) -> None:
+        """Take the verbs of each section, in the order in which help shows them."""
+        super().__init__(*args, **settings)
+        self.sections = sections or {}
+
+    def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs, section by section."""
+        longest = max(map(len, self.commands))
+        room = formatter.width - longest - 6  # indented by 2, two columns apart, as click has it
+        for title, names in self.sections.items():
+            lines = [(name.ljust(longest), self.commands[name].get_short_help_str(room)) for name in names]
+            with formatter.section(title):
+                formatter.write_dl(lines)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Find a verb, or say which one is like it."""

@@ -11,6 +11,7 @@ import pytest
 
 from tests.commands.proof import nothing_changes
 from tests.conftest import HostFolder
+from vvmigrate.cli import SECTIONS, cli
 
 MAKES = "op.make_directories(['made_by_mistake'])"
 
@@ -35,6 +36,12 @@ USAGE = [
     (["upgrade", "--set", "KEY=@/nonexistent/file"], "/nonexistent/file"),
     (["stamp", "head"], "stamp is refused"),
 ]
+
+
+def test_help_shows_every_verb_once() -> None:
+    """Sections are for finding a verb: one that stands in none could not be found at all."""
+    shown = [name for names in SECTIONS.values() for name in names]
+    assert sorted(shown) == sorted(name for name, command in cli.commands.items() if not command.hidden)
 
 
 @pytest.mark.parametrize(("arguments", "words"), USAGE, ids=lambda value: " ".join(value)[:40] if value else "")

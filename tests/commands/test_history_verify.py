@@ -133,8 +133,9 @@ TAMPERING: dict[str, tuple[Callable[[HostFolder], object], str]] = {
 
 
 def test_a_history_that_is_true_verifies(lived: HostFolder) -> None:
-    """After attempts of every kind: nothing to say, exit 0."""
+    """After attempts of every kind: no problem, exit 0; and who looks is told that it was looked at."""
     assert problems(lived) == []
+    assert "the history holds" in lived.run("history", "--verify").stdout
 
 
 FOR_A_PERSON = ("a truncated tail", "no rows at all", "a moved version")

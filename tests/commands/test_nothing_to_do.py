@@ -172,3 +172,23 @@ def test_help_imports_nothing_heavy(host: HostFolder, arguments: list[str]) -> N
     """Nobody waits for the words that say what there is."""
     heavy, code, text = imported(host, *arguments)
     assert (heavy, code, bool(text)) == ({"click"}, 0, True)
+
+
+LOOKS = (["status"], ["current"], ["heads"], ["show", "0003"], ["history"], ["verify", "--quick"])
+
+
+@pytest.mark.parametrize("arguments", LOOKS, ids=" ".join)
+def test_a_look_does_not_wait_for_alembic(up: HostFolder, arguments: list[str]) -> None:
+    """Usual revisions are read as text, and shown by the command line's own libraries."""
+    append(up.home / "migrations/versions/0003_fallback_assets.py", "\n# edited since: the recorded one counts\n")
+    heavy, code, text = imported(up, *arguments)
+    assert heavy == {"click", "rich", "dotenv"}
+    assert (code in (0, 3), bool(text)) == (True, True)
+
+
+def test_a_revision_that_has_to_be_run_is_run_to_say_where_the_host_stands(up: HostFolder) -> None:
+    """The answer is the same, only later."""
+    up.revision("0007", "op.make_directories(['more'])", imports="down_revision = '00' + '06'")
+    heavy, code, text = imported(up, "status")
+    assert {"alembic", "sqlalchemy"} <= heavy
+    assert (code, "pending: 0007" in text) == (3, True)

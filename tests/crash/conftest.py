@@ -27,8 +27,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session", autouse=True)
-def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
-    """Count what the full set proves; a full run writes it down."""
+def tally() -> Iterator[Tally]:
+    """Count what the full set proves, and write it down as it goes; a point that is not proved is written down too."""
     counted, judge = Tally(), Report.assert_clean
 
     def assert_clean(report: Report) -> None:
@@ -38,8 +38,6 @@ def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Report, "assert_clean", assert_clean)
         yield counted
-    if request.config.getoption("--full", default=False) and counted.counts:
-        counted.write()
 
 
 @pytest.fixture(scope="session")

@@ -24,8 +24,8 @@ APP: Final = "vvmigrate.cli:main"
 PRELOAD: Final = (
     "alembic", "alembic.command", "alembic.ddl.sqlite", "click", "jsonschema", "requests", "rich._emoji_codes",
     "rich.console", "rich.progress", "sqlalchemy", "sqlalchemy.dialects.sqlite", "vvmigrate.commands.downgrade",
-    "vvmigrate.commands.inspect", "vvmigrate.commands.prune", "vvmigrate.commands.recover", "vvmigrate.commands.repair",
-    "vvmigrate.commands.upgrade", "vvmigrate.text",
+    "vvmigrate.commands.inspect", "vvmigrate.commands.plan", "vvmigrate.commands.prune", "vvmigrate.commands.recover",
+    "vvmigrate.commands.repair", "vvmigrate.commands.upgrade", "vvmigrate.text",
 )  # fmt: skip
 IGNORE: Final = ("logs", ".vvmigrate")
 DATABASE: Final = "orchestrator_data/orchestrator_db.sqlite"

@@ -1,10 +1,14 @@
-"""What a full run proved, counted by step and kind, and written where people read it."""
+"""What the full set proved, counted by step and kind, and written where people read it: a row as soon as it is proved.
+
+A full run takes more than an hour. One that is cut short leaves the rows that it came to, and the next one the others;
+so each row carries its day.
+"""
 
 import os
 import platform
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +17,9 @@ from .scenario import Report
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/crash-safety.md"
 BEGIN, END = "<!-- proof: written by ./run_tests.sh --full -->", "<!-- end of proof -->"
+HEAD = """| step | kind | tried | survived | missed | failed | recoveries struck | day |
+|---|---|---|---|---|---|---|---|
+"""
 KINDS = {
     "every_fault": "faults",
     "every_kill": "faults",
@@ -20,45 +27,68 @@ KINDS = {
     "every_power_loss_by_the_rules": "power loss, by the rules",
     "every_real_power_cut": "power cut, real",
 }
+STEP = re.compile(r"(upgrade|downgrade) \w+-\w+|repair [\w.-]+|prune all")
+Row = tuple[str, str]
 
 
 @dataclass
 class Tally:
-    """Points by step and kind."""
+    """Points by step and kind, and the page that shows them."""
 
-    counts: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
+    page: Path = PAGE
+    counts: dict[Row, Counter[str]] = field(default_factory=dict)
 
     def note(self, test: str, report: Report) -> None:
-        """Count a report of the full set.
+        """Count a report of the full set, and write it down.
 
         Args:
             test: the test's name with its parameters.
             report: what came of it.
         """
-        kind = next((kind for part, kind in KINDS.items() if part in test), None)
-        step = re.search(r"(upgrade|downgrade) \w+-\w+|repair [\w.-]+|prune all", test)
-        if kind is None or step is None:
+        row = row_of(test)
+        if row is None:
             return
-        cell = self.counts.setdefault((step[0], kind), Counter())
+        cell = self.counts.setdefault(row, Counter())
         for counter in report.counts().values():
             cell.update(counter)
         cell["recoveries struck"] += report.recrashes
+        self.write()
 
-    def write(self, page: Path = PAGE) -> None:
-        """Put the table into the page, between its marks."""
-        before, _, rest = page.read_text("utf-8").partition(BEGIN)
-        _, _, after = rest.partition(END)
-        page.write_text(f"{before}{BEGIN}\n\n{self.table()}\n{END}{after}", "utf-8")
+    def write(self) -> None:
+        """Put the rows into the page, between its marks; those of an earlier day stay where no new ones are."""
+        before, _, rest = self.page.read_text("utf-8").partition(BEGIN)
+        old, _, after = rest.partition(END)
+        rows = {**dict(_rows_in(old)), **{row: _line(row, cell) for row, cell in self.counts.items()}}
+        table = HEAD + "".join(f"{line}\n" for _, line in sorted(rows.items()))
+        self.page.write_text(f"{before}{BEGIN}\n\n{machine()}\n\n{table}\n{END}{after}", "utf-8")
 
-    def table(self) -> str:
-        """The table, with the day and the machine."""
-        day = datetime.now(UTC).date().isoformat()
-        machine = f"{os.cpu_count()} cores, {platform.machine()}, Linux {platform.release().split('-')[0]}"
-        head = "| step | kind | tried | survived | missed | failed | recoveries struck |\n|---|---|---|---|---|---|---|"
-        return f"{day}, {machine}, Python {platform.python_version()}:\n\n" + "\n".join([head, *self._lines()]) + "\n"
 
-    def _lines(self) -> Iterable[str]:
-        for (step, kind), cell in sorted(self.counts.items()):
-            tried = cell["survived"] + cell["missed"] + cell["failed"]
-            figures = (tried, cell["survived"], cell["missed"], cell["failed"], cell["recoveries struck"])
-            yield f"| {step} | {kind} | {' | '.join(map(str, figures))} |"
+def row_of(test: str) -> Row | None:
+    """The row that a test of the full set fills; None for any other test."""
+    kind = next((kind for part, kind in KINDS.items() if f"survives_{part}" in test), None)
+    step = STEP.search(test)
+    if kind is None or step is None:
+        return None
+    where = re.search(r"\b(ext4|xfs)\b", test)
+    kind += f", {where[0]}" if where else ""
+    return step[0], kind + (", beside an orchestrator" if "beside_an_orchestrator" in test else "")
+
+
+def machine() -> str:
+    """What the last rows were proved on."""
+    system = f"Linux {platform.release().split('-')[0]}, Python {platform.python_version()}"
+    return f"{os.cpu_count()} cores, {platform.machine()}, {system}."
+
+
+def _line(row: Row, cell: Mapping[str, int]) -> str:
+    tried = cell["survived"] + cell["missed"] + cell["failed"]
+    figures = (tried, cell["survived"], cell["missed"], cell["failed"], cell["recoveries struck"])
+    day = datetime.now(UTC).date().isoformat()
+    return f"| {' | '.join(map(str, (*row, *figures, day)))} |"
+
+
+def _rows_in(table: str) -> Iterable[tuple[Row, str]]:
+    for line in table.splitlines():
+        words = [word.strip() for word in line.strip("|").split("|")]
+        if STEP.fullmatch(words[0]) and len(words) == HEAD.partition("\n")[0].count("|") - 1:
+            yield (words[0], words[1]), line

@@ -90,8 +90,8 @@ def nothing_written_is_lost(host: HostFolder, journal: Path) -> None:
 def managed(host: HostFolder) -> dict[str, tuple[str, int, bytes]]:
     """Everything that a release makes on a host, byte by byte, with its mode; and what the user has beside it.
 
-    The release's own files are the package's business, and generations in the store stay until they are pruned. When the
-    signature was made is left out: an upgrade makes it anew.
+    The release's own files are the package's business, and generations in the store stay until they are pruned. When
+    the signature was made is left out: an upgrade makes it anew.
     """
     return {
         name: (kind, mode, MADE_AT.sub(b"", content))
@@ -140,6 +140,30 @@ def test_a_bad_release_goes_back_with_the_package_before_it(
     assert EDITED in (host.home / ".env").read_text()
     nothing_written_is_lost(host, journal)
     assert host.call("history", verify=True).exit_code == 0
+
+
+def test_a_release_that_fails_its_health_check_takes_itself_back(
+    host: HostFolder, releases: dict[str, Release], server: FaultServer
+) -> None:
+    """1.2 asks how the host is, hears that it is not well, and goes back by itself; 1.1's package then has no work."""
+    before, shape = managed(host), schema(host)
+    well = f'grep -q \'"model_version": "1.1.0"\' {host.root}/models/.current_model_info.json'
+    with working(host) as journal:
+        releases["1.2"].install(host)
+        report = host.call("upgrade", verify_with=well)
+        assert report.exit_code == 1
+        assert [item["revision"] for item in report.body["reverted"]] == ["0011", "0010"]
+        asked = len(server.requests)
+        releases["1.1"].install(host)
+        assert host.up().body["steps"] == []
+        assert len(server.requests) == asked
+    assert (managed(host), schema(host)) == (before, shape)
+    assert model_in_use(host) == "1.1.0"
+    nothing_written_is_lost(host, journal)
+    told = [entry for entry in host.call("history").body["entries"] if entry["result"] == "reverted"]
+    assert all("health check" in str(entry["error"]) for entry in told)
+    releases["1.2"].install(host)
+    assert host.call("upgrade").exit_code == 3
 
 
 @pytest.mark.parametrize("moment", dying.PROTOCOL, ids=lambda moment: moment.function)

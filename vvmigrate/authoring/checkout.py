@@ -13,7 +13,8 @@ from alembic.runtime.migration import RevisionStep
 
 from vvmigrate.engine.rehearsal import Rehearsal
 from vvmigrate.engine.roots import check_trust, what_runs
-from vvmigrate.engine.scripts import Scripts, read_package
+from vvmigrate.engine.scripts import Scripts
+from vvmigrate.engine.sources import read_package
 from vvmigrate.errors import RefusedError, RevisionError, VvmigrateError
 from vvmigrate.files import Tree
 from vvmigrate.operations import Operation
@@ -71,7 +72,7 @@ class Checkout:
         Raises:
             RevisionError: one of them fails.
         """
-        head = self.scripts.package_head()
+        head = self.scripts.line.head()
         found: list[tuple[str, Operation]] = []
         with Rehearsal() as rehearsal:
             for step in self.scripts.upgrades(head, "") if head else []:

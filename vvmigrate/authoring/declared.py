@@ -8,13 +8,12 @@ from dataclasses import dataclass
 
 from vvmigrate.authoring.checkout import Checkout, Line
 from vvmigrate.content import manifest
-from vvmigrate.content.env.template import Template
+from vvmigrate.content.env.template import TEMPLATE, Template
 from vvmigrate.errors import RefusedError
 from vvmigrate.files import Place
 from vvmigrate.operations import Fact, InstallAssets
 from vvmigrate.operations.base import ASSET, DIRECTORY, KEY, MODEL
 from vvmigrate.operations.directories import is_below_root
-from vvmigrate.operations.env_file import TEMPLATE
 from vvmigrate.operations.env_names import pin
 from vvmigrate.operations.generation import MANIFEST
 from vvmigrate.operations.model import version_pin

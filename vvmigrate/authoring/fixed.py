@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator
 
 from vvmigrate.authoring.findings import Finding
 from vvmigrate.authoring.release import Release
-from vvmigrate.engine.scripts import FOLDER, Source, read_source, revision_files
+from vvmigrate.engine.sources import FOLDER, Source, read_source, revision_files
 from vvmigrate.errors import RefusedError
 from vvmigrate.files import Place
 

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from vvmigrate.authoring.declared import Declared
 from vvmigrate.authoring.difference import Difference, Section
 from vvmigrate.authoring.storage import Produced
-from vvmigrate.content.env.template import Key
+from vvmigrate.content.env.template import TEMPLATE, Key
 from vvmigrate.errors import UsageError
 from vvmigrate.operations import Fact, MergeEnv
 from vvmigrate.operations.base import KEY
-from vvmigrate.operations.env_file import TEMPLATE
 from vvmigrate.operations.env_names import default_of, pin
 
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from vvmigrate.authoring.findings import Finding
-from vvmigrate.engine.scripts import FOLDER, IRREVERSIBLE, Source, read_source, revision_files
+from vvmigrate.engine.sources import FOLDER, IRREVERSIBLE, Source, read_source, revision_files
 from vvmigrate.errors import RevisionError
 from vvmigrate.files import Place
 

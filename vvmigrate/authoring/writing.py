@@ -26,7 +26,7 @@ from sqlalchemy.types import TypeDecorator
 from vvmigrate.authoring.checkout import Checkout
 from vvmigrate.authoring.difference import Remark, Section
 from vvmigrate.engine.roots import check_trust
-from vvmigrate.engine.scripts import FOLDER, Source, parse
+from vvmigrate.engine.sources import FOLDER, Source, parse
 from vvmigrate.errors import RefusedError, UsageError
 from vvmigrate.operations.base import WayBack
 
@@ -85,7 +85,7 @@ def text(checkout: Checkout, number: str, title: str, sections: Sequence[Section
     values = {
         "message": title,
         "up_revision": number,
-        "down_revision": checkout.scripts.package_head() or None,
+        "down_revision": checkout.scripts.line.head() or None,
         "branch_labels": None,
         "depends_on": None,
         "upgrades": _body(upward, context),

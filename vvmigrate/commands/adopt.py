@@ -18,7 +18,8 @@ from vvmigrate.commands.asked import Asked, ask, claimed, first_that_hold
 from vvmigrate.commands.forecast import UP, Forecast, Workplace
 from vvmigrate.commands.looking import FINDINGS
 from vvmigrate.commands.opening import Call, root_of
-from vvmigrate.commands.upgrade import pending, split_at_hold
+from vvmigrate.commands.pending import split_at_hold
+from vvmigrate.commands.upgrade import wanted
 from vvmigrate.commands.verify import as_json, compare
 from vvmigrate.commands.work import Run, carry_out
 from vvmigrate.content.env.document import Document
@@ -27,6 +28,7 @@ from vvmigrate.engine.adoption import Confirm, Settling
 from vvmigrate.engine.drift import QUICK
 from vvmigrate.engine.effects import TAKEN_OVER
 from vvmigrate.engine.rehearsal import Rehearsed
+from vvmigrate.engine.sources import Revision
 from vvmigrate.engine.state import ADOPT, ATTRIBUTES, Change, Proposal
 from vvmigrate.errors import ConflictError, EnvFileError, StateError, UsageError
 from vvmigrate.operations.env_file import find_file
@@ -82,8 +84,8 @@ def _confirming(call: Call) -> Confirm:
 def _adopt(run: Run, target: str, settling: Settling | None) -> None:
     place = run.place
     run.report.body = {"left": [], "settled": settling.found if settling else [], "warnings": _named_elsewhere(place)}
-    steps, held, released = split_at_hold(place, pending(place, target))
-    forecasts, left = _split(place, steps)
+    revisions, held, released = split_at_hold(place, wanted(place, target))
+    forecasts, left = _split(place, revisions)
     run.preflight(forecasts)
     for forecast in forecasts:
         if not run.perform(forecast, tuple(released.get(forecast.revision, ()))):
@@ -115,11 +117,11 @@ def _named_elsewhere(place: Workplace) -> list[str]:
 # ---- what holds ------------------------------------------------------------------------------------------------------
 
 
-def _split(place: Workplace, steps: list[Any]) -> tuple[list[Forecast], list[dict[str, Any]]]:
+def _split(place: Workplace, revisions: list[Revision]) -> tuple[list[Forecast], list[dict[str, Any]]]:
     """The revisions that hold, up to the first that does not; and the others, each with what differs."""
-    if not steps:
+    if not revisions:
         return [], []
-    titles = {step.revision.revision: step.doc for step in steps}
+    titles = {revision.revision: revision.title for revision in revisions}
     names = list(titles)
     asked, error = ask(place.scripts, names[-1])
     count, reason = first_that_hold(place.session.ledger, names, asked)

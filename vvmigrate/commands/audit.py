@@ -8,8 +8,8 @@ from contextlib import suppress
 
 from vvmigrate.engine import vault
 from vvmigrate.engine.host import HOME, ROOT
-from vvmigrate.engine.scripts import read_source, revision_files
 from vvmigrate.engine.session import Session
+from vvmigrate.engine.sources import read_source, revision_files
 from vvmigrate.errors import IntegrityError, RevisionError, StateError
 from vvmigrate.files import Tree
 

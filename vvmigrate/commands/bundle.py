@@ -24,12 +24,13 @@ from vvmigrate.commands.work import Run, add_nothing, carry_out
 from vvmigrate.content.delivery import download, tar
 from vvmigrate.content.delivery.decompress import ByteStream
 from vvmigrate.content.delivery.disk import naming_full_disk
+from vvmigrate.content.store import STORE
 from vvmigrate.engine.host import ROOT
 from vvmigrate.engine.state import Target
 from vvmigrate.errors import ArchiveError, ChecksumError, RefusedError, UsageError
 from vvmigrate.files import CHUNK_BYTES, Place, Tree
 from vvmigrate.operations import InstallModel, Situation, supply
-from vvmigrate.operations.generation import STORE, generation_of, read_manifest
+from vvmigrate.operations.generation import generation_of, read_manifest
 from vvmigrate.operations.supply import ModelDownload
 from vvmigrate.report import Report
 
@@ -80,7 +81,7 @@ def needed(run: Run, situation: Situation) -> list[ModelDownload]:
         ManifestError: a variant that was named is none.
     """
     place = run.place
-    head = place.scripts.package_head()
+    head = place.line.head()
     asked = place.asked(head).values() if head else ()
     last = {op.name: op for step in asked for op in step.operations if isinstance(op, InstallModel)}
     found: dict[str, ModelDownload] = {}

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from vvmigrate.commands.opening import Call
-from vvmigrate.commands.trial import as_json
+from vvmigrate.commands.promised import as_json
 from vvmigrate.commands.work import Run, add_nothing, carry_out
 from vvmigrate.engine import intention as intentions
 from vvmigrate.engine import recovery

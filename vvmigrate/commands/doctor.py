@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 
 from vvmigrate.commands.audit import beyond_rows
-from vvmigrate.commands.forecast import Workplace, open_workplace
 from vvmigrate.commands.looking import FINDINGS
 from vvmigrate.commands.opening import Call
+from vvmigrate.commands.pending import degraded, is_ahead, pending, split_at_hold
+from vvmigrate.commands.promised import is_a_finding, seen
 from vvmigrate.commands.settled import clock_warnings
-from vvmigrate.commands.status import is_ahead, missing
-from vvmigrate.commands.trial import is_a_finding, seen
-from vvmigrate.commands.upgrade import degraded, pending, split_at_hold
+from vvmigrate.commands.site import Site, open_site
+from vvmigrate.commands.status import missing
 from vvmigrate.commands.verify import compare, how_deep
 from vvmigrate.engine import adoption, database, journal
 from vvmigrate.engine.drift import Drift
@@ -62,9 +62,9 @@ def doctor(call: Call) -> Report:
         with session:
             found += [_from_warning(text) for text in session.warnings]
             found += _of_the_session(session)
-            place = open_workplace(call, settings, session)
+            site = open_site(call, settings, session)
             for part in (_ahead, _promised, _degraded, _unset, _drifted, _left_beside):
-                found += _as_far_as_possible(part(place))
+                found += _as_far_as_possible(part(site))
     except VvmigrateError as error:
         found.append(_from_error(error))
     report.body["findings"] = [asdict(finding) for finding in found]
@@ -146,26 +146,26 @@ def _room(session: Session) -> Iterator[Finding]:
         )
 
 
-def _ahead(place: Workplace) -> Iterator[Finding]:
+def _ahead(site: Site) -> Iterator[Finding]:
     """What lies between the host and the release."""
-    if is_ahead(place):
+    if is_ahead(site):
         yield Finding(
-            f"this host is at revision {place.version}, ahead of this release",
+            f"this host is at revision {site.version}, ahead of this release",
             "An older package was installed over a newer one; what the newer one did is still there.",
             "vvmigrate downgrade head",
             StateError.exit_code,
         )
         return
-    steps = pending(place, "head")
-    _, held, _ = split_at_hold(place, steps)
+    revisions = pending(site)
+    _, held, _ = split_at_hold(site, revisions)
     if held:
         yield Finding(
             f"revision {held['revision']} was taken back by {held['user']} at {held['at']} ({held['reason']})",
             "It does not return by itself; upgrades stop below it.",
             "vvmigrate upgrade head --release-hold",
         )
-    elif steps:
-        names = ", ".join(step.revision.revision for step in steps)
+    elif revisions:
+        names = ", ".join(revision.revision for revision in revisions)
         yield Finding(
             f"revisions of this release are not applied yet: {names}",
             "The release may expect what they bring.",
@@ -173,9 +173,9 @@ def _ahead(place: Workplace) -> Iterator[Finding]:
         )
 
 
-def _promised(place: Workplace) -> Iterator[Finding]:
+def _promised(site: Site) -> Iterator[Finding]:
     """A run that may yet be taken back."""
-    found = seen(place)
+    found = seen(site)
     if found is None or not is_a_finding(found):
         return
     who = f"the run of {found['user']} at {found['started_at']}"
@@ -193,8 +193,8 @@ def _promised(place: Workplace) -> Iterator[Finding]:
         )
 
 
-def _degraded(place: Workplace) -> Iterator[Finding]:
-    for item in degraded(place):
+def _degraded(site: Site) -> Iterator[Finding]:
+    for item in degraded(site):
         yield Finding(
             f"revision {item['revision']} is degraded: {item['reason']}",
             "It was applied without what could not be had; every upgrade tries again.",
@@ -202,8 +202,8 @@ def _degraded(place: Workplace) -> Iterator[Finding]:
         )
 
 
-def _unset(place: Workplace) -> Iterator[Finding]:
-    if names := missing(place):
+def _unset(site: Site) -> Iterator[Finding]:
+    if names := missing(site):
         yield Finding(
             f"{', '.join(names)} has no value in .env",
             "Services that need it will not start, or not work.",
@@ -211,10 +211,10 @@ def _unset(place: Workplace) -> Iterator[Finding]:
         )
 
 
-def _drifted(place: Workplace) -> Iterator[Finding]:
-    found = sorted(compare(place, [], how_deep(place.call)).drift, key=lambda item: item.target)
+def _drifted(site: Site) -> Iterator[Finding]:
+    found = sorted(compare(site, [], how_deep(site.call)).drift, key=lambda item: item.target)
     for target, facts in groupby(found, key=lambda item: item.target):
-        yield _of_a_path(place.session.host.path(target), list(facts))
+        yield _of_a_path(site.session.host.path(target), list(facts))
 
 
 def _of_a_path(path: str, facts: list[Drift]) -> Finding:
@@ -234,10 +234,10 @@ def _of_a_path(path: str, facts: list[Drift]) -> Finding:
     )
 
 
-def _left_beside(place: Workplace) -> Iterator[Finding]:
+def _left_beside(site: Site) -> Iterator[Finding]:
     """What recoveries put beside what a user had changed, and nobody has looked at since."""
-    host = place.session.host
-    recorded = place.ledger.recorded() if place.ledger is not None else {}
+    host = site.session.host
+    recorded = site.ledger.recorded() if site.ledger is not None else {}
     folders = sorted({Target(target.area, os.path.dirname(target.name)) for target in recorded})
     for folder in folders:
         for name in host.names(folder):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from vvmigrate.commands.forecast import DOWN, Forecast, Workplace
 from vvmigrate.commands.opening import Call
 from vvmigrate.commands.outlook import outlook, version_after
 from vvmigrate.commands.releases import last_of
-from vvmigrate.commands.taking_back import hold_of
+from vvmigrate.commands.taking_back import down_to, hold_of
 from vvmigrate.commands.work import Run, carry_out
+from vvmigrate.engine.sources import Revision
 from vvmigrate.errors import RefusedError, UsageError
 from vvmigrate.report import Report
 
@@ -26,8 +25,8 @@ def downgrade(call: Call, target: str) -> Report:
     return carry_out(call, lambda run: _downgrade(run, target))
 
 
-def steps_down(place: Workplace, target: str) -> list[Any]:
-    """The steps back to a target, or with the option `to_release` to the last revision of that release.
+def steps_down(place: Workplace, target: str) -> list[Revision]:
+    """The revisions on the way back to a target, or with the option `to_release` to the last revision of that release.
 
     Raises:
         UsageError: no such revision or release, or it lies ahead.
@@ -35,15 +34,15 @@ def steps_down(place: Workplace, target: str) -> list[Any]:
     if release := place.call.options.get("to_release"):
         target = last_of(place, release)
     if target == "head":
-        head = place.scripts.package_head()
-        if place.version in place.scripts.package:
+        head = place.line.head()
+        if place.version in place.line.package:
             return []
         target = head or "base"
     if not place.version:
         if target == "base":
             return []
         raise UsageError(f"the host is at base: there is nothing below it to go back to (asked for {target})")
-    return place.scripts.downgrades(target, place.version)
+    return down_to(place, target)
 
 
 def _downgrade(run: Run, target: str) -> None:
@@ -53,10 +52,10 @@ def _downgrade(run: Run, target: str) -> None:
         run.tell("warning", text=text)  # whoever counts steps back counted from where it was
         return
     reason = str(place.call.options.get("reason") or f"downgrade by {place.session.run['user']}")
-    steps = steps_down(place, target)
-    forecasts = place.forecast(steps, DOWN)
+    revisions = steps_down(place, target)
+    forecasts = place.forecast(revisions, DOWN)
     run.preflight(forecasts)
-    _confirm(place, forecasts, version_after(place, steps, down=True))
+    _confirm(place, forecasts, version_after(place, revisions, down=True))
     holding = _lands_above_base(forecasts) and not place.call.options.get("no_hold")
     run.report.body["held"] = held = []
     for forecast in forecasts:

@@ -8,7 +8,8 @@ from typing import Any
 
 from vvmigrate.commands.forecast import Workplace
 from vvmigrate.commands.opening import Call
-from vvmigrate.commands.upgrade import ahead, pending, split_at_hold
+from vvmigrate.commands.pending import split_at_hold
+from vvmigrate.commands.upgrade import ahead, wanted
 from vvmigrate.commands.work import Run, add_nothing, carry_out
 from vvmigrate.content.delivery import download
 from vvmigrate.content.manifest_rules import default_filename
@@ -60,8 +61,8 @@ def _wanted(place: Workplace, target: str) -> list[ModelDownload]:
     Raises:
         VvmigrateError: it would be refused, or a revision fails.
     """
-    steps, _, _ = split_at_hold(place, pending(place, target))
-    forecasts = ahead(place, steps)
+    revisions, _, _ = split_at_hold(place, wanted(place, target))
+    forecasts = ahead(place, revisions)
     for forecast in forecasts:
         if forecast.error is not None:
             raise forecast.error

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -12,20 +11,17 @@ from alembic.runtime.migration import RevisionStep
 
 from vvmigrate.commands.asked import claimed
 from vvmigrate.commands.opening import Call, root_of, variant_of
-from vvmigrate.commands.trust import check_signed, with_signed_files
-from vvmigrate.engine import runtime, vault
-from vvmigrate.engine.acts import Act, from_bytes
+from vvmigrate.commands.site import Site, read_sources
+from vvmigrate.engine import runtime
 from vvmigrate.engine.dropped import Dropped, look
-from vvmigrate.engine.host import HOME, ROOT
 from vvmigrate.engine.ledger import Ledger
 from vvmigrate.engine.rehearsal import Rehearsal, Rehearsed
-from vvmigrate.engine.roots import check_trust, what_runs
-from vvmigrate.engine.scripts import Recorded, Scripts, Source, irreversible, read_package
+from vvmigrate.engine.scripts import Scripts, irreversible, take_recorded_way
 from vvmigrate.engine.session import Session
+from vvmigrate.engine.sources import Recorded, Revision, Source
 from vvmigrate.engine.state import Kept, Observer, Overlay, Proposal
 from vvmigrate.engine.way_back import WayBack
-from vvmigrate.errors import IntegrityError, RefusedError, RevisionError, StateError, StepError, VvmigrateError
-from vvmigrate.files import Tree
+from vvmigrate.errors import RefusedError, StepError, VvmigrateError
 from vvmigrate.operations import MERGERS, Operation, Situation
 from vvmigrate.settings import Settings
 
@@ -84,26 +80,13 @@ class Forecast:
 
 
 @dataclass
-class Workplace:
-    """An open host, its settings and its revisions: what forecasts and steps are made from."""
+class Workplace(Site):
+    """A site whose revisions can be run: what forecasts and steps are made from."""
 
-    call: Call
-    settings: Settings
-    session: Session
     scripts: Scripts
     memory: dict[str, Any] = field(default_factory=dict)
     observer: Observer | None = None
     """Whoever says what stands on the host; the host itself where nobody else does."""
-
-    @property
-    def ledger(self) -> Ledger | None:
-        """The ledger, or None on a host that has no database yet."""
-        return self.session.ledger if self.session.connection is not None else None
-
-    @property
-    def version(self) -> str:
-        """The revision that the host is at; empty at base."""
-        return self.ledger.version() if self.ledger is not None else ""
 
     def situation(self, observer: Observer, forecast: Forecast | None = None) -> Situation:
         """What the operations of one step, or of none, may look at."""
@@ -126,16 +109,16 @@ class Workplace:
         )
 
     def forecast(
-        self, steps: list[RevisionStep], direction: str, beyond: Sequence[RevisionStep] = ()
+        self, revisions: Sequence[Revision], direction: str, beyond: Sequence[Revision] = ()
     ) -> list[Forecast]:
-        """Rehearse steps in order, on one copy of the schema, with one overlay of predicted files.
+        """Rehearse revisions in order, on one copy of the schema, with one overlay of predicted files.
 
         The first that fails ends the list, and says why.
 
         Args:
-            beyond: steps that another run will go on with; they are rehearsed as far as they can be.
+            beyond: revisions that another run will go on with; they are rehearsed as far as they can be.
         """
-        forecasts = [self._described(step, direction) for step in (*steps, *beyond)]
+        forecasts = [self._described(revision, direction) for revision in (*revisions, *beyond)]
         had = claimed(self.scripts, self.ledger) if direction == UP else {}
         for forecast in forecasts:
             if forecast.revision in had and forecast.code is not None:
@@ -143,23 +126,21 @@ class Workplace:
         with Rehearsal.of(self.ledger) as rehearsal:
             for number, forecast in enumerate(forecasts):
                 if not self._rehearse(forecast, rehearsal):
-                    del forecasts[number + (number < len(steps)) :]
+                    del forecasts[number + (number < len(revisions)) :]
                     break
         overlay = Overlay(self.observer or self.session.host)
-        for number, forecast in enumerate(forecasts[: len(steps)]):
+        for number, forecast in enumerate(forecasts[: len(revisions)]):
             if forecast.error is None:
                 forecast.line, forecast.number = forecasts, number
                 self._predict(forecast, overlay)
             if forecast.error is not None:
                 return forecasts[: number + 1]
-        return forecasts[: len(steps)]
+        return forecasts[: len(revisions)]
 
-    def _described(self, step: RevisionStep, direction: str) -> Forecast:
-        revision = step.revision.revision
-        release = self.scripts.release(revision)
-        return Forecast(
-            revision, step.doc or revision, direction, self.scripts.sources[revision], step, release=release
-        )
+    def _described(self, revision: Revision, direction: str) -> Forecast:
+        name, title = revision.revision, revision.title or revision.revision
+        step = self.scripts.step(revision, up=direction != DOWN)
+        return Forecast(name, title, direction, self.line.sources[name], step, release=revision.release)
 
     def _rehearse(self, forecast: Forecast, rehearsal: Rehearsal) -> bool:
         if forecast.code is None:
@@ -189,7 +170,7 @@ class Workplace:
             if forecast.direction != DOWN or not isinstance(source, Recorded):
                 raise
             forecast.remarks = (f"{source.path}: {error}; its recorded way back is taken",)
-            code.migration_fn = partial(source.downgrade, f"{source.path}: {error}")
+            code.migration_fn = partial(take_recorded_way, source, f"{source.path}: {error}")
             return rehearsal.run(code)
 
     def _predict(self, forecast: Forecast, overlay: Overlay) -> None:
@@ -237,7 +218,7 @@ class Workplace:
 
     def again(self, revision: str, direction: str, pending: tuple[Operation, ...] = ()) -> Forecast:
         """An applied revision with all that it asks for, its own code left out."""
-        forecast = self._described(self.scripts.upgrades(revision, "")[-1], direction)
+        forecast = self._described(self.line.revision(revision), direction)
         line = self.asked(self.version)
         later = list(line.values())[list(line).index(revision) + 1 :]
         forecast.rehearsed, forecast.code = line[revision], None
@@ -262,62 +243,13 @@ def dropped(forecast: Forecast, ledger: Ledger | None) -> list[Dropped]:
 
 
 def open_workplace(call: Call, settings: Settings, session: Session) -> Workplace:
-    """Load the revisions: the release's, and the recorded sources of what the host has applied.
-
-    To load them is to run them: for a look, too, root takes them only from where nobody else could have written.
+    """Load the revisions, which is to run them.
 
     Raises:
-        IntegrityError: they are not as a trusted author has signed them.
-        RefusedError: others than root may have written them, and the caller is root.
-        RevisionError: the release's revisions cannot be used.
-        StateError: the host is at a revision that nobody knows.
+        VvmigrateError: see `site.read_sources`, `Sources.scripts` and `Site.check_version`.
     """
-    tree = session.host.tree(HOME)
-    if tree is None:
-        raise RefusedError(f"{settings.home}: does not exist")
-    check_trust(settings.home, what_runs(settings.home))
-    settings = with_signed_files(settings)
-    package = read_package(tree / "", lambda place, data: check_signed(settings, place, data))
-    recorded: dict[str, Source] = {}
-    state = session.host.state(ROOT)
-    applied = session.ledger.applied() if session.connection is not None else []
-    known = {source.revision: source for source in package}
-    for step in applied:
-        if state is None:
-            break  # a reader who may not see the recorded sources takes the release's
-        try:
-            data = vault.source(state, step["script_sha256"])
-        except IntegrityError as error:
-            if step["revision"] not in known:
-                raise
-            call.listener("warning", text=f"{error.message}; the release's file is used")
-            continue
-        recorded[step["revision"]] = _recorded(state, step["first"], data)
-        mine = known.get(step["revision"])
-        if mine is not None and mine.sha256 != step["script_sha256"]:
-            call.listener("warning", text=f"{mine.path}: was edited after it was applied on this host")
-    scripts = Scripts(str(settings.home / "migrations"), package, recorded)
-    scripts.check_line()
-    place = Workplace(call, settings, session, scripts)
-    if place.version and place.version not in scripts.sources:
-        raise StateError(
-            f"this host is at revision {place.version}, which neither the release nor the host knows",
-            hint="install the release that it belongs to",
-        )
+    sources = read_sources(call, settings, session)
+    scripts = sources.scripts()
+    place = Workplace(call, sources.settings, session, scripts.line, scripts)
+    place.check_version()
     return place
-
-
-def _recorded(state: Tree, row: Mapping[str, Any], data: bytes) -> Recorded:
-    """An applied revision, from the row of the step that applied it."""
-    revision, notes = row["revision"], json.loads(row["notes"])
-
-    def way_back() -> list[Act]:
-        if not (digest := notes.get("way_back")):
-            raise RevisionError(
-                "its way back was not recorded when it was applied",
-                hint="install the release that it belongs to, then: vvmigrate downgrade",
-            )
-        return from_bytes(vault.source(state, digest, vault.WAY_BACK))
-
-    path = f"recorded source of {revision}"
-    return Recorded(revision, path, data, row["title"], row["version_before"], notes.get("release", ""), way_back)

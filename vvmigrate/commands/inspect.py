@@ -1,71 +1,40 @@
-"""Looking: plan, current, heads, show."""
+"""Looking at revisions: current, heads, show."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from vvmigrate.commands.downgrade import steps_down
-from vvmigrate.commands.forecast import DOWN, UP, Workplace
-from vvmigrate.commands.looking import FINDINGS, looking
+from vvmigrate.commands.looking import looking
 from vvmigrate.commands.opening import Call
-from vvmigrate.commands.outlook import outlook, version_after
 from vvmigrate.commands.releases import release_of
-from vvmigrate.commands.upgrade import pending, split_at_hold
+from vvmigrate.commands.site import Site, Sources, open_site
+from vvmigrate.engine.sources import Revision
 from vvmigrate.errors import UsageError
 from vvmigrate.report import Report
-
-
-def plan(call: Call, target: str = "head", *, down: bool = False) -> Report:
-    """What upgrade (or downgrade) would do: the same forecast, stopped before the first write.
-
-    Returns:
-        The report of `plan`; exit code 3 if anything is pending.
-    """
-
-    def look(place: Workplace, report: Report) -> None:
-        held: dict[str, Any] | None = None
-        if down:
-            steps = steps_down(place, target)
-        else:
-            steps, held, _ = split_at_hold(place, pending(place, target))
-        forecasts = place.forecast(steps, DOWN if down else UP)
-        report.body = {
-            **outlook(place, forecasts, version_after(place, steps, down=down)),
-            "held": [held] if held else [],
-        }
-        for forecast in forecasts:
-            if forecast.error is not None:
-                raise forecast.error
-        if forecasts or held:
-            report.raise_to(FINDINGS)
-
-    return looking(call, look)
 
 
 def current(call: Call) -> Report:
     """The revision that the host is at."""
 
-    def look(place: Workplace, report: Report) -> None:
-        head = place.scripts.package_head()
-        title = place.scripts.script(place.version).doc if place.version else ""
-        report.body = {"revision": place.version, "title": title, "head": head, "is_head": place.version == head}
+    def look(site: Site, report: Report) -> None:
+        head = site.line.head()
+        title = site.line.revision(site.version).title if site.version else ""
+        report.body = {"revision": site.version, "title": title, "head": head, "is_head": site.version == head}
 
-    return looking(call, look)
+    return looking(call, open_site, look)
 
 
 def heads(call: Call) -> Report:
     """The last revision of the installed release."""
 
-    def look(place: Workplace, report: Report) -> None:
-        head = place.scripts.package_head()
+    def look(site: Site, report: Report) -> None:
+        head = site.line.head()
         found = {
             "revision": head,
-            "title": place.scripts.script(head).doc if head else "",
-            "release": release_of(place, head),
+            "title": site.line.revision(head).title if head else "",
+            "release": release_of(site, head),
         }
         report.body = {"heads": [found] if head else []}
 
-    return looking(call, look)
+    return looking(call, open_site, look)
 
 
 def show(call: Call, revision: str) -> Report:
@@ -75,23 +44,31 @@ def show(call: Call, revision: str) -> Report:
         UsageError: (in the report) there is none.
     """
 
-    def look(place: Workplace, report: Report) -> None:
-        if not revision:
-            raise UsageError("show needs a revision", hint="vvmigrate show head")
-        wanted = place.version if revision == "current" else revision
-        script = place.scripts.script(place.scripts.package_head() if wanted == "head" else wanted)
-        source = place.scripts.sources[script.revision]
+    def look(site: Site, report: Report) -> None:
+        found = _named(site, revision)
+        source = site.line.sources[found.revision]
         report.body = {
-            "revision": script.revision,
-            "title": script.doc,
-            "release": release_of(place, script.revision),
-            "follows": script.down_revision,
+            "revision": found.revision,
+            "title": found.title,
+            "release": found.release or None,
+            "follows": found.follows or None,
             "path": source.path,
             "sha256": source.sha256,
-            "applied": any(step["revision"] == script.revision for step in place.ledger.applied())
-            if place.ledger
+            "applied": any(step["revision"] == found.revision for step in site.ledger.applied())
+            if site.ledger
             else False,
             "source": source.data.decode("utf-8", "replace"),
         }
 
-    return looking(call, look)
+    return looking(call, open_site, look)
+
+
+def _named(site: Site, name: str) -> Revision:
+    """The revision that somebody means by its id, a unique beginning of it, `head`, or `current`."""
+    if not name:
+        raise UsageError("show needs a revision", hint="vvmigrate show head")
+    wanted = {"current": site.version, "head": site.line.head()}.get(name, name)
+    if wanted not in site.line.sources:  # Alembic knows more ways to name one
+        scripts = Sources(site.settings, site.line.package, site.line.sources).scripts()
+        wanted = scripts.script(wanted).revision
+    return site.line.revision(wanted)

@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vvmigrate.commands.forecast import Workplace
+from vvmigrate.commands.site import Site
 from vvmigrate.content import signature
+from vvmigrate.content.store import INFO, STORE
 from vvmigrate.engine.drift import kind_of
 from vvmigrate.engine.existing import quoted
 from vvmigrate.engine.host import HOME, ROOT, STATE
 from vvmigrate.engine.session import DATABASE
 from vvmigrate.engine.state import Target, digest
 from vvmigrate.files import Entry, Place
-from vvmigrate.operations.generation import INFO, STORE
 
 ORIGIN = ("installed_at", "source")
 """What the information of a model says of when and where from, which is no part of a state."""
@@ -62,19 +62,19 @@ class Picture:
         return self.facts.get(path, NOTHING)
 
 
-def picture(place: Workplace) -> Picture:
+def picture(site: Site) -> Picture:
     """A picture of a host; it reads every file in home and storage root, so that it is for shadows."""
-    host = place.session.host
+    host = site.session.host
     facts: dict[str, Fact] = {}
     for area in (HOME, ROOT):
         tree = host.tree(area)
         for there in _everything(tree / "") if tree is not None else ():
             target = Target(area, there.name)
-            facts[there.path] = _fact(_timeless(place, target, there.entry()))
-    if place.ledger is not None:
+            facts[there.path] = _fact(_timeless(site, target, there.entry()))
+    if site.ledger is not None:
         path = host.path(DATABASE)
-        facts |= {f"{path}: {name}": fact for name, fact in _schema(place.session.ledger.connection)}
-    return Picture(state_digest(place), facts)
+        facts |= {f"{path}: {name}": fact for name, fact in _schema(site.session.ledger.connection)}
+    return Picture(state_digest(site), facts)
 
 
 def _everything(folder: Place) -> Iterator[Place]:
@@ -117,22 +117,22 @@ def _number(value: Any) -> int:
 # ---- the state digest ------------------------------------------------------------------------------------------------
 
 
-def state_digest(place: Workplace) -> str:
+def state_digest(site: Site) -> str:
     """The short hash of where a host stands, by docs/cli.md."""
-    recorded = place.ledger.recorded() if place.ledger else {}
+    recorded = site.ledger.recorded() if site.ledger else {}
     entries = {}
     for target, (effect, _) in recorded.items():
-        host = place.session.host
+        host = site.session.host
         try:
             seen = host.glance(target) if effect.secret or effect.after.kind == "dir" else host.entry(target)
-            entries[target] = _timeless(place, target, seen)
+            entries[target] = _timeless(site, target, seen)
         except OSError:
             entries[target] = host.glance(target)
     keys = {target: tuple(effect.note["keys"]) for target, (effect, _) in recorded.items() if "keys" in effect.note}
-    return digest(place.version, entries, keys, place.settings.owner)
+    return digest(site.version, entries, keys, site.settings.owner)
 
 
-def _timeless(place: Workplace, target: Target, entry: Entry) -> Entry:
+def _timeless(site: Site, target: Target, entry: Entry) -> Entry:
     """The entry of one of our own lists without when it was made, and where from."""
     if entry.kind != "file" or not entry.digest:
         return entry
@@ -140,7 +140,7 @@ def _timeless(place: Workplace, target: Target, entry: Entry) -> Entry:
     if target != Target(HOME, signature.NAME) and not (target.area == ROOT and of_models):
         return entry
     try:
-        told = json.loads(place.session.host.read(target))
+        told = json.loads(site.session.host.read(target))
         kept = told["files"] if target.area == HOME else _without_origin(told)
     except (ValueError, KeyError, TypeError, OSError):
         return entry

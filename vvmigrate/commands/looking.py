@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
-from vvmigrate.commands.forecast import Workplace, open_workplace
 from vvmigrate.commands.opening import Call
+from vvmigrate.commands.site import Site
 from vvmigrate.engine import journal
 from vvmigrate.engine.host import ROOT
+from vvmigrate.engine.session import Session
 from vvmigrate.errors import VvmigrateError
 from vvmigrate.report import Report
+from vvmigrate.settings import Settings
+
+Opened = TypeVar("Opened", bound=Site)
 
 FINDINGS = 3
 """Exit code of a look that found something."""
 
 
-def looking(call: Call, look: Callable[[Workplace, Report], None]) -> Report:
+def looking(
+    call: Call, opened: Callable[[Call, Settings, Session], Opened], look: Callable[[Opened, Report], None]
+) -> Report:
     """A whole command that only looks; it asks nobody anything.
+
+    Args:
+        opened: reads the revisions of the open host, as far as the look needs them.
 
     Returns:
         Its report, whatever happened.
@@ -30,7 +40,7 @@ def looking(call: Call, look: Callable[[Workplace, Report], None]) -> Report:
                 call.listener("warning", text=text)
             if waits := journal.pending(session.host.state(ROOT)):
                 call.listener("warning", text=f"{waits.path}: a step was interrupted and waits: vvmigrate recover")
-            look(open_workplace(call, settings, session), report)
+            look(opened(call, settings, session), report)
     except VvmigrateError as error:
         report.fail(error)
     return report

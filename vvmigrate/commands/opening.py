@@ -110,6 +110,16 @@ def root_of(session: Session) -> str:
     return session.host.path(Target(ROOT, "")).rstrip("/")
 
 
+def paths_of(session: Session) -> dict[str, str]:
+    """Absolute path of each area, and of the database."""
+    host = session.host
+    return {
+        HOME: host.path(Target(HOME, "")).rstrip("/"),
+        ROOT: root_of(session),
+        "database": session.database_path,
+    }
+
+
 def _look_at_home(home: Path) -> tuple[bindings.Binding | None, dict[str, str]]:
     """The binding, and the values of `.env` that may be used.
 
@@ -143,4 +153,4 @@ def _look_at_home(home: Path) -> tuple[bindings.Binding | None, dict[str, str]]:
     return bound, values
 
 
-__all__ = ["HOME", "ROOT", "Call", "Listener", "root_of", "silent", "variant_of"]
+__all__ = ["HOME", "ROOT", "Call", "Listener", "paths_of", "root_of", "silent", "variant_of"]

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from vvmigrate.commands.forecast import DOWN, Forecast, Workplace, dropped
-from vvmigrate.commands.work import paths_of
+from vvmigrate.commands.opening import paths_of
 from vvmigrate.engine import preflight
+from vvmigrate.engine.sources import Revision
 from vvmigrate.engine.state import Proposal
 
 
@@ -24,7 +25,7 @@ def outlook(place: Workplace, forecasts: list[Forecast], target: str) -> dict[st
     return {
         "from": place.version,
         "to": target,
-        "steps": [json_of(forecast, paths_of(place)) for forecast in forecasts],
+        "steps": [json_of(forecast, paths_of(place.session)) for forecast in forecasts],
         "rows": [
             {"revision": forecast.revision, "table": item.table, "column": item.column or None, "rows": item.rows}
             for forecast in forecasts
@@ -36,12 +37,11 @@ def outlook(place: Workplace, forecasts: list[Forecast], target: str) -> dict[st
     }
 
 
-def version_after(place: Workplace, steps: list[Any], *, down: bool) -> str:
-    """The revision that the host is at after some of Alembic's steps; empty for base."""
-    if not steps:
+def version_after(place: Workplace, revisions: list[Revision], *, down: bool) -> str:
+    """The revision that the host is at after some, or before them; empty for base."""
+    if not revisions:
         return place.version
-    last = steps[-1].revision
-    return str(last.down_revision or "") if down else str(last.revision)
+    return revisions[-1].follows if down else revisions[-1].revision
 
 
 def _cannot(forecast: Forecast) -> list[dict[str, Any]]:

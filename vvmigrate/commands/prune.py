@@ -7,18 +7,20 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from vvmigrate.commands.forecast import Workplace
+from vvmigrate.commands.forecast import Workplace, open_workplace
 from vvmigrate.commands.looking import looking
 from vvmigrate.commands.opening import Call
+from vvmigrate.commands.pending import pending
 from vvmigrate.commands.trial import refuse_while_waiting
-from vvmigrate.commands.upgrade import ahead, pending
+from vvmigrate.commands.upgrade import ahead
 from vvmigrate.commands.work import Run, add_nothing, carry_out
 from vvmigrate.content.delivery import download
+from vvmigrate.content.store import MODELS, STORE
 from vvmigrate.engine import old
 from vvmigrate.engine.host import ROOT
 from vvmigrate.engine.state import Kept, Target
 from vvmigrate.errors import VvmigrateError
-from vvmigrate.operations.generation import MODELS, STORE, entry_of
+from vvmigrate.operations.generation import entry_of
 from vvmigrate.operations.supply import RECEIVED
 from vvmigrate.report import Report, listed
 
@@ -44,8 +46,12 @@ def prune(call: Call) -> Report:
         `pruned`: path, bytes and reason of each; `kept`: what would have gone but for a reason; `freed_bytes`.
     """
     if call.options.get("dry_run"):
-        return looking(call, lambda place, report: report.body.update(_as_json(_find(place), dry_run=True)))
+        return looking(call, open_workplace, _tell)
     return carry_out(call.asking_nobody(), _prune, fill=add_nothing)
+
+
+def _tell(place: Workplace, report: Report) -> None:
+    report.body = _as_json(_find(place), dry_run=True)
 
 
 def _prune(run: Run) -> None:
@@ -130,7 +136,7 @@ def _received(place: Workplace, kept: list[Kept]) -> Iterator[Old]:
 def _needed(place: Workplace) -> set[str] | None:
     """SHA-256 of what pending steps would download, held ones too; None where that cannot be told."""
     try:
-        forecasts = ahead(place, pending(place, "head"))
+        forecasts = ahead(place, pending(place))
     except VvmigrateError:
         return None
     if any(forecast.error is not None for forecast in forecasts):

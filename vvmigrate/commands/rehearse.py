@@ -6,19 +6,21 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from alembic.runtime.migration import RevisionStep
-
 from vvmigrate.commands.downgrade import downgrade, steps_down
 from vvmigrate.commands.forecast import DOWN, UP, Workplace, open_workplace
 from vvmigrate.commands.likeness import NOTHING, Picture, picture
 from vvmigrate.commands.looking import looking
 from vvmigrate.commands.opening import Call
+from vvmigrate.commands.outlook import version_after
+from vvmigrate.commands.pending import split_at_hold
 from vvmigrate.commands.recover import recover
 from vvmigrate.commands.shadowed import Shadowed, open_shadow
-from vvmigrate.commands.upgrade import pending, split_at_hold, upgrade
+from vvmigrate.commands.site import Site, open_site
+from vvmigrate.commands.upgrade import upgrade, wanted
+from vvmigrate.content.store import STORE
 from vvmigrate.engine.signals import Ended
+from vvmigrate.engine.sources import Revision
 from vvmigrate.errors import RefusedError, StepError, VvmigrateError
-from vvmigrate.operations.generation import STORE
 from vvmigrate.report import SIGNALLED, Report, error_as_json
 
 OTHER_WAY = {UP: DOWN, DOWN: UP}
@@ -61,7 +63,7 @@ class Course:
     """
 
     shadowed: Shadowed
-    steps: list[RevisionStep]
+    revisions: list[Revision]
     direction: str
     version: str
     package: frozenset[str]
@@ -69,7 +71,7 @@ class Course:
     @property
     def end(self) -> str:
         """The revision that the way up, of which each step is a part, leads to; empty on the way down."""
-        return _end(self.steps, UP, self.version) if self.direction == UP else ""
+        return self.revisions[-1].revision if self.direction == UP else ""
 
 
 def _opened(call: Call, target: str, report: Report, stack: ExitStack) -> Course | None:
@@ -79,33 +81,26 @@ def _opened(call: Call, target: str, report: Report, stack: ExitStack) -> Course
         for text in session.warnings:
             call.listener("warning", text=text)
         place = open_workplace(call, settings, session)
-        steps, direction = _line(place, target)
-        _, held, _ = split_at_hold(place, steps) if direction == UP else (steps, None, {})
+        revisions, direction = _line(place, target)
+        _, held, _ = split_at_hold(place, revisions) if direction == UP else (revisions, None, {})
         report.body |= {
             "from": place.version,
-            "to": _end(steps, direction, place.version),
+            "to": version_after(place, revisions, down=direction == DOWN),
             "held": [held] if held else [],
         }
-        if not steps:
+        if not revisions:
             return None
-        shadowed = open_shadow(place, steps, direction, stack)
-        return Course(shadowed, steps, direction, place.version, frozenset(place.scripts.package))
+        shadowed = open_shadow(place, revisions, direction, stack)
+        return Course(shadowed, revisions, direction, place.version, frozenset(place.line.package))
 
 
-def _line(place: Workplace, target: str) -> tuple[list[RevisionStep], str]:
-    """The steps to a target, and which way they go."""
+def _line(place: Workplace, target: str) -> tuple[list[Revision], str]:
+    """The revisions on the way to a target, and which way that goes."""
     if not target.startswith("-") and target != "base":
-        steps = pending(place, target)
-        if steps or target == "head" or place.scripts.script(target).revision == place.version:
-            return steps, UP
+        revisions = wanted(place, target)
+        if revisions or target == "head" or place.scripts.script(target).revision == place.version:
+            return revisions, UP
     return steps_down(place, target), DOWN
-
-
-def _end(steps: list[RevisionStep], direction: str, version: str) -> str:
-    if not steps:
-        return version
-    last = steps[-1].revision
-    return str(last.revision) if direction == UP else str(last.down_revision or "")
 
 
 # ---- on the shadow ---------------------------------------------------------------------------------------------------
@@ -123,8 +118,8 @@ def _go(course: Course, report: Report) -> None:
     else:
         _done(shadowed, recover(shadowed.calling("recover")))
     before = _look(shadowed)
-    for step in course.steps:
-        trial = Trial(course, step, before)
+    for revision in course.revisions:
+        trial = Trial(course, revision, before)
         report.body["steps"].append(trial.entry)
         report.body["proved"] = False
         try:
@@ -152,7 +147,11 @@ def _done(shadowed: Shadowed, report: Report) -> Report:
 def _look(shadowed: Shadowed) -> Picture:
     """What the shadow is like now."""
     found: list[Picture] = []
-    _done(shadowed, looking(shadowed.calling("look"), lambda place, _: found.append(picture(place))))
+
+    def look(site: Site, _: Report) -> None:
+        found.append(picture(site))
+
+    _done(shadowed, looking(shadowed.calling("look"), open_site, look))
     seen = found[0]
     return Picture(seen.digest, {shadowed.told(path): fact for path, fact in seen.facts.items()})
 
@@ -164,13 +163,12 @@ class Trial:
         entry: what the report says of it; it grows while it is tried.
     """
 
-    def __init__(self, course: Course, step: RevisionStep, before: Picture) -> None:
+    def __init__(self, course: Course, revision: Revision, before: Picture) -> None:
         """Nothing was tried yet."""
-        self._course, self._step, self._before = course, step, before
-        script = step.revision
+        self._course, self._revision, self._before = course, revision, before
         self.entry: dict[str, Any] = {
-            "revision": script.revision,
-            "title": script.doc,
+            "revision": revision.revision,
+            "title": revision.title,
             "direction": course.direction,
             "up": None,
             "down": None,
@@ -213,12 +211,12 @@ class Trial:
 
     def _turn(self, direction: str, name: str) -> tuple[Picture, list[dict[str, Any]]]:
         """One way; what the shadow is like then, and what was kept."""
-        shadowed, script = self._course.shadowed, self._step.revision
+        shadowed, revision = self._course.shadowed, self._revision
         if direction == UP:
-            done = _done(shadowed, upgrade(shadowed.calling("upgrade", self._course.end), script.revision))
+            done = _done(shadowed, upgrade(shadowed.calling("upgrade", self._course.end), revision.revision))
         else:
-            done = _done(shadowed, downgrade(shadowed.calling("downgrade"), str(script.down_revision or "base")))
-        mine = [step for step in done.body["steps"] if step["revision"] == script.revision]
+            done = _done(shadowed, downgrade(shadowed.calling("downgrade"), revision.follows or "base"))
+        mine = [step for step in done.body["steps"] if step["revision"] == revision.revision]
         self.entry[name] = {key: mine[-1][key] for key in ("result", "duration_s", "degraded")} if mine else None
         seen = _look(shadowed)
         if name != "again":

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from vvmigrate.commands.forecast import Workplace
+from vvmigrate.commands.site import Site
 from vvmigrate.errors import UsageError
 
 
-def release_of(place: Workplace, revision: str) -> str | None:
+def release_of(site: Site, revision: str) -> str | None:
     """The release that a revision belongs to; None at base, and where it says none."""
-    return place.scripts.release(revision) or None if revision else None
+    return site.line.revision(revision).release or None if revision else None
 
 
-def last_of(place: Workplace, release: str) -> str:
+def last_of(site: Site, release: str) -> str:
     """The last revision of a release on this host, by the sources that were recorded: the old package will do.
 
     Raises:
         UsageError: the host has none.
     """
-    applied: list[str] = [step["revision"] for step in place.ledger.applied()] if place.ledger is not None else []
-    named = {revision: name for revision in applied if (name := release_of(place, revision))}
+    applied: list[str] = [step["revision"] for step in site.ledger.applied()] if site.ledger is not None else []
+    named = {revision: name for revision in applied if (name := release_of(site, revision))}
     found = [revision for revision, name in named.items() if name == release]
     if not found:
         known = ", ".join(dict.fromkeys(named.values())) or "none"

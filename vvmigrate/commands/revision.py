@@ -49,7 +49,7 @@ def _write(call: Call, checkout: Checkout, title: str, report: Report) -> None:
     if not autogenerate and (answers.renamed or answers.removed):
         raise UsageError("--renamed and --removed are answers to --autogenerate")
     sections = _sections(call, checkout, answers) if autogenerate else []
-    head = checkout.scripts.package_head()
+    head = checkout.scripts.line.head()
     number = writing.next_number(head)
     report.body = {
         "revision": number,

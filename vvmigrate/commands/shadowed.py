@@ -7,21 +7,20 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from alembic.runtime.migration import RevisionStep
-
 from vvmigrate.commands.fetch import open_folder
 from vvmigrate.commands.forecast import DOWN, Workplace
 from vvmigrate.commands.opening import Call, root_of
 from vvmigrate.commands.upgrade import ahead
 from vvmigrate.content import signature
+from vvmigrate.content.store import STORE
 from vvmigrate.engine import journal, lodging, shadow
 from vvmigrate.engine.host import ROOT
 from vvmigrate.engine.session import RUN, Session
 from vvmigrate.engine.shadow import Shadow, Wanted, Watched
+from vvmigrate.engine.sources import Revision
 from vvmigrate.engine.state import Target
 from vvmigrate.errors import LockedError, RefusedError, StepError, VvmigrateError
 from vvmigrate.files import Tree
-from vvmigrate.operations.generation import STORE
 
 TAKEN_OVER = ("offline", "allow_degraded", "skip_existing", "lock_timeout")
 
@@ -70,7 +69,7 @@ class Shadowed:
         return type(error)(self.told(error.message), hint=self.told(error.hint), path=self.told(error.path))
 
 
-def open_shadow(place: Workplace, steps: list[RevisionStep], direction: str, stack: ExitStack) -> Shadowed:
+def open_shadow(place: Workplace, revisions: list[Revision], direction: str, stack: ExitStack) -> Shadowed:
     """Make a shadow of a host that is open for looking; it is gone when the stack ends.
 
     Raises:
@@ -80,7 +79,7 @@ def open_shadow(place: Workplace, steps: list[RevisionStep], direction: str, sta
     """
     call, session = place.call, place.session
     before = _moment(session)
-    wanted = _wanted(place, steps, direction)
+    wanted = _wanted(place, revisions, direction)
     named = call.options.get("within")
     top = open_folder(call.folder / named) if named else Tree.open(place.settings.home)
     folder = stack.enter_context(lodging.lodging(stack.enter_context(top)))
@@ -119,7 +118,7 @@ def _somebody_works(session: Session) -> LockedError:
     )
 
 
-def _wanted(place: Workplace, steps: list[RevisionStep], direction: str) -> Wanted:
+def _wanted(place: Workplace, revisions: list[Revision], direction: str) -> Wanted:
     """What the shadow needs: what is recorded, and whatever the forecast looks at.
 
     Raises:
@@ -127,7 +126,7 @@ def _wanted(place: Workplace, steps: list[RevisionStep], direction: str) -> Want
     """
     session, host, ledger = place.session, place.session.host, place.ledger
     watched = place.observer = Watched(host)
-    forecasts = place.forecast(steps, DOWN) if direction == DOWN else ahead(place, steps)
+    forecasts = place.forecast(revisions, DOWN) if direction == DOWN else ahead(place, revisions)
     place.observer = None
     for forecast in forecasts:
         if forecast.error is not None and forecast.error.exit_code > StepError.exit_code:
@@ -140,7 +139,7 @@ def _wanted(place: Workplace, steps: list[RevisionStep], direction: str) -> Want
     recorded = frozenset(ledger.recorded()) if ledger is not None else frozenset()
     undone: set[str] = set()
     if ledger is not None and direction == DOWN:
-        undone = {step_id for step in steps for step_id, _ in ledger.since_applied(step.revision.revision)}
+        undone = {step_id for revision in revisions for step_id, _ in ledger.since_applied(revision.revision)}
     return Wanted(
         tuple(
             there.name for there in signature.installed_files(place.situation(host).release() / "", root_of(session))

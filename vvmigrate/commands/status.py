@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from vvmigrate.commands.forecast import Workplace
 from vvmigrate.commands.likeness import state_digest
 from vvmigrate.commands.looking import FINDINGS, looking
 from vvmigrate.commands.opening import Call, root_of
+from vvmigrate.commands.pending import check_not_ahead, degraded, is_ahead, pending, split_at_hold
+from vvmigrate.commands.promised import is_a_finding, seen
 from vvmigrate.commands.releases import release_of
-from vvmigrate.commands.trial import is_a_finding, seen
-from vvmigrate.commands.upgrade import degraded, pending, split_at_hold
+from vvmigrate.commands.site import Site, open_site
 from vvmigrate.commands.verify import as_json, compare
+from vvmigrate.content.env.template import FILE
+from vvmigrate.content.store import STORE
 from vvmigrate.engine import adoption, journal
 from vvmigrate.engine.drift import QUICK
 from vvmigrate.engine.host import ROOT
 from vvmigrate.engine.state import Target
-from vvmigrate.operations.env_file import NAME, missing_required
 from vvmigrate.report import Report
 
 
@@ -27,62 +28,56 @@ def status(call: Call) -> Report:
         The report of `status`; exit code 3 if something is pending, held, degraded, missing, or waits for recovery.
     """
 
-    def look(place: Workplace, report: Report) -> None:
-        steps = pending(place, "head") if not is_ahead(place) else []
-        _, held, _ = split_at_hold(place, steps)
-        waits = journal.pending(place.session.host.state(ROOT))
-        runs = place.ledger.rows("vv_run") if place.ledger else []
-        rows = place.ledger.rows("vv_step") if place.ledger else []
+    def look(site: Site, report: Report) -> None:
+        ahead = pending(site) if not is_ahead(site) else []
+        _, held, _ = split_at_hold(site, ahead)
+        waits = journal.pending(site.session.host.state(ROOT))
+        runs = site.ledger.rows("vv_run") if site.ledger else []
+        rows = site.ledger.rows("vv_step") if site.ledger else []
         failures = [row for row in rows if row["result"] in ("failed", "interrupted")]
-        drift = as_json(place, compare(place, [], QUICK).drift)
+        drift = as_json(site, compare(site, [], QUICK).drift)
         report.body = {
-            "home": str(place.settings.home),
-            "storage_root": root_of(place.session),
-            "revision": place.version,
-            "release": release_of(place, place.version),
-            "head": place.scripts.package_head(),
-            "pending": [{"revision": s.revision.revision, "title": s.revision.doc} for s in steps],
+            "home": str(site.settings.home),
+            "storage_root": root_of(site.session),
+            "revision": site.version,
+            "release": release_of(site, site.version),
+            "head": site.line.head(),
+            "pending": [{"revision": revision.revision, "title": revision.title} for revision in ahead],
             "drift": drift,
-            "degraded": degraded(place),
+            "degraded": degraded(site),
             "journal": waits.path if waits else None,
-            "state_digest": state_digest(place),
+            "state_digest": state_digest(site),
             "last_run": _run(runs[-1]) if runs else None,
             "last_failure": {k: failures[-1][k] for k in ("revision", "result", "finished_at", "error")}
             if failures
             else None,
-            "generations": [
-                name for name in place.session.host.names(Target(ROOT, "models/.store")) if "." not in name[-5:]
-            ],
+            "generations": [name for name in site.session.host.names(Target(ROOT, STORE)) if "." not in name[-5:]],
             "held": [held] if held else [],
-            "required_missing": list(missing(place)),
-            "confirm": seen(place),
+            "required_missing": list(missing(site)),
+            "confirm": seen(site),
         }
         keys = ("pending", "drift", "degraded", "journal", "held", "required_missing")
         if any(report.body[key] for key in keys) or is_a_finding(report.body["confirm"]):
             report.raise_to(FINDINGS)
-        if is_ahead(place):
-            pending(place, "head")
-        for doubt in adoption.doubts(place.session):
+        check_not_ahead(site)
+        for doubt in adoption.doubts(site.session):
             report.fail(doubt)
 
-    return looking(call, look)
-
-
-def is_ahead(place: Workplace) -> bool:
-    """Whether the host is at a revision that this release does not have."""
-    return bool(place.version) and place.version not in place.scripts.package
+    return looking(call, open_site, look)
 
 
 def _run(row: dict[str, Any]) -> dict[str, Any]:
     return {name: row[name] for name in ("run_id", "command", "user", "started_at", "finished_at", "exit_code")}
 
 
-def missing(place: Workplace) -> tuple[str, ...]:
+def missing(site: Site) -> tuple[str, ...]:
     """Required keys without a value, once `.env` is managed."""
-    managed = [t for t in place.ledger.recorded() if t.name == NAME] if place.ledger is not None else []
-    if not managed or place.session.host.glance(managed[0]).kind not in ("file", "absent"):
+    managed = [t for t in site.ledger.recorded() if t.name == FILE] if site.ledger is not None else []
+    host = site.session.host
+    kind = host.glance(managed[0]).kind if managed else ""
+    if kind not in ("file", "absent"):
         return ()  # what stands in its place is drift
     try:
-        return missing_required(place.situation(place.session.host))
+        return site.template().missing(host.read(managed[0]) if kind == "file" else None, name=FILE)
     except OSError:
         return ()  # another user's .env

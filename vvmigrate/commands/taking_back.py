@@ -11,14 +11,15 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from vvmigrate.commands.forecast import DOWN, UP, Forecast, open_workplace
+from vvmigrate.commands.forecast import DOWN, UP, Forecast, Workplace, open_workplace
 from vvmigrate.commands.health import HealthCheck
-from vvmigrate.commands.trial import Going, as_json
+from vvmigrate.commands.promised import as_json
+from vvmigrate.commands.trial import Going
 from vvmigrate.engine import intention as intentions
 from vvmigrate.engine import journal
 from vvmigrate.engine.intention import CHECKING, REVERTING, WAITING, Intention, Moment, Verdict
-from vvmigrate.engine.ledger import Ledger
 from vvmigrate.engine.signals import Ended
+from vvmigrate.engine.sources import Revision
 from vvmigrate.errors import HeldError, RefusedError, StateError, StepError
 from vvmigrate.report import SIGNALLED
 
@@ -50,7 +51,7 @@ def _conclude(run: Going) -> None:
         _say_what_stays(run)
     if found is None:
         return
-    if not steps_of(session.ledger, found.run_id):
+    if not session.ledger.applied_by(found.run_id):
         intentions.drop(session.host)  # it did nothing, or it was taken back by hand
     elif mine and verdict:
         run.place = open_workplace(run.place.call, run.place.settings, session)
@@ -95,7 +96,7 @@ def _check(run: Going, check: HealthCheck, mine: Intention | None) -> Verdict | 
 def _say_what_stays(run: Going) -> None:
     """A revision that was only done again was applied by another run: it is not this one's to take back."""
     session = run.place.session
-    made = {step["revision"] for step in steps_of(session.ledger, session.run["run_id"])}
+    made = {step["revision"] for step in session.ledger.applied_by(session.run["run_id"])}
     for other in run.outcomes:
         if other.happened and other.direction == UP and other.revision not in made:
             text = f"revision {other.revision} was applied before and only done again: that is not taken back"
@@ -127,7 +128,7 @@ def _settle(run: Going) -> None:
     found = intentions.read(session.host)
     if found is None:
         return
-    if not steps_of(session.ledger, found.run_id):
+    if not session.ledger.applied_by(found.run_id):
         intentions.drop(session.host)  # it did nothing, or it was taken back by hand
     elif verdict := found.due(Moment.of(session)):
         run.tell("recovered", text=f"the run of {found.user} at {found.started_at} is taken back: {verdict.reason}")
@@ -138,15 +139,15 @@ def _settle(run: Going) -> None:
 # ---- the way down ----------------------------------------------------------------------------------------------------
 
 
-def steps_of(ledger: Ledger, run_id: str) -> list[dict[str, Any]]:
-    """The steps by which a run applied revisions that are applied still, oldest first."""
-    line: dict[str, dict[str, Any]] = {}
-    for step in ledger.committed():
-        if step["result"] == "reverted":
-            line.pop(step["revision"], None)
-        elif step["version_before"] != step["version_after"]:
-            line[step["revision"]] = step
-    return [step for step in line.values() if step["run_id"] == run_id]
+def down_to(place: Workplace, target: str) -> list[Revision]:
+    """The revisions on the way back to a target in Alembic's syntax, newest first.
+
+    Raises:
+        UsageError: the target does not exist or does not lie behind.
+        RevisionError: one of them was declared irreversible.
+    """
+    steps = place.scripts.downgrades(target, place.version)
+    return [place.line.revision(step.revision.revision) for step in steps]
 
 
 def take_back(run: Going, found: Intention, verdict: Verdict) -> None:
@@ -157,11 +158,11 @@ def take_back(run: Going, found: Intention, verdict: Verdict) -> None:
     """
     session = run.place.session
     intentions.write(session.host, replace(found, state=REVERTING, reason=verdict.reason, hold=verdict.hold))
-    made = steps_of(session.ledger, found.run_id)
+    made = session.ledger.applied_by(found.run_id)
     if (top := made[-1]["version_after"]) != run.place.version:
         raise _stuck(f"{verdict.reason}, but expected the host at {top}, found it at {run.place.version or 'base'}")
     target = made[0]["version_before"] or "base"
-    forecasts = run.place.forecast(run.place.scripts.downgrades(target, run.place.version), DOWN)
+    forecasts = run.place.forecast(down_to(run.place, target), DOWN)
     run.preflight(forecasts)
     done = run.said["reverted"] = []
     for forecast in forecasts:

@@ -1,16 +1,15 @@
-"""A run on trial: the conditions under which it may stand, promised before its first step, and how it stands now."""
+"""A run on trial: the conditions under which it may stand, promised before its first step."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, Self
 
 from vvmigrate.commands.forecast import Forecast, Workplace
 from vvmigrate.commands.health import HealthCheck
 from vvmigrate.engine import intention as intentions
-from vvmigrate.engine.intention import CHECKING, WAITING, Intention, Moment
+from vvmigrate.engine.intention import Intention, Moment
 from vvmigrate.engine.step import Outcome
 from vvmigrate.errors import RefusedError, RevisionError
 from vvmigrate.report import Report
@@ -79,10 +78,13 @@ def refuse_while_waiting(run: Going) -> None:
     """
     found = intentions.read(run.place.session.host)
     if found is not None:
-        left = found.left_s(Moment.of(run.place.session))
+        session = run.place.session
+        made = session.ledger.applied_by(found.run_id)
+        before = (made[0]["version_before"] if made else run.place.version) or "base"
         raise RefusedError(
-            f"the run of {found.user} at {found.started_at} waits to be confirmed, {left:.0f} s more",
-            hint="to keep it: vvmigrate confirm; to take it back: vvmigrate downgrade",
+            f"the run of {found.user} at {found.started_at} waits to be confirmed, "
+            f"{found.left_s(Moment.of(session)):.0f} s more",
+            hint=f"to keep it: vvmigrate confirm; to take it back: vvmigrate downgrade {before}",
         )
 
 
@@ -108,30 +110,3 @@ def begin(run: Going, forecasts: list[Forecast]) -> None:
     intentions.write(
         place.session.host, Intention(facts["run_id"], facts["user"], facts["started_at"], within_s=within_s)
     )
-
-
-# ---- for those who look ----------------------------------------------------------------------------------------------
-
-
-def seen(place: Workplace) -> dict[str, Any] | None:
-    """What is promised on this host, as reports show it; None for nothing."""
-    found = intentions.read(place.session.host)
-    return as_json(found, Moment.of(place.session)) if found is not None else None
-
-
-def is_a_finding(promise: Mapping[str, Any] | None) -> bool:
-    """Whether it needs attention. A health check may well ask `status`: its own run must not make it fail."""
-    return promise is not None and promise["state"] != CHECKING
-
-
-def as_json(found: Intention, now: Moment) -> dict[str, Any]:
-    """An intention as reports show it; `until` is by this host's clock, for people, and decides nothing."""
-    left = found.left_s(now) if found.state == WAITING else None
-    until = datetime.now(UTC) + timedelta(seconds=left) if left is not None else None
-    return {
-        **{name: getattr(found, name) for name in ("run_id", "user", "started_at", "state")},
-        "reason": found.reason or None,
-        "within_s": found.within_s or None,
-        "left_s": round(left, 1) if left is not None else None,
-        "until": until.isoformat(timespec="seconds").replace("+00:00", "Z") if until is not None else None,
-    }

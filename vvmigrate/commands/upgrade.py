@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
 from vvmigrate.commands.forecast import UP, Forecast, Workplace
 from vvmigrate.commands.opening import Call, variant_of
+from vvmigrate.commands.pending import check_not_ahead, degraded, pending, split_at_hold
 from vvmigrate.commands.settled import remember
 from vvmigrate.commands.trial import Conditions, begin, refuse_while_waiting
 from vvmigrate.commands.work import Run, carry_out, fill_report
+from vvmigrate.engine.sources import Revision
 from vvmigrate.engine.step import tells_something
-from vvmigrate.errors import HeldError, RefusedError, RevisionError, StateError, VvmigrateError
+from vvmigrate.errors import HeldError, RefusedError, RevisionError, VvmigrateError
 from vvmigrate.operations import InstallModel, MergeEnv, Operation
 from vvmigrate.operations.env_file import missing_required
 from vvmigrate.report import Report
@@ -38,35 +40,29 @@ def _fill(run: Run) -> None:
     fill_report(run)
     body = run.report.body
     open_ends = ("held", "required_missing", "degraded")
-    if (
-        run.report.exit_code == 0
-        and place.version == place.scripts.package_head()
-        and not any(map(body.get, open_ends))
-    ):
+    if run.report.exit_code == 0 and place.version == place.line.head() and not any(map(body.get, open_ends)):
         with suppress(OSError, VvmigrateError):  # then the next one takes the long way
             remember(place.session, place.call.environ, place.settings)
 
 
-def pending(place: Workplace, target: str) -> list[Any]:
-    """The steps that lie between the host and a target.
+def wanted(place: Workplace, target: str) -> list[Revision]:
+    """The revisions that lie between the host and a target, in Alembic's syntax.
 
     Raises:
         StateError: the host is ahead of its package.
         UsageError: no such revision, or it lies behind.
     """
-    head = place.scripts.package_head()
-    if place.version and place.version not in place.scripts.package:
-        raise StateError(
-            f"the host is at revision {place.version}, ahead of this release, whose last one is {head or 'none'}",
-            hint="vvmigrate downgrade head",
-        )
-    return place.scripts.upgrades(head if target == "head" else target, place.version) if head else []
+    check_not_ahead(place)
+    if target == "head" or not place.line.head():
+        return pending(place)
+    steps = place.scripts.upgrades(target, place.version)
+    return pending(place, steps[-1].revision.revision) if steps else []
 
 
 def _upgrade(run: Run, target: str) -> None:
     place = run.place
-    steps, held, released = split_at_hold(place, pending(place, target))
-    forecasts = ahead(place, steps)
+    revisions, held, released = split_at_hold(place, wanted(place, target))
+    forecasts = ahead(place, revisions)
     if forecasts:
         refuse_while_waiting(run)
     run.preflight(forecasts)
@@ -87,75 +83,24 @@ def _upgrade(run: Run, target: str) -> None:
         )
 
 
-def ahead(place: Workplace, steps: list[Any]) -> list[Forecast]:
-    """What an upgrade would do: applied revisions that have something to do again, then the pending steps."""
-    forecasts = place.forecast(steps, UP, _beyond(place, steps))
+def ahead(place: Workplace, revisions: list[Revision]) -> list[Forecast]:
+    """What an upgrade would do: applied revisions that have something to do again, then the pending ones."""
+    forecasts = place.forecast(revisions, UP, _beyond(place, revisions))
     pending_operations = tuple(operation for forecast in forecasts for operation in forecast.operations)
     return [*_again(place, pending_operations), *forecasts]
 
 
-def _beyond(place: Workplace, steps: list[Any]) -> list[Any]:
-    """What is still to come after these steps, where they are known to be a part of a longer way.
+def _beyond(place: Workplace, revisions: list[Revision]) -> list[Revision]:
+    """What is still to come after these revisions, where they are known to be a part of a longer way.
 
-    Who tries a release step by step says with `toward` where it all ends. Each step then does what it does within an
-    upgrade that goes all the way: what a later revision replaces need not be in this release any more.
+    Who tries a release step by step says with `toward` where it all ends (a full id, or `head`). Each step then does
+    what it does within an upgrade that goes all the way: what a later revision replaces need not be in this release.
     """
-    end = place.call.options.get("toward")
-    return pending(place, str(end))[len(steps) :] if end and steps else []
-
-
-# ---- holds -----------------------------------------------------------------------------------------------------------
-
-
-def split_at_hold(
-    place: Workplace, steps: list[Any]
-) -> tuple[list[Any], dict[str, Any] | None, dict[str, list[Mapping[str, Any]]]]:
-    """Cut the pending steps below the first hold that is not lifted.
-
-    Returns:
-        The steps that may be applied, the hold that stops the rest, and rows that lift holds, by revision.
-    """
-    holds = place.ledger.holds() if place.ledger is not None else {}
-    released: dict[str, list[Mapping[str, Any]]] = {}
-    for number, step in enumerate(steps):
-        revision = step.revision.revision
-        hold = holds.get(revision)
-        if hold is None:
-            continue
-        reason = _lifted(place, hold)
-        if not reason:
-            shown = {name: hold[name] for name in ("revision", "user", "at", "reason")}
-            return steps[:number], shown, released
-        lift = {"revision": revision, "state": "released", "reason": reason, "script_sha256": hold["script_sha256"]}
-        released[revision] = [lift]
-    return steps, None, released
-
-
-def _lifted(place: Workplace, hold: Mapping[str, Any]) -> str:
-    """Why a hold does not count any more; empty if it does."""
-    if place.call.options.get("release_hold"):
-        return "--release-hold"
-    if place.scripts.sources[hold["revision"]].sha256 != hold["script_sha256"]:
-        return "the release changed the revision"
-    confirm = place.call.options.get("confirm")
-    question = f"Revision {hold['revision']} was taken back by {hold['user']} ({hold['reason']}). Apply it again?"
-    if confirm is not None and confirm(question):
-        return "confirmed on a terminal"
-    return ""
+    end = str(place.call.options.get("toward") or "")
+    return pending(place, "" if end == "head" else end)[len(revisions) :] if end and revisions else []
 
 
 # ---- applied revisions that have something to do again ---------------------------------------------------------------
-
-
-def degraded(place: Workplace) -> list[dict[str, Any]]:
-    """Applied revisions whose last step was degraded, with the reason."""
-    if place.ledger is None:
-        return []
-    return [
-        {"revision": step["revision"], "title": step["title"], "reason": step["error"]}
-        for step in place.ledger.applied()
-        if step["result"] == "degraded"
-    ]
 
 
 def _again(place: Workplace, operations: tuple[Operation, ...]) -> list[Forecast]:

@@ -9,12 +9,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from vvmigrate.commands.forecast import Workplace
 from vvmigrate.commands.looking import FINDINGS, looking
-from vvmigrate.commands.opening import Call
-from vvmigrate.commands.work import paths_of
+from vvmigrate.commands.opening import Call, paths_of
+from vvmigrate.commands.site import Site, open_site
 from vvmigrate.content import signature
 from vvmigrate.content.env.document import Document
+from vvmigrate.content.env.template import FILE
 from vvmigrate.engine import drift as drifts
 from vvmigrate.engine import old
 from vvmigrate.engine.drift import CONTENT, DEEP, QUICK, Drift
@@ -22,11 +22,9 @@ from vvmigrate.engine.effects import TREE
 from vvmigrate.engine.host import HOME, ROOT
 from vvmigrate.engine.state import Target
 from vvmigrate.errors import EnvFileError, UsageError
-from vvmigrate.operations.base import home
-from vvmigrate.operations.env_file import NAME, read_template
 from vvmigrate.report import Report
 
-SIGNATURE = home(signature.NAME)
+SIGNATURE = Target(HOME, signature.NAME)
 
 
 @dataclass(frozen=True)
@@ -51,13 +49,13 @@ def verify(call: Call, paths: Iterable[str] = ()) -> Report:
         The report of `verify`; exit code 3 if anything differs.
     """
 
-    def look(place: Workplace, report: Report) -> None:
-        found = compare(place, list(paths), how_deep(call))
-        report.body = {"checked": found.checked, "drift": as_json(place, found.drift)}
+    def look(site: Site, report: Report) -> None:
+        found = compare(site, list(paths), how_deep(call))
+        report.body = {"checked": found.checked, "drift": as_json(site, found.drift)}
         if found.drift:
             report.raise_to(FINDINGS)
 
-    return looking(call, look)
+    return looking(call, open_site, look)
 
 
 def how_deep(call: Call) -> str:
@@ -72,11 +70,11 @@ def how_deep(call: Call) -> str:
     return QUICK if quick else DEEP if deep else CONTENT
 
 
-def as_json(place: Workplace, found: Iterable[Drift]) -> list[dict[str, Any]]:
+def as_json(site: Site, found: Iterable[Drift]) -> list[dict[str, Any]]:
     """Drift as reports show it."""
     return [
         {
-            "path": place.session.host.path(item.target),
+            "path": site.session.host.path(item.target),
             "kind": item.kind,
             "expected": item.expected,
             "actual": item.actual,
@@ -86,34 +84,34 @@ def as_json(place: Workplace, found: Iterable[Drift]) -> list[dict[str, Any]]:
     ]
 
 
-def compare(place: Workplace, paths: list[str], how: str = CONTENT) -> Comparison:
+def compare(site: Site, paths: list[str], how: str = CONTENT) -> Comparison:
     """Compare recorded with actual.
 
     Raises:
         UsageError: nothing is recorded at one of the paths.
     """
-    if place.ledger is None:
+    if site.ledger is None:
         return Comparison(0, [])
-    host, recorded = place.session.host, place.ledger.recorded()
-    chosen = chosen_by(place, paths, list(recorded))
+    host, recorded = site.session.host, site.ledger.recorded()
+    chosen = chosen_by(site, paths, list(recorded))
     targets = [target for target in drifts.managed(recorded, host) if target in chosen]
-    trees = {**old.placed_trees(place.ledger)}
+    trees = {**old.placed_trees(site.ledger)}
     trees |= {target: effect.note[TREE] for target, (effect, _) in recorded.items() if TREE in effect.note}
 
     def progress(done: int, total: int) -> None:
-        place.call.listener("progress", phase="verify", done=done, total=total)
+        site.call.listener("progress", phase="verify", done=done, total=total)
 
     found = drifts.find(host, recorded, trees, targets, how, progress)
     gone = {item.target for item in found if item.kind == "kind"}
-    found += _keys(place, {target: recorded[target] for target in targets if target not in gone})
+    found += _keys(site, {target: recorded[target] for target in targets if target not in gone})
     listed: list[Drift] = []
     names: list[str] = []
     if SIGNATURE in targets and not any(item.target == SIGNATURE for item in found):
-        names, listed = _release(place, how)
+        names, listed = _release(site, how)
     return Comparison(len(targets) + len(names), found + listed)
 
 
-def chosen_by(place: Workplace, paths: list[str], recorded: list[Target]) -> set[Target]:
+def chosen_by(site: Site, paths: list[str], recorded: list[Target]) -> set[Target]:
     """The recorded paths that somebody means: those at and below a path, else the one that holds it.
 
     Raises:
@@ -123,7 +121,7 @@ def chosen_by(place: Workplace, paths: list[str], recorded: list[Target]) -> set
         return set(recorded)
     chosen: set[Target] = set()
     for path in paths:
-        target = target_of(place, path)
+        target = target_of(site, path)
         below = {t for t in recorded if t == target or _holds(target, t)}
         above = [t for t in recorded if _holds(t, target)]
         if not below and not above:
@@ -136,14 +134,14 @@ def _holds(folder: Target, target: Target) -> bool:
     return folder.area == target.area and (not folder.name or target.name.startswith(f"{folder.name}/"))
 
 
-def target_of(place: Workplace, path: str) -> Target:
+def target_of(site: Site, path: str) -> Target:
     """A path as somebody types it, by area and name; links are not followed.
 
     Raises:
         UsageError: it lies neither in the home nor in the storage root.
     """
-    areas = paths_of(place)
-    tried = [os.path.normpath(os.path.join(place.call.folder, path))]
+    areas = paths_of(site.session)
+    tried = [os.path.normpath(os.path.join(site.call.folder, path))]
     if not os.path.isabs(path):
         tried += [os.path.normpath(os.path.join(areas[area], path)) for area in (ROOT, HOME)]
     inside: list[Target] = []
@@ -152,7 +150,7 @@ def target_of(place: Workplace, path: str) -> Target:
             if name == areas[area] or name.startswith(areas[area] + "/"):
                 inside.append(Target(area, name[len(areas[area]) + 1 :]))
                 break
-    known = place.ledger.recorded() if place.ledger is not None else {}
+    known = site.ledger.recorded() if site.ledger is not None else {}
     for target in inside:
         if any(target == other or _holds(target, other) or _holds(other, target) for other in known):
             return target
@@ -164,15 +162,15 @@ def target_of(place: Workplace, path: str) -> Target:
 # ---- what is not compared as a whole ---------------------------------------------------------------------------------
 
 
-def _keys(place: Workplace, recorded: drifts.Recorded) -> list[Drift]:
+def _keys(site: Site, recorded: drifts.Recorded) -> list[Drift]:
     """Required keys that were in `.env` and are not any more; every other key, and every value, is the user's right."""
     found: list[Drift] = []
     for target, (effect, step) in recorded.items():
         if "keys" not in effect.note:
             continue
         with suppress(EnvFileError, OSError):
-            template = read_template(place.situation(place.session.host))
-            document = Document.parse(place.session.host.read(target), name=NAME)
+            template = site.template()
+            document = Document.parse(site.session.host.read(target), name=FILE)
             found += [
                 Drift(target, "key", f"the required key {key.name}", "no such key", str(step["revision"]))
                 for key in template.keys
@@ -181,17 +179,17 @@ def _keys(place: Workplace, recorded: drifts.Recorded) -> list[Drift]:
     return found
 
 
-def _release(place: Workplace, how: str) -> tuple[list[str], list[Drift]]:
+def _release(site: Site, how: str) -> tuple[list[str], list[Drift]]:
     """The release's files against the host's own list, if it is still the list of this release."""
-    if place.version != place.scripts.package_head():
+    if site.version != site.line.head():
         return [], []  # another release was put there, and is not applied yet
-    host = place.session.host
+    host = site.session.host
     files: dict[str, dict[str, Any]] = json.loads(host.read(SIGNATURE))["files"]
     found = []
     for name, wanted in files.items():
-        seen = host.glance(home(name)) if how == QUICK else host.entry(home(name))
+        seen = host.glance(Target(HOME, name)) if how == QUICK else host.entry(Target(HOME, name))
         if seen.kind != "file":
-            found.append(Drift(home(name), "release", "a file of the release", drifts.kind_of(seen), ""))
+            found.append(Drift(Target(HOME, name), "release", "a file of the release", drifts.kind_of(seen), ""))
         elif seen.size_bytes != wanted["size_bytes"] or (seen.digest and seen.digest != wanted["sha256"]):
-            found.append(Drift(home(name), "release", "as vv-signature.json lists it", "another content", ""))
+            found.append(Drift(Target(HOME, name), "release", "as vv-signature.json lists it", "another content", ""))
     return list(files), found

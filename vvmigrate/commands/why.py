@@ -8,16 +8,16 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from vvmigrate.commands.forecast import Workplace
 from vvmigrate.commands.looking import looking
 from vvmigrate.commands.opening import Call
+from vvmigrate.commands.site import Site, open_site
 from vvmigrate.commands.verify import SIGNATURE, as_json, compare, target_of
+from vvmigrate.content.store import MODELS, STORE
 from vvmigrate.engine.drift import Drift
 from vvmigrate.engine.effects import MENDED, Effect
 from vvmigrate.engine.state import ADOPT, ATTRIBUTES, Target
 from vvmigrate.errors import UsageError
 from vvmigrate.files import Entry
-from vvmigrate.operations.generation import MODELS, STORE
 from vvmigrate.report import Report
 
 STEP = ("run_id", "revision", "title", "direction", "result", "finished_at", "user", "sudo_user", "tool_version")
@@ -35,14 +35,14 @@ def why(call: Call, path: str) -> Report:
         `drift`: what is not as it was left.
     """
 
-    def look(place: Workplace, report: Report) -> None:
-        target = target_of(place, path)
-        host = place.session.host
-        recorded = place.ledger.recorded() if place.ledger is not None else {}
-        known = _known(target, _life(place))
-        life = _life(place).get(known, []) if known is not None else []
+    def look(site: Site, report: Report) -> None:
+        target = target_of(site, path)
+        host = site.session.host
+        recorded = site.ledger.recorded() if site.ledger is not None else {}
+        known = _known(target, _life(site))
+        life = _life(site).get(known, []) if known is not None else []
         managed = known in recorded
-        listed = _listed(place).get(target.name) if known is None and target.area == SIGNATURE.area else None
+        listed = _listed(site).get(target.name) if known is None and target.area == SIGNATURE.area else None
         if not life and listed is None and not host.glance(target).exists:
             raise UsageError(f"{path}: nothing stands there, and nothing is recorded of it", path=path)
         report.body = {
@@ -53,29 +53,29 @@ def why(call: Call, path: str) -> Report:
             if known is not None and managed
             else None,
             "life": life,
-            "artefact": _artefact(place, known) if known is not None else None,
+            "artefact": _artefact(site, known) if known is not None else None,
             "release": {"sha256": listed["sha256"]} if listed else None,
-            "drift": as_json(place, _drift(place, target, known if managed else None)),
+            "drift": as_json(site, _drift(site, target, known if managed else None)),
         }
 
-    return looking(call, look)
+    return looking(call, open_site, look)
 
 
-def _drift(place: Workplace, target: Target, known: Target | None) -> list[Drift]:
+def _drift(site: Site, target: Target, known: Target | None) -> list[Drift]:
     """What is not as it was left: of a recorded path, or of a file of the release."""
-    host = place.session.host
+    host = site.session.host
     if known is not None:
-        return [item for item in compare(place, [host.path(known)]).drift if item.target == known]
-    recorded = place.ledger.recorded() if place.ledger is not None else {}
-    found = compare(place, [host.path(SIGNATURE)]).drift if SIGNATURE in recorded else []
+        return [item for item in compare(site, [host.path(known)]).drift if item.target == known]
+    recorded = site.ledger.recorded() if site.ledger is not None else {}
+    found = compare(site, [host.path(SIGNATURE)]).drift if SIGNATURE in recorded else []
     return [item for item in found if item.target == target]
 
 
-def _life(place: Workplace) -> dict[Target, list[dict[str, Any]]]:
+def _life(site: Site) -> dict[Target, list[dict[str, Any]]]:
     found: dict[Target, list[dict[str, Any]]] = {}
-    for step in place.ledger.committed() if place.ledger is not None else []:
-        for effect in place.session.ledger.effects(step["step_id"]):
-            found.setdefault(effect.target, []).append(_event(place, step, effect))
+    for step in site.ledger.committed() if site.ledger is not None else []:
+        for effect in site.session.ledger.effects(step["step_id"]):
+            found.setdefault(effect.target, []).append(_event(site, step, effect))
     return found
 
 
@@ -86,13 +86,13 @@ def _known(target: Target, life: Mapping[Target, Any]) -> Target | None:
     return target if target in life else None
 
 
-def _event(place: Workplace, step: Mapping[str, Any], effect: Effect) -> dict[str, Any]:
-    host = place.session.host
+def _event(site: Site, step: Mapping[str, Any], effect: Effect) -> dict[str, Any]:
+    host = site.session.host
     replaced = effect.before.exists and effect.action not in (ADOPT, ATTRIBUTES) and bool(effect.slot)
     lies = ""
     if replaced and host.state(effect.store) is not None and effect.slot_place(host).stat() is not None:
         lies = effect.slot_place(host).path
-    run = place.session.ledger.rows("vv_run", "run_id = ?", (step["run_id"],))
+    run = site.session.ledger.rows("vv_run", "run_id = ?", (step["run_id"],))
     who = run[0] if run else {}
     return {
         **{name: step.get(name, who.get(name)) for name in STEP},
@@ -116,22 +116,22 @@ def _described(entry: Entry, secret: bool) -> dict[str, Any]:  # noqa: FBT001 - 
     return shown if entry.exists else {"kind": "absent"}
 
 
-def _artefact(place: Workplace, target: Target) -> dict[str, Any] | None:
+def _artefact(site: Site, target: Target) -> dict[str, Any] | None:
     """What the information file says of the generation that a path belongs to."""
     name = target.name
-    if os.path.dirname(name) == MODELS and place.session.host.glance(target).kind == "link":
-        name = f"{STORE}/{os.path.basename(place.session.host.glance(target).target)}"
+    if os.path.dirname(name) == MODELS and site.session.host.glance(target).kind == "link":
+        name = f"{STORE}/{os.path.basename(site.session.host.glance(target).target)}"
     if not name.startswith(f"{STORE}/"):
         return None
     generation = name.removeprefix(f"{STORE}/").split("/")[0].removesuffix(".json")
     with suppress(OSError, ValueError):
-        value = json.loads(place.session.host.read(Target(target.area, f"{STORE}/{generation}.json")))
+        value = json.loads(site.session.host.read(Target(target.area, f"{STORE}/{generation}.json")))
         return dict(value) if isinstance(value, dict) else None
     return None
 
 
-def _listed(place: Workplace) -> Mapping[str, Any]:
+def _listed(site: Site) -> Mapping[str, Any]:
     """The release's files, as the host's own list has them."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        return dict(json.loads(place.session.host.read(SIGNATURE))["files"])
+        return dict(json.loads(site.session.host.read(SIGNATURE))["files"])
     return {}

@@ -12,15 +12,16 @@ from typing import Any
 
 from vvmigrate.commands.forecast import DOWN, Forecast, Workplace, open_workplace
 from vvmigrate.commands.hook import Hook
-from vvmigrate.commands.opening import Call
+from vvmigrate.commands.opening import Call, paths_of
 from vvmigrate.commands.outcomes import outcome_as_json
 from vvmigrate.commands.taking_back import conclude, settle
 from vvmigrate.commands.trial import Conditions
 from vvmigrate.content.delivery import download
+from vvmigrate.content.store import STORE
 from vvmigrate.engine import journal, preflight, recovery, step
 from vvmigrate.engine.host import HOME, ROOT, STATE
 from vvmigrate.engine.runtime import HostOperation
-from vvmigrate.engine.session import DATABASE, DECISION, RUN
+from vvmigrate.engine.session import DECISION, RUN
 from vvmigrate.engine.signals import Ended, put_off
 from vvmigrate.engine.state import Overlay, Proposal, Target
 from vvmigrate.engine.step import Attempt, Outcome
@@ -28,7 +29,7 @@ from vvmigrate.errors import RefusedError, StepError, VvmigrateError
 from vvmigrate.files import Tree
 from vvmigrate.log import Log, opened
 from vvmigrate.operations import MERGERS
-from vvmigrate.operations.generation import STORE, STORE_DIGITS
+from vvmigrate.operations.generation import STORE_DIGITS
 from vvmigrate.operations.supply import RECEIVED
 from vvmigrate.report import SIGNALLED, Report, error_as_json
 
@@ -147,7 +148,7 @@ class Run:
 
     def paths(self) -> dict[str, str]:
         """Absolute path of each area."""
-        return paths_of(self.place)
+        return paths_of(self.place.session)
 
     def end(self) -> None:
         """Write the run's row and remove the run file; on a run that did nothing, leave no trace.
@@ -201,16 +202,6 @@ def schema_affected(forecast: Forecast) -> frozenset[str]:
     return frozenset({"schema"}) if changes else frozenset()
 
 
-def paths_of(place: Workplace) -> dict[str, str]:
-    """Absolute path of each area, and of the database."""
-    host = place.session.host
-    return {
-        HOME: host.path(Target(HOME, "")).rstrip("/"),
-        ROOT: host.path(Target(ROOT, "")).rstrip("/"),
-        "database": host.path(DATABASE),
-    }
-
-
 Doer = Callable[[Run], None]
 
 
@@ -251,7 +242,7 @@ def _reporting(run: Run) -> Iterator[None]:
     except VvmigrateError as error:
         run.report.fail(error, 1 if run.committed and error.exit_code == RefusedError.exit_code else None)
     except OSError as error:
-        where = os.fsdecode(error.filename or paths_of(run.place)[ROOT])
+        where = os.fsdecode(error.filename or paths_of(run.place.session)[ROOT])
         refused = RefusedError(f"{where}: {error.strerror or error}", path=where)
         run.report.fail(refused, 1 if run.committed else None)
     except Ended as ended:

@@ -17,9 +17,9 @@ from vvmigrate.engine.binding import Binding
 from vvmigrate.engine.host import HOME, ROOT
 from vvmigrate.engine.journal import Journal
 from vvmigrate.engine.ledger import COMMITTED, EPOCH_ROW
-from vvmigrate.engine.scripts import read_package
 from vvmigrate.engine.session import DATABASE, RECONCILE, Session, check_identity, make_database, now, open_database
 from vvmigrate.engine.signals import put_off
+from vvmigrate.engine.sources import read_package
 from vvmigrate.engine.undo import undo
 from vvmigrate.errors import IntegrityError, RefusedError, StateError, VvmigrateError
 from vvmigrate.schema import VERSION_TABLE

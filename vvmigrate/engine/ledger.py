@@ -205,6 +205,16 @@ class Ledger:
                 line[step["revision"]] = step | {"script_sha256": begun["script_sha256"], "first": begun}
         return list(line.values())
 
+    def applied_by(self, run_id: str) -> list[dict[str, Any]]:
+        """The steps by which a run applied revisions that are applied still, oldest first."""
+        line: dict[str, dict[str, Any]] = {}
+        for step in self.committed():
+            if step["result"] == "reverted":
+                line.pop(step["revision"], None)
+            elif step["version_before"] != step["version_after"]:
+                line[step["revision"]] = step
+        return [step for step in line.values() if step["run_id"] == run_id]
+
     def holds(self) -> dict[str, dict[str, Any]]:
         """The holds in force, by revision."""
         found: dict[str, dict[str, Any]] = {}

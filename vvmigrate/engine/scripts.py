@@ -1,4 +1,4 @@
-"""Revisions: read once, checked, and run from the very bytes that were read.
+"""Revisions that are run: from the very bytes that were read and checked, by Alembic.
 
 No bytecode cache is consulted and nothing is imported by path: a forged `__pycache__` beside a revision is never seen.
 A revision that the host has applied is run from the source that was recorded when it was, not from the package's file.
@@ -6,13 +6,9 @@ A revision that the host has applied is run from the source that was recorded wh
 
 from __future__ import annotations
 
-import ast
-import hashlib
-import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property, partial
 from types import ModuleType
 from typing import Any
 
@@ -21,135 +17,10 @@ from alembic.script import Script, ScriptDirectory
 from alembic.script.revision import RevisionError as AlembicRevisionError
 from alembic.util import CommandError
 
-from vvmigrate.engine.acts import Act
+from vvmigrate.engine.lineage import Lineage
+from vvmigrate.engine.sources import IRREVERSIBLE, Recorded, Revision, Source
 from vvmigrate.engine.way_back import replay
 from vvmigrate.errors import RevisionError, UsageError
-from vvmigrate.files import Place
-
-FOLDER = "migrations/versions"
-IRREVERSIBLE = "irreversible"
-"""By this name a revision says why it cannot be taken back; then it needs no `downgrade()`."""
-_FILE = re.compile(r"(?!\.\#)[^_].*\.py\Z|_(?!_init__\.py\Z).*\.py\Z")
-
-
-@dataclass(frozen=True)
-class Source:
-    """One revision's bytes."""
-
-    revision: str
-    path: str
-    data: bytes
-
-    @property
-    def sha256(self) -> str:
-        """Of the bytes, in hex."""
-        return hashlib.sha256(self.data).hexdigest()
-
-
-Check = Callable[[Place, bytes], None]
-"""Sees a file's bytes before they are used, and raises where they may not be."""
-
-
-def unchecked(_place: Place, _data: bytes) -> None:
-    """Every byte may be used."""
-
-
-@dataclass(frozen=True)
-class Recorded(Source):
-    """A revision that the host has applied, as it was then.
-
-    Attributes:
-        title, follows, release: as the history has them; `follows` is empty for the first revision.
-        way_back: reads the acts of its downgrade.
-    """
-
-    title: str
-    follows: str
-    release: str
-    way_back: Callable[[], list[Act]]
-
-    def downgrade(self, problem: str) -> None:
-        """Do its recorded acts, in the place of its own downgrade.
-
-        Args:
-            problem: why that cannot run.
-
-        Raises:
-            RevisionError: nothing was recorded.
-        """
-        try:
-            acts = self.way_back()
-        except RevisionError as error:
-            raise RevisionError(f"{problem}, and {error.message}", hint=error.hint, path=self.path) from error
-        replay(acts)
-
-
-def read_package(home: Place, check: Check = unchecked) -> list[Source]:
-    """The revisions of the installed release, in the order of their file names.
-
-    Args:
-        home: the release folder.
-        check: see `Check`.
-
-    Raises:
-        RevisionError: unreadable, not Python, without a revision id, or two with the same.
-    """
-    sources: dict[str, Source] = {}
-    for place in revision_files(home):
-        source = read_source(place, check)
-        if source.revision in sources:
-            raise RevisionError(
-                f"two revisions have the number {source.revision}: {sources[source.revision].path} and {source.path}",
-                hint="give one of them the next free number",
-                path=source.path,
-            )
-        sources[source.revision] = source
-    return list(sources.values())
-
-
-def revision_files(home: Place) -> list[Place]:
-    """The files that Alembic would take for revisions, in the order of their names.
-
-    Args:
-        home: the release folder.
-    """
-    folder = home / FOLDER
-    return [folder / name for name in folder.names() if _FILE.match(name)]
-
-
-def read_source(place: Place, check: Check = unchecked) -> Source:
-    """Read one revision.
-
-    Raises:
-        RevisionError: unreadable, not Python, or without a revision id.
-    """
-    try:
-        data = place.read()
-        check(place, data)
-        return parse(data, place.path)
-    except OSError as error:
-        raise RevisionError(f"{place.path}: cannot be read: {error.strerror}", path=place.path) from error
-
-
-def parse(data: bytes, path: str) -> Source:
-    """Find a revision's id without running it.
-
-    Raises:
-        RevisionError: not Python, or no `revision = "..."`.
-    """
-    try:
-        tree = ast.parse(data, path)
-    except (SyntaxError, ValueError) as error:
-        raise RevisionError(f"{path}: is not Python: {error}", path=path) from error
-    for node in tree.body:
-        targets = (
-            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-        )
-        named = any(isinstance(target, ast.Name) and target.id == "revision" for target in targets)
-        value = getattr(node, "value", None)
-        if named and isinstance(value, ast.Constant) and isinstance(value.value, str):
-            return Source(value.value, path, data)
-    raise RevisionError(f'{path}: expected a line like revision = "0007", found none', path=path)
 
 
 def load(source: Source) -> ModuleType:
@@ -219,9 +90,25 @@ def _stand_in(source: Recorded, problem: RevisionError) -> ModuleType:
         down_revision=source.follows or None,
         release=source.release,
         upgrade=upgrade,
-        downgrade=partial(source.downgrade, problem.message),
+        downgrade=partial(take_recorded_way, source, problem.message),
     )
     return module
+
+
+def take_recorded_way(source: Recorded, problem: str) -> None:
+    """Do the recorded acts of a revision's downgrade, in the place of its own.
+
+    Args:
+        problem: why that cannot run.
+
+    Raises:
+        RevisionError: nothing was recorded.
+    """
+    try:
+        acts = source.way_back()
+    except RevisionError as error:
+        raise RevisionError(f"{problem}, and {error.message}", hint=error.hint, path=source.path) from error
+    replay(acts)
 
 
 class Scripts(ScriptDirectory):
@@ -260,7 +147,7 @@ class Scripts(ScriptDirectory):
         """The revisions must form one line.
 
         Raises:
-            RevisionError: two heads, or one that follows nothing.
+            RevisionError: two heads, or one that follows nothing or several.
         """
         try:
             with warnings.catch_warnings():
@@ -274,12 +161,24 @@ class Scripts(ScriptDirectory):
                 hint="let one of them follow the other (down_revision)",
                 path=str(self.dir),
             )
+        _ = self.line  # raises where one follows several
 
-    def package_head(self) -> str:
-        """The last revision of the installed release; empty where it has none."""
-        follows = {self.script(revision).down_revision for revision in self.package}
-        ends = [revision for revision in self.package if revision not in follows]
-        return ends[-1] if ends else ""
+    @cached_property
+    def line(self) -> Lineage:
+        """The line as values, by what the revisions say now that they were run.
+
+        Raises:
+            RevisionError: one of them follows several.
+        """
+        return Lineage(self.package, self.sources, [self._said(revision) for revision in self.sources])
+
+    def _said(self, revision: str) -> Revision:
+        script = self.script(revision)
+        follows = script.down_revision or ""
+        if not isinstance(follows, str):
+            raise RevisionError(f"{script.path}: expected one revision that it follows, found {follows}")
+        release = str(getattr(script.module, "release", ""))
+        return Revision(script.revision, script.doc, follows, release)
 
     def script(self, revision: str) -> Script:
         """One revision, by its full id or a unique prefix, `head`, or relative.
@@ -294,10 +193,6 @@ class Scripts(ScriptDirectory):
         if found is None:
             raise UsageError(f"no revision {revision!r}", hint="vvmigrate heads")
         return found
-
-    def release(self, revision: str) -> str:
-        """The release that a revision says it belongs to; empty where it says none."""
-        return str(getattr(self.script(revision).module, "release", ""))
 
     def upgrades(self, target: str, current: str) -> list[RevisionStep]:
         """The steps from the current revision up to a target, oldest first.
@@ -324,6 +219,10 @@ class Scripts(ScriptDirectory):
                     path=step.revision.path,
                 )
         return steps
+
+    def step(self, revision: Revision, *, up: bool) -> RevisionStep:
+        """One revision as a step of Alembic's, that way."""
+        return RevisionStep(self.revision_map, self.script(revision.revision), is_upgrade=up)
 
     def back(self, step: RevisionStep) -> RevisionStep:
         """The way back of a step up."""

@@ -84,8 +84,12 @@ class Situation:
             IntegrityError: see `check_signed`.
         """
         data = place.read(limit_bytes)
-        self.check_signed(place, hashlib.sha256(data).hexdigest())
+        self.check_bytes(place, data)
         return data
+
+    def check_bytes(self, place: Place, data: bytes) -> None:
+        """See `check_signed`."""
+        self.check_signed(place, hashlib.sha256(data).hexdigest())
 
     def recorded(self) -> dict[Target, tuple[Effect, dict[str, Any]]]:
         """What is recorded at each managed path, and by which step."""

@@ -14,7 +14,7 @@ from vvmigrate.content.env.document import Document
 from vvmigrate.content.env.mask import masked_diff
 from vvmigrate.content.env.merge import Merged, merge
 from vvmigrate.content.env.revert import revert
-from vvmigrate.content.env.template import Template
+from vvmigrate.content.env.template import FILE, TEMPLATE, Template
 from vvmigrate.engine import state as st
 from vvmigrate.engine import vault
 from vvmigrate.engine.effects import EARLIER, ONCE, Merger, TakenBack
@@ -26,7 +26,7 @@ from vvmigrate.operations.base import KEY, Fact, Operation, Situation, home
 from vvmigrate.operations.env_names import with_former_names
 from vvmigrate.operations.env_values import asked, generated, offered
 
-TEMPLATE, NAME, MODE = ".env.example", ".env", 0o600
+MODE = 0o600
 MERGE = "env"
 BASE = "template"
 """Key of an effect's note: SHA-256 of the template's text, which is kept in the state directory."""
@@ -38,9 +38,9 @@ def take_back(current: bytes, before: bytes | None, after: bytes, note: Mapping[
     once = note.get(ONCE) or {"given": note.get("supplied", ()), "renamed": note.get("renamed", {})}  # as once noted
     given, renamed = frozenset(once["given"]), once["renamed"]
     try:
-        done = revert(current, before=before, after=after, keep=given, renamed=renamed, name=NAME)
+        done = revert(current, before=before, after=after, keep=given, renamed=renamed, name=FILE)
     except EnvFileError as error:
-        return TakenBack(current, ((NAME, f"left as it is: {error.message}"),), told=False)
+        return TakenBack(current, ((FILE, f"left as it is: {error.message}"),), told=False)
     back = {"renamed": {new: old for old, new in renamed.items()}, "given": []}
     return TakenBack(done.data, done.kept, done.told, {ONCE: back})
 
@@ -54,10 +54,7 @@ def read_template(situation: Situation) -> Template:
     Raises:
         EnvFileError: missing or not such a file.
     """
-    place = situation.release() / TEMPLATE
-    if place.identity()[0] != "file":
-        raise EnvFileError(f"{place.path}: expected the template of .env, found {place.identity()[0]}", path=place.path)
-    return Template.parse(situation.read_release(place), name=TEMPLATE)
+    return Template.read(situation.release() / TEMPLATE, situation.check_bytes)
 
 
 def find_file(situation: Situation) -> Target:
@@ -66,13 +63,13 @@ def find_file(situation: Situation) -> Target:
     Raises:
         EnvFileError: a link out of the home, or something that is no file.
     """
-    target = home(NAME)
+    target = home(FILE)
     seen = situation.observer.entry(target)
     if seen.kind == "link":
         name = os.path.normpath(seen.target)
         if name.startswith(("/", "..")):
             raise EnvFileError(
-                f"{NAME}: is a link out of the home, to {seen.target!r}", hint="move the file here", path=NAME
+                f"{FILE}: is a link out of the home, to {seen.target!r}", hint="move the file here", path=FILE
             )
         target = home(name)
         seen = situation.observer.entry(target)
@@ -90,11 +87,8 @@ def missing_required(situation: Situation) -> tuple[str, ...]:
         EnvFileError: one of the files cannot be read as such.
     """
     target = find_file(situation)
-    template = read_template(situation)
-    if not situation.observer.entry(target).exists:
-        return tuple(key.name for key in template.keys if key.required and not key.default and key.generate is None)
-    document = Document.parse(situation.observer.read(target), name=NAME)
-    return tuple(key.name for key in template.keys if key.required and not document.get(key.name))
+    seen, observer = situation.observer.entry(target), situation.observer
+    return read_template(situation).missing(observer.read(target) if seen.exists else None, name=FILE)
 
 
 @Operations.register_operation("merge_env")
@@ -167,7 +161,7 @@ class MergeEnv(Operation):
             merged = work.merge(answers)
         if merged.missing_required and situation.settings.strict:
             raise RefusedError(
-                f"{NAME}: no value for {', '.join(merged.missing_required)} (--strict)",
+                f"{FILE}: no value for {', '.join(merged.missing_required)} (--strict)",
                 hint=set_hint(merged.missing_required),
             )
         warnings += (*merged.warnings, *offer.warnings)
@@ -203,11 +197,11 @@ class MergeEnv(Operation):
             )
             return Proposal((change,), affects=frozenset({"env"}))
         adopted = Change(st.ADOPT, target, seen, seen, detail="has every key")
-        skipped = (f"{NAME}: has every key of the template",)
+        skipped = (f"{FILE}: has every key of the template",)
         if seen.mode == MODE and (situation.owner is None or seen.owner == situation.owner):
             return Proposal((adopted,), skipped=skipped)
         if situation.settings.skip_existing:
-            warning = f"{NAME}: mode {seen.mode:04o}, user {seen.uid}: expected {MODE:04o}, user {wanted.uid}"
+            warning = f"{FILE}: mode {seen.mode:04o}, user {seen.uid}: expected {MODE:04o}, user {wanted.uid}"
             return Proposal((adopted,), skipped=skipped, warnings=(warning,))
         mended = seen.with_attributes(MODE, situation.owner)
         change = Change(st.ATTRIBUTES, target, seen, mended, detail=f"was {seen.mode:04o}")
@@ -233,7 +227,7 @@ class _Merging:
         return merge(
             self.theirs,
             template,
-            name=NAME,
+            name=FILE,
             base=self.base,
             fill={**generated(situation, template), **self.offer, **ours},
             explicit={**answers, **situation.settings.values},
@@ -260,7 +254,7 @@ def _note(noted: Mapping[str, Any], merged: Merged, template: Template, given: s
     `keys` were in the file, and not taken out by us; `supplied` are a person's, `given` those of this merge; `template`
     is the base of the next merge; `renamed` what this one renamed, old to new.
     """
-    document = Document.parse(merged.data, name=NAME)
+    document = Document.parse(merged.data, name=FILE)
     names = dict(merged.renamed)
     present = {key.name for key in template.keys if document.get(key.name) is not None}
     supplied = {names.get(name, name) for name in noted.get("supplied", ())} - {*merged.commented}

@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from vvmigrate.content import gguf, manifest
 from vvmigrate.content.manifest import Artefact, Manifest
+from vvmigrate.content.store import INFO, MODELS, STORE
 from vvmigrate.engine import state as st
 from vvmigrate.engine.effects import TREE
 from vvmigrate.engine.host import ROOT
@@ -27,7 +28,6 @@ from vvmigrate.operations import supply
 from vvmigrate.operations.base import Situation, root
 
 MANIFEST = "model_manifest.json"
-MODELS, STORE, INFO = "models", "models/.store", "models/.current_model_info.json"
 DIRECTORY_MODE, FILE_MODE = 0o755, 0o644
 STORE_DIGITS = 12  # of the SHA-256, in a generation's name
 

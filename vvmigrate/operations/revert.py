@@ -8,12 +8,13 @@ from typing import ClassVar
 
 from alembic.operations import Operations
 
+from vvmigrate.content.store import STORE
 from vvmigrate.engine.host import ROOT
 from vvmigrate.engine.reverse import Reverser
 from vvmigrate.engine.state import ADOPT, ATTRIBUTES, REMOVE_DIRECTORY, SWITCH_LINK, Change, Proposal
 from vvmigrate.errors import RefusedError
 from vvmigrate.operations.base import Operation, Situation, root
-from vvmigrate.operations.generation import MANIFEST, STORE, find_generation
+from vvmigrate.operations.generation import MANIFEST, find_generation
 
 
 @Operations.register_operation("revert")

@@ -6,13 +6,14 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 
+from vvmigrate.content.store import MODELS, STORE
 from vvmigrate.engine import state as st
 from vvmigrate.engine.effects import TAKEN_OVER
 from vvmigrate.engine.state import Change, Proposal
 from vvmigrate.errors import ConflictError, RefusedError
 from vvmigrate.files import Entry, Owner, Place
 from vvmigrate.operations.base import root
-from vvmigrate.operations.generation import MODELS, STORE, Installation
+from vvmigrate.operations.generation import Installation
 
 
 class TakeOver(Installation):

@@ -49,6 +49,8 @@ def history(screen: Screen, body: Mapping[str, Any]) -> None:
     """Every attempt, newest first."""
     for text in body.get("problems", []):
         screen.say(f"[red]{escape(printable(text))}[/]")
+    if body.get("problems") == []:
+        screen.say("[green]the history holds: nothing in it was changed, removed or put in[/]")
     if count := body.get("not_verifiable"):
         screen.say(
             f"[yellow]rows 1 to {count} are older than this epoch: not verifiable, but as they were at its begin[/]"

@@ -20,10 +20,11 @@ from vvmigrate.running import verb
 )
 @click.option("--reconcile", is_flag=True, default=None, help="Go on with the database that is there, or without one.")
 def adopt(call: Any, revision: str, **_: Any) -> Any:
-    """Record what is there already, as far as it is what the revisions want. Exit 3 if anything is left.
+    """Take over what is there, where a revision wants the same.
 
-    Nothing is downloaded, and no content is changed. With --storage-root DIR this host's storage root is from now on
-    the one in DIR, to which it was moved. --rekey and --reconcile ask first, or need --yes.
+    It is recorded; nothing is downloaded, and no content is changed. Exit 3 if anything is left. With --storage-root
+    DIR this host's storage root is from now on the one in DIR, to which it was moved. --rekey and --reconcile ask
+    first, or need --yes.
 
     \b
     vvmigrate adopt

@@ -29,7 +29,9 @@ def revision(call: Any, title: str, **_: Any) -> Any:
 
 @verb("check")
 def check(call: Any) -> Any:
-    """Check a release's revisions, for its CI: no host is needed, nothing is written. Exit 3 if anything is found.
+    """Check a release's revisions, for its CI.
+
+    No host is needed, and nothing is written. Exit 3 if anything is found.
 
     \b
     vvmigrate check

@@ -57,7 +57,9 @@ def upgrade(call: Any, revision: str, only_plan: bool, **_: Any) -> Any:  # noqa
 @click.option("--reason", metavar="TEXT", help="Why, for the history of holds.")
 @click.option("--plan", "only_plan", is_flag=True, help="Only show what would go, and what would be kept.")
 def downgrade(call: Any, revision: str, only_plan: bool, **_: Any) -> Any:  # noqa: FBT001 - click's order
-    """Take revisions back: -1, base, a revision, or head (this package's, on a host that is ahead of it).
+    """Take revisions back, exactly and offline.
+
+    REVISION is -1, base, a revision, or head (this package's, on a host that is ahead of it).
 
     \b
     vvmigrate downgrade -1
@@ -76,7 +78,9 @@ def downgrade(call: Any, revision: str, only_plan: bool, **_: Any) -> Any:  # no
 @click.argument("revision", default="head", shell_complete=revisions)
 @click.option("--to", metavar="DIR", help="Plain files in a folder, for hosts that use it as VV_MODEL_MIRROR.")
 def fetch(call: Any, revision: str, **_: Any) -> Any:
-    """Download what upgrade would download, and change nothing else: upgrade --offline uses it.
+    """Download what upgrade would download, and change nothing else.
+
+    upgrade --offline installs it.
 
     \b
     vvmigrate fetch
@@ -94,7 +98,9 @@ def fetch(call: Any, revision: str, **_: Any) -> Any:
     "--variant", "variants", multiple=True, metavar="NAME", help="Of which variant (default: this host's); repeatable."
 )
 def bundle(call: Any, action: str, file: str, **_: Any) -> Any:
-    """Models in one file, for hosts without a network: create it here, apply it there, then upgrade --offline.
+    """Put models into one file, for hosts without a network.
+
+    Create it here, apply it there, then upgrade --offline.
 
     \b
     vvmigrate bundle create models.tar --variant full
@@ -111,7 +117,9 @@ def bundle(call: Any, action: str, file: str, **_: Any) -> Any:
 )
 @click.option("--dry-run", is_flag=True, default=None, help="Only show what would go.")
 def prune(call: Any, **_: Any) -> Any:
-    """Remove old model generations, received files that nothing needs, and before-images of what was taken back.
+    """Remove old models, and what else nothing needs any more.
+
+    That is: model generations, received files, and before-images of what was taken back.
 
     \b
     vvmigrate prune --dry-run
@@ -128,7 +136,9 @@ def prune(call: Any, **_: Any) -> Any:
 @click.option("--deep", is_flag=True, default=None, help="As verify's.")
 @click.option("--offline", is_flag=True, default=None, help="Only what is on the host: nobody is asked for a model.")
 def repair(call: Any, paths: tuple[str, ...], **_: Any) -> Any:
-    """Publish again what was recorded; what somebody changed is set aside, and named. Exit 3 if anything is left.
+    """Publish again what was recorded.
+
+    What somebody changed is set aside, and named. Exit 3 if anything is left.
 
     \b
     vvmigrate repair
@@ -141,7 +151,10 @@ def repair(call: Any, paths: tuple[str, ...], **_: Any) -> Any:
 
 @verb("recover")
 def recover(call: Any) -> Any:
-    """Settle what a crash left, and nothing else (every command that writes does it first).
+    """Settle what a crash left, and nothing else.
+
+    Every command that writes does it first. A run that has promised to take itself back is taken back too, if its
+    time has come.
 
     \b
     vvmigrate recover

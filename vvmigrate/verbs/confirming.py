@@ -9,7 +9,9 @@ from vvmigrate.running import verb
 
 @verb("confirm")
 def confirm(call: Any) -> Any:
-    """Keep an upgrade that was made with --confirm-within; without one, nothing happens.
+    """Keep an upgrade that was made with --confirm-within.
+
+    Without one, nothing happens. Too late: it is taken back, and the exit code is 1.
 
     \b
     vvmigrate upgrade head --confirm-within 10m

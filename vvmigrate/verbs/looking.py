@@ -17,9 +17,9 @@ def forecast(call: Any, revision: str, *, down: bool = False) -> Any:
     """`plan`, also as an option of the verbs that it is the beginning of."""
     from dataclasses import replace
 
-    from vvmigrate.commands import inspect
+    from vvmigrate.commands.plan import plan as command
 
-    return inspect.plan(replace(call, command="plan"), revision, down=down)
+    return command(replace(call, command="plan"), revision, down=down)
 
 
 @verb("plan")
@@ -44,7 +44,9 @@ def plan(call: Any, revision: str, **_: Any) -> Any:
     "--limit", type=click.IntRange(min=0), metavar="N", help="At most so many, 0 for all (default: 50; --json: all)."
 )
 def history(call: Any, span: str, **_: Any) -> Any:
-    """Show every attempt, newest first; A:B for a range of revisions, -v with effects.
+    """Show every attempt, newest first.
+
+    SPAN is A:B, a range of revisions. With -v: effects too.
 
     \b
     vvmigrate history
@@ -116,7 +118,9 @@ def status(call: Any) -> Any:
 @click.option("--quick", is_flag=True, default=None, help="By kind, mode, owner and size; contents are not read.")
 @click.option("--deep", is_flag=True, default=None, help="Read from the disk again what the kernel has in memory.")
 def verify(call: Any, paths: tuple[str, ...], **_: Any) -> Any:
-    """Compare this host with what is recorded, by content. Exit 3 if anything differs.
+    """Compare this host with what is recorded, by content.
+
+    Exit 3 if anything differs. PATHS: only these, and what is below them.
 
     \b
     vvmigrate verify
@@ -131,7 +135,9 @@ def verify(call: Any, paths: tuple[str, ...], **_: Any) -> Any:
 @verb("why")
 @click.argument("path", type=click.Path())
 def why(call: Any, path: str, **_: Any) -> Any:
-    """Tell the life of a path: which step made it, when, by whom, from what; and whether it is still as we left it.
+    """Tell which step made a path, when, by whom, and from what.
+
+    And whether it is still as we left it.
 
     \b
     vvmigrate why storage/models/bitnet_summarizer
@@ -146,7 +152,9 @@ def why(call: Any, path: str, **_: Any) -> Any:
 @click.option("--quick", is_flag=True, default=None, help="As verify's.")
 @click.option("--deep", is_flag=True, default=None, help="As verify's.")
 def doctor(call: Any, **_: Any) -> Any:
-    """Show everything that looks wrong, each with the command that mends it. Exit 3 or higher if anything does.
+    """Show all that looks wrong, each with what mends it.
+
+    Exit 3 or higher if anything does.
 
     \b
     vvmigrate doctor

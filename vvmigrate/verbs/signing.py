@@ -18,7 +18,9 @@ _PASSWORD_FILE = click.option(
 @click.option("--no-password", is_flag=True, default=None, help="Whoever reads the file can sign.")
 @_PASSWORD_FILE
 def keygen(call: Any, key: str, **_: Any) -> Any:
-    """Make a pair of keys for signing releases, in minisign's format: KEY, and beside it the public one (.pub).
+    """Make a pair of keys for signing releases.
+
+    In minisign's format: KEY, and beside it the public one (.pub).
 
     \b
     vvmigrate keygen ~/keys/release.key
@@ -33,7 +35,9 @@ def keygen(call: Any, key: str, **_: Any) -> Any:
 @_PASSWORD_FILE
 @click.option("--comment", metavar="TEXT", help="The signature's trusted comment, signed too (default: time and name).")
 def sign(call: Any, key: str, **_: Any) -> Any:
-    """List this release's files in vv-release.json, and sign the list: vv-release.json.minisig.
+    """List this release's files, and sign the list.
+
+    The list is vv-release.json, the signature vv-release.json.minisig.
 
     \b
     vvmigrate sign --key ~/keys/release.key

@@ -17,10 +17,10 @@ from vvmigrate.running import verb
 @click.option("--offline", is_flag=True, default=None, help="Only what is on the host: nobody is asked for a model.")
 @click.option("--allow-degraded", is_flag=True, default=None, help="As upgrade's.")
 def rehearse(call: Any, revision: str, **_: Any) -> Any:
-    """Try upgrade and downgrade for real, in a shadow of this host, and prove that everything comes back.
+    """Try upgrade and downgrade for real, in a shadow of this host.
 
-    Each pending revision goes up, down and up again. With -1 or another revision behind, each applied one goes down,
-    up and down again. The host itself is not touched.
+    It proves that everything comes back. Each pending revision goes up, down and up again. With -1 or another revision
+    behind, each applied one goes down, up and down again. The host itself is not touched.
 
     \b
     vvmigrate rehearse

@@ -30,11 +30,13 @@ from vvmigrate.content.env.types import Type
 from vvmigrate.errors import EnvFileError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from vvmigrate.content.env.decorators import Decorators
     from vvmigrate.content.env.lines import Line
+    from vvmigrate.files import Place
 
+TEMPLATE, FILE = ".env.example", ".env"
 _MOST_BYTES = 1024
 
 
@@ -108,6 +110,38 @@ class Template:
         except EnvFileError as error:
             raise EnvFileError(f"{name}, line {number}: {error.message}", hint=error.hint, path=name) from error
         return cls(document, tuple(keys))
+
+    @classmethod
+    def read(cls, place: Place, check: Callable[[Place, bytes], None]) -> Template:
+        """Read a release's template.
+
+        Args:
+            check: sees the bytes before they are used, and raises where they may not be.
+
+        Raises:
+            EnvFileError: see `parse`; or there is no such file.
+        """
+        kind = place.identity()[0]
+        if kind != "file":
+            raise EnvFileError(f"{place.path}: expected the template of .env, found {kind}", path=place.path)
+        data = place.read()
+        check(place, data)
+        return cls.parse(data, name=TEMPLATE)
+
+    def missing(self, data: bytes | None, *, name: str) -> tuple[str, ...]:
+        """The required keys that have no value.
+
+        Args:
+            data: of `.env`; None where there is none yet, and defaults and generated values are still to come.
+
+        Raises:
+            EnvFileError: it is no `.env` file; `name` is for the message.
+        """
+        required = [key for key in self.keys if key.required]
+        if data is None:
+            return tuple(key.name for key in required if not key.default and key.generate is None)
+        document = Document.parse(data, name=name)
+        return tuple(key.name for key in required if not document.get(key.name))
 
     @cached_property
     def by_name(self) -> Mapping[str, Key]:

@@ -1,0 +1,94 @@
+"""What is pending on a host, and what holds it back: told by the line and the ledger, nothing is run for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vvmigrate.commands.site import Site
+from vvmigrate.engine.sources import Revision
+from vvmigrate.errors import StateError
+
+
+def is_ahead(site: Site) -> bool:
+    """Whether the host is at a revision that this release does not have."""
+    return bool(site.version) and site.version not in site.line.package
+
+
+def check_not_ahead(site: Site) -> None:
+    """There is nothing pending for a host that is ahead of its package.
+
+    Raises:
+        StateError: it is.
+    """
+    if is_ahead(site):
+        raise StateError(
+            f"the host is at revision {site.version}, ahead of this release, "
+            f"whose last one is {site.line.head() or 'none'}",
+            hint="vvmigrate downgrade head",
+        )
+
+
+def pending(site: Site, last: str = "") -> list[Revision]:
+    """The revisions that lie between the host and another one.
+
+    Args:
+        last: its full id; the release's last one without.
+
+    Raises:
+        StateError: the host is ahead of its package.
+    """
+    check_not_ahead(site)
+    last = last or site.line.head()
+    return site.line.ahead(site.version, last) if last else []
+
+
+# ---- holds -----------------------------------------------------------------------------------------------------------
+
+
+def split_at_hold(
+    site: Site, revisions: list[Revision]
+) -> tuple[list[Revision], dict[str, Any] | None, dict[str, list[Mapping[str, Any]]]]:
+    """Cut the pending revisions below the first hold that is not lifted.
+
+    Returns:
+        The revisions that may be applied, the hold that stops the rest, and rows that lift holds, by revision.
+    """
+    holds = site.ledger.holds() if site.ledger is not None else {}
+    released: dict[str, list[Mapping[str, Any]]] = {}
+    for number, revision in enumerate(revisions):
+        hold = holds.get(revision.revision)
+        if hold is None:
+            continue
+        reason = _lifted(site, hold)
+        if not reason:
+            shown = {name: hold[name] for name in ("revision", "user", "at", "reason")}
+            return revisions[:number], shown, released
+        lift = {"state": "released", "reason": reason, "script_sha256": hold["script_sha256"]}
+        released[revision.revision] = [{"revision": revision.revision, **lift}]
+    return revisions, None, released
+
+
+def _lifted(site: Site, hold: Mapping[str, Any]) -> str:
+    """Why a hold does not count any more; empty if it does."""
+    if site.call.options.get("release_hold"):
+        return "--release-hold"
+    if site.line.sources[hold["revision"]].sha256 != hold["script_sha256"]:
+        return "the release changed the revision"
+    confirm = site.call.options.get("confirm")
+    question = f"Revision {hold['revision']} was taken back by {hold['user']} ({hold['reason']}). Apply it again?"
+    if confirm is not None and confirm(question):
+        return "confirmed on a terminal"
+    return ""
+
+
+# ---- what was applied without all of it ------------------------------------------------------------------------------
+
+
+def degraded(site: Site) -> list[dict[str, Any]]:
+    """Applied revisions whose last step was degraded, with the reason."""
+    return [
+        {"revision": step["revision"], "title": step["title"], "reason": step["error"]}
+        for step in (site.ledger.applied() if site.ledger is not None else ())
+        if step["result"] == "degraded"
+    ]
