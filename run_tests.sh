@@ -9,6 +9,7 @@ need() { command -v "$1" >/dev/null 2>&1; }
 
 if [ "$(id -u)" = 0 ] && need apt-get; then
     missing=()
+    need git || missing+=(git)
     need gcc || missing+=(gcc libc6-dev)
     need ffprobe || missing+=(ffmpeg)
     need sqlite3 || missing+=(sqlite3)

@@ -97,6 +97,14 @@ def test_a_part_of_the_way_says_that_the_rest_is_needed(host: HostFolder) -> Non
     says(host.call("upgrade", "0003"), 7, "placeholder.png", hint="vvmigrate upgrade head")
 
 
+def test_a_rehearsal_step_by_step_is_on_the_way_to_the_end(host: HostFolder) -> None:
+    """On a new host each step knows what the later ones bring, as it does in the upgrade that is rehearsed."""
+    release_1_1(host)
+    report = host.call("rehearse")
+    assert (report.exit_code, report.error) == (0, None)
+    assert [step["up"]["result"] for step in report.body["steps"]][:3] == ["applied", "superseded", "applied"]
+
+
 def test_repair_with_a_later_release_takes_nothing_from_it(host: HostFolder) -> None:
     """What 0003 recorded is nowhere to be had, so the damage stays, and is said: exit 3, not an integrity error."""
     host.up()

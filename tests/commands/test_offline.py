@@ -37,6 +37,20 @@ def test_what_was_received_whole_is_installed_offline(far: HostFolder, server: F
     assert (current(far), server.requests) == (DATA, [])
 
 
+def test_a_plan_counts_what_only_the_network_has(far: HostFolder) -> None:
+    """What was received already, and a file of the release, needs no network; the rest is counted in bytes."""
+    far.up("0001")
+    assert far.call("plan").body["network_bytes"] == len(DATA)
+    (far.root / f".vvmigrate/downloads/{sha256(DATA)}.partial").write_bytes(DATA[:-5])
+    assert far.call("plan").body["network_bytes"] == 5
+    release(far, "3.0.0", DATA, "fallback/models/3.bin")
+    (far.home / "fallback/models/3.bin").write_bytes(DATA)
+    (far.root / f".vvmigrate/downloads/{sha256(DATA)}.partial").unlink()
+    install(far, "0003", "3.0.0")
+    plan = far.call("plan").body
+    assert ([len(step["downloads"]) for step in plan["steps"]], plan["network_bytes"]) == ([0, 1], 0)
+
+
 @pytest.mark.parametrize("there", [DATA[:-1], DATA[:-1] + b"?", b""], ids=["cut", "other bytes", "empty"])
 def test_what_was_received_in_part_does_not_count(far: HostFolder, there: bytes) -> None:
     """A download that was cut off, or whose last page was lost with the power, is no model."""

@@ -24,17 +24,23 @@ PICTURE = b"\x89PNG the picture of 1.1" * 999
 
 NEW_KEY = "\n# Seconds between two pictures of the mirror page.\n# @sensitive=false\nMIRROR_SECONDS=30\n"
 
-SETTINGS_1_1 = """op.make_directories(["thumbnails"])
-op.install_assets("fallback", "fallback", ["placeholder.png"])
-op.merge_env()
+KEYS = {"VV_LOG_LEVEL": "cda14d0b-763248e5", "MIRROR_SECONDS": "624b60c5-1a3f9d30"}
+"""What autogenerate pins of them."""
+
+SETTINGS_1_1 = f"""op.make_directories(["thumbnails"])
+op.install_assets("fallback", "fallback", {{"placeholder.png": "{models.sha256(PICTURE)}"}})
+op.merge_env({KEYS}, renamed={{"LOG_LEVEL": "VV_LOG_LEVEL"}})
 op.write_signature()"""
 
 COLUMN_1_1 = """op.add_column("processed_videos", sa.Column("source", sa.Text))
 op.execute("UPDATE processed_videos SET source = 'dvr' WHERE source IS NULL")
 op.write_signature()"""
 
-MODEL = """op.install_model("bitnet_summarizer", "{version}")
+MODELS = {
+    version: f"""op.install_model("bitnet_summarizer", "{version}", sha256={{"demo": "{models.sha256(data)}"}})
 op.write_signature()"""
+    for version, data in DATA.items()
+}
 
 COLUMN_1_2 = """op.drop_column("processed_videos", "size_bytes")
 op.write_signature()"""
@@ -89,13 +95,13 @@ def _second(work: HostFolder, server: FaultServer) -> None:
     template.write_text(text + NEW_KEY)
     _model(work, server, "1.1.0")
     _revision(work, "0007", "1.1", SETTINGS_1_1)
-    _revision(work, "0008", "1.1", MODEL.format(version="1.1.0"))
+    _revision(work, "0008", "1.1", MODELS["1.1.0"])
     _revision(work, "0009", "1.1", COLUMN_1_1, 'op.revert()\nop.drop_column("processed_videos", "source")')
 
 
 def _third(work: HostFolder, server: FaultServer) -> None:
     _model(work, server, "1.2.0")
-    _revision(work, "0010", "1.2", MODEL.format(version="1.2.0"))
+    _revision(work, "0010", "1.2", MODELS["1.2.0"])
     back = 'op.revert()\nop.add_column("processed_videos", sa.Column("size_bytes", sa.Integer))'
     _revision(work, "0011", "1.2", COLUMN_1_2, back)
 

@@ -12,32 +12,20 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from tests.install.conftest import Clone, clone_to
+from tests.transcript import blocks, printed_as_told, sessions
 
 TEXT = (REPOSITORY / "README.md").read_text()
-BLOCKS = re.findall(r"^```console\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 
 
-def sessions(prompt: str) -> list[tuple[str, str]]:
-    """(command, what it prints) of all blocks whose commands begin with this prompt."""
-    found = []
-    for block in BLOCKS:
-        for part in re.split(rf"^{re.escape(prompt)} ", block, flags=re.MULTILINE)[1:]:
-            command, _, output = part.partition("\n")
-            found.append((command, output))
-    return found
-
-
-def printed_as_told(told: str, printed: str) -> bool:
-    """Whether a text is what the README says; `...` stands for anything in a line, and alone for any lines."""
-    lines = [line.rstrip() for line in told.splitlines()]
-    patterns = [r"(?:[^\n]*\n)*?" if line == "..." else "[^\\n]*".join(map(re.escape, line.split("..."))) + r"\s*?\n"
-                for line in lines]  # fmt: skip
-    return re.fullmatch("".join(patterns), printed.strip() + "\n") is not None
+def typed(prompt: str) -> list[tuple[str, str]]:
+    """(command, what it prints) of all transcripts in which commands stand behind this prompt."""
+    transcripts = [block.text for block in blocks(TEXT) if block.language == "console"]
+    return [(said.command, said.told) for text in transcripts for said in sessions(text, re.escape(prompt))]
 
 
 def test_a_user_who_types_what_the_readme_says_sees_what_it_says(clone: Clone) -> None:
     """From a fresh clone to a host, history, a downgrade, an upgrade, and away again."""
-    commands = sessions("$")
+    commands = typed("$")
     assert {"./install.sh --demo", "./install.sh --uninstall"} <= {command for command, _ in commands}
     for command, told in commands:
         done = clone.run(
@@ -86,7 +74,7 @@ def _private_machines_work() -> bool:
 @pytest.mark.skipif(not _private_machines_work(), reason="needs root, useradd, and overlays in a mount namespace")
 def test_root_who_types_what_the_readme_says_has_a_host_for_the_application(tmp_path: Path, wheels: Path) -> None:
     """On a machine of its own (an overlay): users are made, the command is on the path, files belong to them."""
-    [(command, told)] = sessions("#")
+    [(command, told)] = typed("#")
     clone = clone_to(tmp_path / "release", wheels)
     clone.environ |= {"VV_MODEL_VARIANT": "demo"}
     (tmp_path / "machine").mkdir()

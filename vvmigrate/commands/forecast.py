@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -37,7 +37,7 @@ class Forecast:
         rehearsed: what its code asked for; None if it failed.
         error: why it failed.
         retry: whether the revision is applied but degraded.
-        line, number: the steps of the run, of which it is one.
+        line, number: the steps of the run, of which it is one, and those beyond.
         later: operations of revisions that are not in that line, but come after this one.
         accepts: for a revision that is only taken over: raises where a proposal would change the host.
         release: the release that the revision belongs to; empty where it says none.
@@ -64,7 +64,7 @@ class Forecast:
 
     @property
     def following(self) -> tuple[str, ...]:
-        """Revisions that the run comes to after this one."""
+        """Revisions that come after this one in the run, or beyond it."""
         return tuple(other.revision for other in self.line[self.number + 1 :])
 
     @property
@@ -108,12 +108,17 @@ class Workplace(Site):
             adopting=forecast is not None and forecast.accepts is not None,
         )
 
-    def forecast(self, revisions: Iterable[Revision], direction: str) -> list[Forecast]:
+    def forecast(
+        self, revisions: Sequence[Revision], direction: str, beyond: Sequence[Revision] = ()
+    ) -> list[Forecast]:
         """Rehearse revisions in order, on one copy of the schema, with one overlay of predicted files.
 
         The first that fails ends the list, and says why.
+
+        Args:
+            beyond: revisions that another run will go on with; they are rehearsed as far as they can be.
         """
-        forecasts = [self._described(revision, direction) for revision in revisions]
+        forecasts = [self._described(revision, direction) for revision in (*revisions, *beyond)]
         had = claimed(self.scripts, self.ledger) if direction == UP else {}
         for forecast in forecasts:
             if forecast.revision in had and forecast.code is not None:
@@ -121,16 +126,16 @@ class Workplace(Site):
         with Rehearsal.of(self.ledger) as rehearsal:
             for number, forecast in enumerate(forecasts):
                 if not self._rehearse(forecast, rehearsal):
-                    del forecasts[number + 1 :]
+                    del forecasts[number + (number < len(revisions)) :]
                     break
         overlay = Overlay(self.observer or self.session.host)
-        for number, forecast in enumerate(forecasts):
+        for number, forecast in enumerate(forecasts[: len(revisions)]):
             if forecast.error is None:
                 forecast.line, forecast.number = forecasts, number
                 self._predict(forecast, overlay)
             if forecast.error is not None:
                 return forecasts[: number + 1]
-        return forecasts
+        return forecasts[: len(revisions)]
 
     def _described(self, revision: Revision, direction: str) -> Forecast:
         name, title = revision.revision, revision.title or revision.revision

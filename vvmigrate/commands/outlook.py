@@ -32,7 +32,7 @@ def outlook(place: Workplace, forecasts: list[Forecast], target: str) -> dict[st
             for item in dropped(forecast, place.ledger)
         ],
         "cannot": [item for forecast in forecasts for item in _cannot(forecast)],
-        "network_bytes": sum(item.size_bytes for item in total.downloads),
+        "network_bytes": sum(item.network_bytes for item in total.downloads),
         "disk": preflight.disk(place.session.host, total),
     }
 

@@ -68,6 +68,11 @@ class Course:
     version: str
     package: frozenset[str]
 
+    @property
+    def end(self) -> str:
+        """The revision that the way up, of which each step is a part, leads to; empty on the way down."""
+        return self.revisions[-1].revision if self.direction == UP else ""
+
 
 def _opened(call: Call, target: str, report: Report, stack: ExitStack) -> Course | None:
     """Look at the host, and make its shadow; None where there is nothing to try."""
@@ -208,7 +213,7 @@ class Trial:
         """One way; what the shadow is like then, and what was kept."""
         shadowed, revision = self._course.shadowed, self._revision
         if direction == UP:
-            done = _done(shadowed, upgrade(shadowed.calling("upgrade"), revision.revision))
+            done = _done(shadowed, upgrade(shadowed.calling("upgrade", self._course.end), revision.revision))
         else:
             done = _done(shadowed, downgrade(shadowed.calling("downgrade"), revision.follows or "base"))
         mine = [step for step in done.body["steps"] if step["revision"] == revision.revision]

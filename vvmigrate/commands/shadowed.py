@@ -39,11 +39,15 @@ class Shadowed:
     home: str
     root: str
 
-    def calling(self, command: str) -> Call:
-        """A call of a command on the shadow: held revisions too, no hold, nobody beyond it is told."""
+    def calling(self, command: str, toward: str = "") -> Call:
+        """A call of a command on the shadow: held revisions too, no hold, nobody beyond it is told.
+
+        Args:
+            toward: the revision that a rehearsal step by step ends with.
+        """
         given = {name: self.call.options[name] for name in TAKEN_OVER if name in self.call.options}
         there = {"home": str(self.shadow.home), "storage_root": str(self.shadow.root)}
-        options = {**given, **there, "apart": True, "release_hold": True, "no_hold": True}
+        options = {**given, **there, "apart": True, "release_hold": True, "no_hold": True, "toward": toward}
 
         def listen(event: str, **facts: Any) -> None:
             if event == "step_ended" and not self.call.options.get("verbose"):
@@ -129,8 +133,9 @@ def _wanted(place: Workplace, revisions: list[Revision], direction: str) -> Want
             raise forecast.error
     downloads = [item for forecast in forecasts for item in forecast.proposal.downloads]
     for item in downloads:
-        text = f"{item}: is brought for the rehearsal alone; to bring it once, for both: vvmigrate fetch"
-        place.call.listener("warning", text=text)
+        if item.network_bytes:
+            text = f"{item}: is brought for the rehearsal alone; to bring it once, for both: vvmigrate fetch"
+            place.call.listener("warning", text=text)
     recorded = frozenset(ledger.recorded()) if ledger is not None else frozenset()
     undone: set[str] = set()
     if ledger is not None and direction == DOWN:

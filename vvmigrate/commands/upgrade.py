@@ -85,9 +85,19 @@ def _upgrade(run: Run, target: str) -> None:
 
 def ahead(place: Workplace, revisions: list[Revision]) -> list[Forecast]:
     """What an upgrade would do: applied revisions that have something to do again, then the pending ones."""
-    forecasts = place.forecast(revisions, UP)
+    forecasts = place.forecast(revisions, UP, _beyond(place, revisions))
     pending_operations = tuple(operation for forecast in forecasts for operation in forecast.operations)
     return [*_again(place, pending_operations), *forecasts]
+
+
+def _beyond(place: Workplace, revisions: list[Revision]) -> list[Revision]:
+    """What is still to come after these revisions, where they are known to be a part of a longer way.
+
+    Who tries a release step by step says with `toward` where it all ends (a full id, or `head`). Each step then does
+    what it does within an upgrade that goes all the way: what a later revision replaces need not be in this release.
+    """
+    end = str(place.call.options.get("toward") or "")
+    return pending(place, "" if end == "head" else end)[len(revisions) :] if end and revisions else []
 
 
 # ---- applied revisions that have something to do again ---------------------------------------------------------------

@@ -119,8 +119,8 @@ class Session:
 
     @property
     def database_path(self) -> str:
-        """Where the database is."""
-        return self.host.place(DATABASE).path
+        """Where the database is, or will be."""
+        return self.host.path(DATABASE)
 
     def disconnect(self) -> None:
         """Close the database; once is enough."""

@@ -92,12 +92,14 @@ class Download:
 
     Attributes:
         room_bytes: what the received bytes will take on disk, beside what is staged from them.
+        network_bytes: how many bytes no file of this host has.
     """
 
     url: str
     size_bytes: int
     sha256: str
     room_bytes: int = 0
+    network_bytes: int = 0
 
 
 @dataclass(frozen=True)

@@ -47,11 +47,13 @@ def wanted(
     """
     url = artefact.urls[0]
     takes_room = situation.settings.resume and not linked
+    lacking = max(artefact.size_bytes - already(situation, artefact), 0)
     return ModelDownload(
         url if manifest.is_relative(url) else shown(url),
         artefact.size_bytes,
         artefact.sha256,
-        max(artefact.size_bytes - already(situation, artefact), 0) if takes_room else 0,
+        room_bytes=lacking if takes_room else 0,
+        network_bytes=0 if _is_a_file(situation, artefact) else lacking,
         model=model,
         version=version,
         variant=variant,
@@ -114,8 +116,13 @@ def _is_local(url: str) -> bool:
 
 def is_here(situation: Situation, artefact: Artefact) -> bool:
     """Whether the artefact can be had without a network: received, or in a file of its size on this host."""
+    return is_received(situation, artefact) or _is_a_file(situation, artefact)
+
+
+def _is_a_file(situation: Situation, artefact: Artefact) -> bool:
+    """Whether a file of its size, of the release or of this host, is among its sources."""
     local = (url for url in sources(situation, artefact) if _is_local(url))
-    return is_received(situation, artefact) or any(_size_of(situation, url) == artefact.size_bytes for url in local)
+    return any(_size_of(situation, url) == artefact.size_bytes for url in local)
 
 
 def _size_of(situation: Situation, url: str) -> int | None:
