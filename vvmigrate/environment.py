@@ -1,7 +1,7 @@
 """What `migrations/env.py` calls, so that plain `alembic upgrade` and `downgrade` go through the same engine.
 
 So do Alembic's functions (`alembic.command.upgrade(config, "head")`), and whatever is made of them. A program hands
-options of a call in `config.attributes["vvmigrate"]`: `{"storage_root": ..., "release_hold": True}`.
+options of a call in `config.attributes["vvmigrate"]`: `{"storage_root": ..., "release_hold": True, "toward": "head"}`.
 """
 
 from __future__ import annotations
