@@ -9,14 +9,14 @@ from typing import Any
 
 from alembic.runtime.migration import RevisionStep
 
-from vvmigrate.commands.asked import claimed
+from vvmigrate.commands.asked import claimed, way_back_of
 from vvmigrate.commands.opening import Call, root_of, variant_of
 from vvmigrate.commands.site import Site, read_sources
 from vvmigrate.engine import runtime
 from vvmigrate.engine.dropped import Dropped, look
 from vvmigrate.engine.ledger import Ledger
 from vvmigrate.engine.rehearsal import Rehearsal, Rehearsed
-from vvmigrate.engine.scripts import Scripts, irreversible, take_recorded_way
+from vvmigrate.engine.scripts import Scripts, take_recorded_way
 from vvmigrate.engine.session import Session
 from vvmigrate.engine.sources import Recorded, Revision, Source
 from vvmigrate.engine.state import Kept, Observer, Overlay, Proposal
@@ -78,6 +78,13 @@ class Forecast:
         """The host operations that it asks for."""
         return tuple(op for op in (self.rehearsed.operations if self.rehearsed else ()) if isinstance(op, Operation))
 
+    def learn(self, way_back: WayBack) -> None:
+        """Keep what was learned of the way back; a person is told where there will be none without the release."""
+        self.way_back = way_back
+        if way_back.problem:
+            text = f"its way back is not recorded, and will need the files of its release: {way_back.problem}"
+            self.remarks = (text,)
+
 
 @dataclass
 class Workplace(Site):
@@ -113,7 +120,7 @@ class Workplace(Site):
 
         The first that fails ends the list, and says why.
         """
-        forecasts = [self._described(revision, direction) for revision in revisions]
+        forecasts = [self.described(revision, direction) for revision in revisions]
         had = claimed(self.scripts, self.ledger) if direction == UP else {}
         for forecast in forecasts:
             if forecast.revision in had and forecast.code is not None:
@@ -132,7 +139,8 @@ class Workplace(Site):
                 return forecasts[: number + 1]
         return forecasts
 
-    def _described(self, revision: Revision, direction: str) -> Forecast:
+    def described(self, revision: Revision, direction: str) -> Forecast:
+        """A revision as a step that was not rehearsed yet."""
         name, title = revision.revision, revision.title or revision.revision
         step = self.scripts.step(revision, up=direction != DOWN)
         return Forecast(name, title, direction, self.line.sources[name], step, release=revision.release)
@@ -148,10 +156,8 @@ class Workplace(Site):
             first = (str(error).strip() or "no message").splitlines()[0]
             text = f"revision {forecast.revision}: {type(error).__name__}: {first}"
             forecast.error = StepError(text, hint=f"look at {forecast.source.path}", path=forecast.source.path)
-        if forecast.error is None and forecast.direction == UP and not irreversible(forecast.code.revision):
-            forecast.way_back = rehearsal.way_back(self.scripts.back(forecast.code))
-            if problem := forecast.way_back.problem:
-                forecast.remarks = (f"its way back is not recorded, and will need the files of its release: {problem}",)
+        if forecast.error is None and forecast.direction == UP:
+            forecast.learn(way_back_of(forecast.code, self.scripts, rehearsal))
         return forecast.error is None
 
     def _run(self, forecast: Forecast, code: RevisionStep, rehearsal: Rehearsal) -> Rehearsed:
@@ -213,7 +219,7 @@ class Workplace(Site):
 
     def again(self, revision: str, direction: str, pending: tuple[Operation, ...] = ()) -> Forecast:
         """An applied revision with all that it asks for, its own code left out."""
-        forecast = self._described(self.line.revision(revision), direction)
+        forecast = self.described(self.line.revision(revision), direction)
         line = self.asked(self.version)
         later = list(line.values())[list(line).index(revision) + 1 :]
         forecast.rehearsed, forecast.code = line[revision], None
