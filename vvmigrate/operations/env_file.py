@@ -137,7 +137,7 @@ class MergeEnv(Operation):
 
     def _renames(self, situation: Situation) -> list[tuple[str, str]]:
         """Old and new names, in order: also those of later revisions of this run, whose template this is already."""
-        later = (op.renamed for op in situation.upcoming if isinstance(op, MergeEnv))
+        later = (op.renamed for _, op in situation.upcoming if isinstance(op, MergeEnv))
         return [pair for renamed in (self.renamed, *later) for pair in renamed]
 
     def propose(self, situation: Situation) -> Proposal:
