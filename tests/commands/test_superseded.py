@@ -73,7 +73,7 @@ def test_what_goes_too_is_not_brought(fresh: HostFolder, server: FaultServer) ->
     assert (current(fresh), generations(fresh), server.requests) == (None, ["4.0.0"], [])
 
 
-@pytest.mark.parametrize("how", ["offline", "gone from the server", "gone from the manifest"])
+@pytest.mark.parametrize("how", ["offline", "gone from the server"])
 def test_where_it_cannot_be_had_nothing_is_taken_back_unless_that_is_wanted(
     fresh: HostFolder, server: FaultServer, how: str
 ) -> None:
@@ -81,8 +81,6 @@ def test_where_it_cannot_be_had_nothing_is_taken_back_unless_that_is_wanted(
     options: dict[str, Any] = {"offline": True} if how == "offline" else {}
     if how == "gone from the server":
         server.acts["/old"] = [status("404 Not Found")]
-    if how == "gone from the manifest":
-        forget(fresh, "3.0.0")
     with nothing_of_the_users_changes(fresh):
         report = fresh.call("downgrade", "0002", **options)
     if how == "gone from the server":
@@ -98,11 +96,23 @@ def test_where_it_cannot_be_had_nothing_is_taken_back_unless_that_is_wanted(
     history = fresh.history()
     says(fresh.call("upgrade", **options), 3, "was taken back")
     assert fresh.history() == history
-    if how == "gone from the manifest":
-        release(fresh, "3.0.0", DATA, server.url("/old", good(DATA)))
     server.acts["/old"] = [good(DATA)]
     says(fresh.call("upgrade"), 3, "was taken back")
     assert (lacking(fresh), current(fresh)) == ([], DATA)
+
+
+def test_a_version_that_the_release_does_not_name_any_more_is_told_of(fresh: HostFolder, server: FaultServer) -> None:
+    """The plan says that it will be missing; the way back is not refused, and the release that has it brings it."""
+    forget(fresh, "3.0.0")
+    plan = fresh.call("plan down", "0002")
+    assert (plan.exit_code, [item["revision"] for item in plan.body["cannot"]]) == (3, ["0002"])
+    assert "3.0.0" in plan.body["cannot"][0]["reason"]
+    assert [item["revision"] for item in fresh.down("0002").body["degraded"]] == ["0002"]
+    says(fresh.call("upgrade"), 3, "was taken back")
+    assert (current(fresh), lacking(fresh)) == (None, ["0002"])
+    release(fresh, "3.0.0", DATA, server.url("/old", good(DATA)))
+    says(fresh.call("upgrade"), 3, "was taken back")
+    assert (current(fresh), lacking(fresh)) == (DATA, [])
 
 
 def test_a_kill_between_leaves_a_finding_and_the_next_upgrade_brings_it(fresh: HostFolder) -> None:

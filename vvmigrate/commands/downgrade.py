@@ -68,7 +68,7 @@ def _downgrade(run: Run, target: str) -> None:
             return
         held += [{name: hold[name] for name in ("revision", "reason")} for hold in holds]
     for forecast in returning:
-        if not run.perform(forecast):
+        if forecast.proposal.changes and not run.perform(forecast):
             break
     run.report.body["degraded"] = degraded(place)
 

@@ -11,7 +11,8 @@ from vvmigrate.commands.fetch import receive
 from vvmigrate.commands.forecast import Forecast, Workplace
 from vvmigrate.commands.pending import degraded
 from vvmigrate.commands.work import Run
-from vvmigrate.errors import RefusedError, RevisionError, VvmigrateError
+from vvmigrate.engine.state import Proposal
+from vvmigrate.errors import ManifestError, RefusedError, RevisionError, VvmigrateError
 from vvmigrate.operations import InstallModel, WriteSignature
 from vvmigrate.operations.supply import ModelDownload
 
@@ -23,7 +24,8 @@ def brought_again(place: Workplace, forecasts: list[Forecast]) -> list[Forecast]
         forecasts: the steps back, newest first.
 
     Returns:
-        Steps that install it; `error` says where one cannot be had, and may not be lacking (`--allow-degraded`).
+        Steps that install it; `error` says where one cannot be had, and may not be lacking (`--allow-degraded`). Of one
+        that the release does not name nothing is changed, and the proposal is degraded.
     """
     if any(forecast.error is not None for forecast in forecasts):
         return []
@@ -44,7 +46,9 @@ def _step(place: Workplace, revision: str, behind: list[Forecast]) -> list[Forec
         text = f"revision {revision} will be degraded, what it had left out is not brought: {problem.message}"
         place.call.listener("warning", text=text)
         return []
-    if (error := forecast.error) is not None and error.exit_code == RefusedError.exit_code:
+    if isinstance(error := forecast.error, ManifestError):  # no bytes to wait for: a way back never hangs on a manifest
+        forecast.error, forecast.proposal = None, Proposal(degraded=error.message)
+    elif error is not None and error.exit_code == RefusedError.exit_code:
         text = f"the way back needs what revision {revision} had left out: {error.message}"
         hint = "; or without it: ".join(filter(None, (error.hint, "vvmigrate downgrade --allow-degraded")))
         forecast.error = RefusedError(text, hint=hint, path=error.path)
