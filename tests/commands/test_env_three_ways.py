@@ -184,3 +184,57 @@ def test_the_same_merge_again_tells_nothing(old: HostFolder) -> None:
     before = old.history()
     assert old.up(update_env=True).body["steps"] == []
     assert old.history() == before
+
+
+# ---- what is made once -----------------------------------------------------------------------------------------------
+
+MADE_ONCE = "# @generate=hex(32)\nHMAC_KEY=\n"
+RENAMED = MADE_ONCE.replace("HMAC_KEY", "SIGNING_KEY").replace(")\n", ") @was=HMAC_KEY\n")
+TWICE = RENAMED.replace("@was=HMAC_KEY", "@was=SIGNING_KEY").replace("SIGNING_KEY=", "LOG_KEY=")
+
+
+@pytest.mark.parametrize("supplied", ["", "from-the-old-recorder"], ids=["ours", "a person's"])
+@pytest.mark.parametrize("lost", [False, True], ids=["base and up", "file lost"])
+def test_a_secret_is_the_same_under_each_of_its_names(bare: HostFolder, lost: bool, supplied: str) -> None:
+    """Renamed twice, then gone with `.env`: the secret that signed every log line so far is the one that comes back."""
+    release(bare, MADE_ONCE, "0002")
+    bare.up()
+    if supplied:
+        env(bare).write_text(f"HMAC_KEY={supplied}\n")
+    first = values(bare)["HMAC_KEY"]
+    for number, template in (("0003", RENAMED), ("0004", TWICE)):
+        release(bare, template, number)
+        bare.up()
+    assert values(bare) == {"LOG_KEY": first}
+    if not lost:
+        bare.down("base")
+        assert values(bare) == ({"HMAC_KEY": supplied} if supplied else {})
+    env(bare).unlink(missing_ok=True)
+    bare.up(update_env=lost)
+    assert values(bare) == {"LOG_KEY": first}
+
+
+def test_a_secret_that_was_renamed_elsewhere_is_not_made_again(bare: HostFolder) -> None:
+    """At base a host has it under its old name only; neither a new one nor the environment's takes its place."""
+    release(bare, MADE_ONCE, "0002")
+    bare.up()
+    first = values(bare)["HMAC_KEY"]
+    bare.down("base")
+    release(bare, RENAMED)
+    bare.environ["SIGNING_KEY"] = "of the environment"
+    bare.up()
+    assert values(bare) == {"SIGNING_KEY": first}
+
+
+@pytest.mark.parametrize("heir", ["HMAC_KEY", "SIGNING_KEY"])
+def test_a_secret_has_one_heir(bare: HostFolder, heir: str) -> None:
+    """Where the template names the old key still, or two keys were it, no second key gets the same secret."""
+    release(bare, MADE_ONCE, "0002")
+    bare.up()
+    first = values(bare)["HMAC_KEY"]
+    bare.down("base")
+    other = RENAMED.replace("SIGNING_KEY", "OTHER_KEY")
+    release(bare, (MADE_ONCE if heir == "HMAC_KEY" else RENAMED) + other)
+    bare.up()
+    assert values(bare)[heir] == first
+    assert values(bare)["OTHER_KEY"] not in ("", first)

@@ -201,6 +201,27 @@ def test_a_later_package_goes_on_although_an_older_source_does_not_import(ahead:
     assert not (ahead.root / "second").exists()
 
 
+@pytest.mark.parametrize("decision", ["rekey", "reconcile"])
+def test_a_revision_that_was_only_taken_over_has_its_record_too(host_1_0: HostFolder, decision: str) -> None:
+    """A new epoch learns each way back and release anew: the host goes back without 1.1's files all the same."""
+    host = host_1_0
+    up, down = f"op.create_table('words', {WORD})", "op.drop_table('words')"
+    host.revision("0003", up, down, imports=f"from {HELPER} import Word\nrelease = '1.1'")
+    (host.home / f"{HELPER}.py").write_text(HELPS)
+    host.up()
+    if decision == "rekey":
+        (host.root / ".vvmigrate/key").unlink()
+    else:
+        host.sql("UPDATE vv_step SET user = 'eve' WHERE seq = 1")
+    adopted = host.call("adopt", yes=True, **{decision: True})
+    assert (adopted.exit_code, adopted.error, adopted.body["left"]) == (0, None, [])
+    assert [step["warnings"] for step in adopted.body["steps"]] == [[], [], []]
+    assert host.call("history").body["entries"][0]["release"] == "1.1"
+    roll_back(host)
+    host.down("head")
+    assert (host.version(), host.sql("SELECT name FROM sqlite_master WHERE name = 'words'")) == ("0002", [])
+
+
 # ---- what cannot be recorded, and what was forged --------------------------------------------------------------------
 
 
@@ -223,6 +244,14 @@ def test_a_way_back_that_cannot_be_recorded_is_told_of_in_time(host_1_0: HostFol
     roll_back(host)
     with nothing_changes(host):
         says(host.call("downgrade", "head"), 6, HELPER, "was not recorded", hint="install the release")
+
+
+def test_a_way_back_that_cannot_be_recorded_is_told_of_by_adopt(host_1_0: HostFolder) -> None:
+    """Who takes a revision over learns it as who applies it does."""
+    host_1_0.revision("0003", "op.make_directories(['first'])", "raise NotImplementedError('never')")
+    [step] = host_1_0.call("adopt").body["steps"]
+    assert step["result"] == "adopted"
+    assert any("way back is not recorded" in warning for warning in step["warnings"])
 
 
 def test_an_import_inside_downgrade_is_no_obstacle_either(host_1_0: HostFolder) -> None:

@@ -123,7 +123,7 @@ def _split(place: Workplace, revisions: list[Revision]) -> tuple[list[Forecast],
         return [], []
     titles = {revision.revision: revision.title for revision in revisions}
     names = list(titles)
-    asked, error = ask(place.scripts, names[-1])
+    asked, error = ask(place.scripts, names[-1], ways_back=True)
     count, reason = first_that_hold(place.session.ledger, names, asked)
     line = names[:count]
     reasons = _differences(place, [name for name in names if name in asked], asked)
@@ -144,13 +144,12 @@ def _split(place: Workplace, revisions: list[Revision]) -> tuple[list[Forecast],
 
 def _forecasts(place: Workplace, names: list[str], asked: dict[str, Asked]) -> list[Forecast]:
     forecasts: list[Forecast] = []
-    for step in place.scripts.upgrades(names[-1], "") if names else ():
-        name = step.revision.revision
-        if name not in names:
-            continue
-        rehearsed = replace(asked[name].rehearsed, statements=())
-        forecast = Forecast(name, step.doc or name, UP, place.scripts.sources[name], None, rehearsed)
-        forecast.code = runtime.without_sql(step, forecast.operations)
+    for name in names:
+        forecast = place.described(place.line.revision(name), UP)
+        forecast.rehearsed = replace(asked[name].rehearsed, statements=())
+        forecast.learn(asked[name].way_back)
+        if forecast.code is not None:
+            forecast.code = runtime.without_sql(forecast.code, forecast.operations)
         forecast.accepts = partial(_accept, place, name)
         forecast.line, forecast.number = forecasts, len(forecasts)
         forecasts.append(forecast)

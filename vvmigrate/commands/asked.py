@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
+
+from alembic.runtime.migration import RevisionStep
 
 from vvmigrate.engine import existing
 from vvmigrate.engine.existing import Schema
 from vvmigrate.engine.ledger import Ledger
 from vvmigrate.engine.rehearsal import Rehearsal, Rehearsed
-from vvmigrate.engine.scripts import Scripts
+from vvmigrate.engine.scripts import Scripts, irreversible
+from vvmigrate.engine.way_back import WayBack
 from vvmigrate.errors import StateError, StepError, VvmigrateError
 
 
@@ -20,11 +23,13 @@ class Asked:
 
     Attributes:
         gone: (kind, name) of what earlier ones made, and this or another one removed.
+        way_back: what was learned of its way back, if that was wanted.
     """
 
     rehearsed: Rehearsed
     schema: Schema
     gone: frozenset[tuple[str, str]]
+    way_back: WayBack = field(default_factory=WayBack)
 
     def check(self, ledger: Ledger) -> None:
         """See that a database has this schema.
@@ -36,8 +41,12 @@ class Asked:
         existing.check_schema(lambda sql, *a: connection.execute(sql, a).fetchall(), self.schema, self.gone)
 
 
-def ask(scripts: Scripts, last: str) -> tuple[dict[str, Asked], VvmigrateError | None]:
-    """What every revision up to one asks for, in the line's order; and why the first that fails does."""
+def ask(scripts: Scripts, last: str, *, ways_back: bool = False) -> tuple[dict[str, Asked], VvmigrateError | None]:
+    """What every revision up to one asks for, in the line's order; and why the first that fails does.
+
+    Args:
+        ways_back: learn the way back of each, too.
+    """
     asked: dict[str, Asked] = {}
     ever: frozenset[tuple[str, str]] = frozenset()
     with Rehearsal() as rehearsal:
@@ -52,8 +61,18 @@ def ask(scripts: Scripts, last: str) -> tuple[dict[str, Asked], VvmigrateError |
                 return asked, StepError(f"revision {revision}: {type(error).__name__}: {first}")
             schema = rehearsal.schema()
             ever |= schema.keys()
-            asked[revision] = Asked(rehearsed, schema, ever - schema.keys())
+            way_back = way_back_of(step, scripts, rehearsal) if ways_back else WayBack()
+            asked[revision] = Asked(rehearsed, schema, ever - schema.keys(), way_back)
     return asked, None
+
+
+def way_back_of(step: RevisionStep, scripts: Scripts, rehearsal: Rehearsal) -> WayBack:
+    """What is recorded with a revision, so that it can be taken back without its release.
+
+    Args:
+        rehearsal: where the step was just rehearsed.
+    """
+    return WayBack() if irreversible(step.revision) else rehearsal.way_back(scripts.back(step))
 
 
 def claimed(scripts: Scripts, ledger: Ledger | None) -> dict[str, Asked]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from vvmigrate.commands.forecast import DOWN, Forecast, Workplace
 from vvmigrate.commands.opening import Call
 from vvmigrate.commands.outlook import outlook, version_after
+from vvmigrate.commands.pending import degraded
 from vvmigrate.commands.releases import last_of
+from vvmigrate.commands.returning import bring, brought_again
 from vvmigrate.commands.taking_back import down_to, hold_of
 from vvmigrate.commands.work import Run, carry_out
 from vvmigrate.engine.sources import Revision
@@ -54,8 +56,10 @@ def _downgrade(run: Run, target: str) -> None:
     reason = str(place.call.options.get("reason") or f"downgrade by {place.session.run['user']}")
     revisions = steps_down(place, target)
     forecasts = place.forecast(revisions, DOWN)
-    run.preflight(forecasts)
-    _confirm(place, forecasts, version_after(place, revisions, down=True))
+    returning = brought_again(place, forecasts)
+    run.preflight([*forecasts, *returning])
+    _confirm(place, [*forecasts, *returning], version_after(place, revisions, down=True))
+    bring(run, returning)
     holding = _lands_above_base(forecasts) and not place.call.options.get("no_hold")
     run.report.body["held"] = held = []
     for forecast in forecasts:
@@ -63,6 +67,10 @@ def _downgrade(run: Run, target: str) -> None:
         if not run.perform(forecast, holds):
             return
         held += [{name: hold[name] for name in ("revision", "reason")} for hold in holds]
+    for forecast in returning:
+        if forecast.proposal.changes and not run.perform(forecast):
+            break
+    run.report.body["degraded"] = degraded(place)
 
 
 def _confirm(place: Workplace, forecasts: list[Forecast], target: str) -> None:

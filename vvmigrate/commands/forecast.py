@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from alembic.runtime.migration import RevisionStep
 
-from vvmigrate.commands.asked import claimed
+from vvmigrate.commands.asked import claimed, way_back_of
 from vvmigrate.commands.opening import Call, root_of, variant_of
+from vvmigrate.commands.pending import superseded_of
 from vvmigrate.commands.site import Site, read_sources
 from vvmigrate.engine import runtime
 from vvmigrate.engine.dropped import Dropped, look
 from vvmigrate.engine.ledger import Ledger
 from vvmigrate.engine.rehearsal import Rehearsal, Rehearsed
-from vvmigrate.engine.scripts import Scripts, irreversible, take_recorded_way
+from vvmigrate.engine.scripts import Scripts, take_recorded_way
 from vvmigrate.engine.session import Session
 from vvmigrate.engine.sources import Recorded, Revision, Source
-from vvmigrate.engine.state import Kept, Observer, Overlay, Proposal
+from vvmigrate.engine.state import Kept, Observer, Overlay, Proposal, Superseded
 from vvmigrate.engine.way_back import WayBack
 from vvmigrate.errors import RefusedError, StepError, VvmigrateError
-from vvmigrate.operations import MERGERS, Operation, Situation
+from vvmigrate.operations import MERGERS, InstallModel, Operation, Situation
 from vvmigrate.settings import Settings
 
 UP, DOWN, REPAIR = "up", "down", "repair"
+Later = tuple[tuple[str, Operation], ...]
+"""Revisions that come after one, with their operations."""
 
 
 @dataclass
@@ -38,7 +41,7 @@ class Forecast:
         error: why it failed.
         retry: whether the revision is applied but degraded.
         line, number: the steps of the run, of which it is one, and those beyond.
-        later: operations of revisions that are not in that line, but come after this one.
+        later: (revision, operation) of revisions that are not in that line, but come after this one.
         accepts: for a revision that is only taken over: raises where a proposal would change the host.
         release: the release that the revision belongs to; empty where it says none.
         way_back: what was learned of the way back of a revision that will be applied.
@@ -56,7 +59,7 @@ class Forecast:
     retry: bool = False
     line: list[Forecast] = field(default_factory=list, repr=False, compare=False)
     number: int = 0
-    later: tuple[Operation, ...] = ()
+    later: Later = ()
     accepts: Callable[[Proposal], None] | None = None
     release: str = ""
     way_back: WayBack = field(default_factory=WayBack)
@@ -68,15 +71,22 @@ class Forecast:
         return tuple(other.revision for other in self.line[self.number + 1 :])
 
     @property
-    def upcoming(self) -> tuple[Operation, ...]:
-        """Operations that come after it on the way up, and may supersede its own."""
+    def upcoming(self) -> Later:
+        """(revision, operation) of what comes after it on the way up, and may supersede its own."""
         line = self.line[self.number + 1 :] if self.direction == UP else []
-        return (*self.later, *(operation for other in line for operation in other.operations))
+        return (*self.later, *of_all(line))
 
     @property
     def operations(self) -> tuple[Operation, ...]:
         """The host operations that it asks for."""
         return tuple(op for op in (self.rehearsed.operations if self.rehearsed else ()) if isinstance(op, Operation))
+
+    def learn(self, way_back: WayBack) -> None:
+        """Keep what was learned of the way back; a person is told where there will be none without the release."""
+        self.way_back = way_back
+        if way_back.problem:
+            text = f"its way back is not recorded, and will need the files of its release: {way_back.problem}"
+            self.remarks = (text,)
 
 
 @dataclass
@@ -118,7 +128,7 @@ class Workplace(Site):
         Args:
             beyond: revisions that another run will go on with; they are rehearsed as far as they can be.
         """
-        forecasts = [self._described(revision, direction) for revision in (*revisions, *beyond)]
+        forecasts = [self.described(revision, direction) for revision in (*revisions, *beyond)]
         had = claimed(self.scripts, self.ledger) if direction == UP else {}
         for forecast in forecasts:
             if forecast.revision in had and forecast.code is not None:
@@ -137,7 +147,8 @@ class Workplace(Site):
                 return forecasts[: number + 1]
         return forecasts[: len(revisions)]
 
-    def _described(self, revision: Revision, direction: str) -> Forecast:
+    def described(self, revision: Revision, direction: str) -> Forecast:
+        """A revision as a step that was not rehearsed yet."""
         name, title = revision.revision, revision.title or revision.revision
         step = self.scripts.step(revision, up=direction != DOWN)
         return Forecast(name, title, direction, self.line.sources[name], step, release=revision.release)
@@ -153,10 +164,8 @@ class Workplace(Site):
             first = (str(error).strip() or "no message").splitlines()[0]
             text = f"revision {forecast.revision}: {type(error).__name__}: {first}"
             forecast.error = StepError(text, hint=f"look at {forecast.source.path}", path=forecast.source.path)
-        if forecast.error is None and forecast.direction == UP and not irreversible(forecast.code.revision):
-            forecast.way_back = rehearsal.way_back(self.scripts.back(forecast.code))
-            if problem := forecast.way_back.problem:
-                forecast.remarks = (f"its way back is not recorded, and will need the files of its release: {problem}",)
+        if forecast.error is None and forecast.direction == UP:
+            forecast.learn(way_back_of(forecast.code, self.scripts, rehearsal))
         return forecast.error is None
 
     def _run(self, forecast: Forecast, code: RevisionStep, rehearsal: Rehearsal) -> Rehearsed:
@@ -195,45 +204,71 @@ class Workplace(Site):
     def redo(
         self,
         revision: str,
-        kind: type[Operation] | None = None,
-        *,
+        *kinds: type[Operation],
         retry: bool = False,
-        pending: tuple[Operation, ...] = (),
+        pending: Later = (),
+        behind: Sequence[Forecast] = (),
     ) -> Forecast:
         """The host operations of an applied revision once more: a degraded step, another variant, `--update-env`.
 
         Args:
-            kind: only operations of this kind.
+            kinds: only operations of these kinds; without any all of them.
             retry: the revision is degraded.
-            pending: operations of revisions that will be applied in this run. Those of later applied ones count too:
-                an older model must not take the place of theirs.
+            pending: what revisions ask for that will be applied in this run. Later applied ones count too: an older
+                model must not take the place of theirs.
+            behind: the steps by which revisions are taken back before.
         """
-        forecast = self.again(revision, UP, pending)
+        version = (behind[-1].code.revision.down_revision if behind and behind[-1].code else "") or self.version
+        forecast = self.again(revision, UP, pending, str(version))
         mine = forecast.operations
-        chosen = tuple(op for op in mine if kind is None or isinstance(op, kind))
+        chosen = tuple(op for op in mine if not kinds or isinstance(op, kinds))
         forecast.rehearsed = Rehearsed(chosen, (), forecast.rehearsed is not None and forecast.rehearsed.reads_rows)
         forecast.retry = retry
-        self.predict(forecast)
+        self.predict(forecast, behind)
         return forecast
 
-    def again(self, revision: str, direction: str, pending: tuple[Operation, ...] = ()) -> Forecast:
-        """An applied revision with all that it asks for, its own code left out."""
-        forecast = self._described(self.line.revision(revision), direction)
-        line = self.asked(self.version)
-        later = list(line.values())[list(line).index(revision) + 1 :]
+    def again(self, revision: str, direction: str, pending: Later = (), version: str = "") -> Forecast:
+        """An applied revision with all that it asks for, its own code left out.
+
+        Args:
+            version: the revision that the host is at then; by default where it is now.
+        """
+        forecast = self.described(self.line.revision(revision), direction)
+        line = self.asked(version or self.version)
+        names = list(line)[list(line).index(revision) + 1 :]
         forecast.rehearsed, forecast.code = line[revision], None
-        forecast.later = (*(op for asked in later for op in asked.operations if isinstance(op, Operation)), *pending)
+        found = ((name, op) for name in names for op in line[name].operations)
+        forecast.later = (*((name, op) for name, op in found if isinstance(op, Operation)), *pending)
         return forecast
 
     def own_words(self, forecast: Forecast) -> Proposal:
         """What a step has to say beside what its operations say."""
         gone = dropped(forecast, self.ledger)
         kept = (Kept(f"{self.session.database_path}: {item.name}", item.reason) for item in gone)
-        return Proposal(kept=tuple(kept), warnings=forecast.remarks)
+        return Proposal(kept=tuple(kept), warnings=forecast.remarks, superseded=self._left_out(forecast))
 
-    def predict(self, forecast: Forecast) -> None:
-        """Say what a step that stands alone would do."""
-        self._predict(forecast, Overlay(self.observer or self.session.host))
+    def _left_out(self, forecast: Forecast) -> tuple[Superseded, ...]:
+        """What its revision left out, and a step that does other operations of it again leaves out still."""
+        if (
+            self.ledger is None
+            or forecast.code is not None
+            or any(isinstance(op, InstallModel) for op in forecast.operations)
+        ):
+            return ()
+        steps = [step for step in self.ledger.applied() if step["revision"] == forecast.revision]
+        return tuple(item for step in steps for item in superseded_of(step))
+
+    def predict(self, forecast: Forecast, behind: Iterable[Forecast] = ()) -> None:
+        """Say what a step that stands alone, or comes behind others, would do."""
+        overlay = Overlay(self.observer or self.session.host)
+        for change in (change for other in behind for change in other.proposal.changes):
+            overlay.predict(change)
+        self._predict(forecast, overlay)
+
+
+def of_all(forecasts: Iterable[Forecast]) -> Later:
+    """(revision, operation) of all operations of some steps."""
+    return tuple((forecast.revision, operation) for forecast in forecasts for operation in forecast.operations)
 
 
 def dropped(forecast: Forecast, ledger: Ledger | None) -> list[Dropped]:

@@ -46,9 +46,11 @@ def version_after(place: Workplace, revisions: list[Revision], *, down: bool) ->
 
 def _cannot(forecast: Forecast) -> list[dict[str, Any]]:
     """What a way back will not bring back as it was, and why."""
-    if forecast.direction != DOWN:
+    if forecast.direction != DOWN and forecast.code is not None:
         return []
     found: list[tuple[str | None, str]] = [(item.path, item.reason) for item in forecast.proposal.kept if item.lost]
+    if forecast.proposal.degraded:
+        found.append((None, forecast.proposal.degraded))
     if forecast.error is not None:
         found.append((forecast.error.path, forecast.error.message))
     return [{"revision": forecast.revision, "path": path, "reason": reason} for path, reason in found]

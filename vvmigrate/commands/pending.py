@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from vvmigrate.commands.site import Site
 from vvmigrate.engine.sources import Revision
+from vvmigrate.engine.state import SUPERSEDED, Superseded
 from vvmigrate.errors import StateError
 
 
@@ -85,10 +87,28 @@ def _lifted(site: Site, hold: Mapping[str, Any]) -> str:
 # ---- what was applied without all of it ------------------------------------------------------------------------------
 
 
-def degraded(site: Site) -> list[dict[str, Any]]:
-    """Applied revisions whose last step was degraded, with the reason."""
-    return [
-        {"revision": step["revision"], "title": step["title"], "reason": step["error"]}
-        for step in (site.ledger.applied() if site.ledger is not None else ())
-        if step["result"] == "degraded"
-    ]
+def degraded(site: Site, without: Collection[str] = ()) -> list[dict[str, Any]]:
+    """Applied revisions that lack something, with the reason: it could not be had, or what came in its place is gone.
+
+    Args:
+        without: revisions that are taken as not applied.
+    """
+    steps = site.ledger.applied() if site.ledger is not None else []
+    steps = [step for step in steps if step["revision"] not in without]
+    names = {step["revision"] for step in steps}
+    reasons = ((step, _lacks(step, names)) for step in steps)
+    return [{"revision": step["revision"], "title": step["title"], "reason": why} for step, why in reasons if why]
+
+
+def _lacks(step: Mapping[str, Any], applied: Collection[str]) -> str:
+    """What the last step of a revision left out, and the host lacks; empty for nothing."""
+    if step["result"] == "degraded":
+        return str(step["error"])
+    missing = [item for item in superseded_of(step) if not any(name in applied for name in item.by)]
+    return "; ".join(f"{item.what} was left out for {', '.join(item.by)}, not applied now" for item in missing)
+
+
+def superseded_of(step: Mapping[str, Any]) -> tuple[Superseded, ...]:
+    """What a step left out because a later revision has another in its place."""
+    found = json.loads(step["notes"]).get(SUPERSEDED, ())
+    return tuple(Superseded(item["what"], tuple(item["by"])) for item in found)

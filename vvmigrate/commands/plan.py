@@ -10,6 +10,7 @@ from vvmigrate.commands.looking import FINDINGS, looking
 from vvmigrate.commands.opening import Call
 from vvmigrate.commands.outlook import outlook, version_after
 from vvmigrate.commands.pending import split_at_hold
+from vvmigrate.commands.returning import brought_again
 from vvmigrate.commands.upgrade import wanted
 from vvmigrate.report import Report
 
@@ -28,6 +29,7 @@ def plan(call: Call, target: str = "head", *, down: bool = False) -> Report:
         else:
             revisions, held, _ = split_at_hold(place, wanted(place, target))
         forecasts = place.forecast(revisions, DOWN if down else UP)
+        forecasts += brought_again(place, forecasts) if down else []
         report.body = {
             **outlook(place, forecasts, version_after(place, revisions, down=down)),
             "held": [held] if held else [],

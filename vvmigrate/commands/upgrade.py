@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from vvmigrate.commands.forecast import UP, Forecast, Workplace
+from vvmigrate.commands.forecast import UP, Forecast, Later, Workplace, of_all
 from vvmigrate.commands.opening import Call, variant_of
-from vvmigrate.commands.pending import check_not_ahead, degraded, pending, split_at_hold
+from vvmigrate.commands.pending import check_not_ahead, degraded, pending, split_at_hold, superseded_of
 from vvmigrate.commands.settled import remember
 from vvmigrate.commands.trial import Conditions, begin, refuse_while_waiting
 from vvmigrate.commands.work import Run, carry_out, fill_report
@@ -86,8 +86,7 @@ def _upgrade(run: Run, target: str) -> None:
 def ahead(place: Workplace, revisions: list[Revision]) -> list[Forecast]:
     """What an upgrade would do: applied revisions that have something to do again, then the pending ones."""
     forecasts = place.forecast(revisions, UP, _beyond(place, revisions))
-    pending_operations = tuple(operation for forecast in forecasts for operation in forecast.operations)
-    return [*_again(place, pending_operations), *forecasts]
+    return [*_again(place, of_all(forecasts)), *forecasts]
 
 
 def _beyond(place: Workplace, revisions: list[Revision]) -> list[Revision]:
@@ -103,51 +102,57 @@ def _beyond(place: Workplace, revisions: list[Revision]) -> list[Revision]:
 # ---- applied revisions that have something to do again ---------------------------------------------------------------
 
 
-def _again(place: Workplace, operations: tuple[Operation, ...]) -> list[Forecast]:
+def _again(place: Workplace, coming: Later) -> list[Forecast]:
     """Steps that are done again although their revision is applied.
 
     Args:
-        operations: of the pending revisions.
+        coming: what the pending revisions ask for.
     """
     if place.ledger is None:
         return []
     retries = [item["revision"] for item in degraded(place)]
-    forecasts = [forecast for revision in retries for forecast in _retry(place, revision, operations)]
+    forecasts = [forecast for revision in retries for forecast in _retry(place, revision, coming)]
     told = place.settings.update_env or place.settings.values
-    coming = any(isinstance(operation, MergeEnv) for operation in operations)  # merges by itself, and is the way back
-    if not coming and (told or _may_be_answered(place)):
-        forecasts += _latest(place, MergeEnv, retries, operations)
+    merges = any(isinstance(operation, MergeEnv) for _, operation in coming)  # by itself, and is the way back
+    if not merges and (told or _may_be_answered(place)):
+        forecasts += _latest(place, MergeEnv, retries, coming)
     if _variant_changed(place):
-        forecasts += _latest(place, InstallModel, retries, operations)
+        forecasts += _latest(place, InstallModel, retries, coming)
     recorded = place.ledger.recorded()
     return [
         forecast
         for forecast in forecasts
         if forecast.error is not None
         or any(tells_something(change, recorded) for change in forecast.proposal.changes)
-        or (forecast.revision in retries and not forecast.proposal.degraded)
+        or (forecast.revision in retries and _settles(place, forecast))
     ]
 
 
-def _retry(place: Workplace, revision: str, operations: tuple[Operation, ...]) -> list[Forecast]:
+def _settles(place: Workplace, forecast: Forecast) -> bool:
+    """Whether a revision that lacks something lacks it no more, or for another reason."""
+    if forecast.proposal.degraded or place.ledger is None:
+        return False
+    step = next(step for step in place.ledger.applied() if step["revision"] == forecast.revision)
+    return step["result"] == "degraded" or superseded_of(step) != forecast.proposal.superseded
+
+
+def _retry(place: Workplace, revision: str, coming: Later) -> list[Forecast]:
     """A degraded step once more; one whose source does not import is told of, and holds nothing else up."""
     try:
-        return [place.redo(revision, retry=True, pending=operations)]
+        return [place.redo(revision, retry=True, pending=coming)]
     except RevisionError as error:
         text = f"revision {revision} is degraded and cannot be tried again: {error.message}"
         place.call.listener("warning", text=text)
         return []
 
 
-def _latest(
-    place: Workplace, kind: type[Operation], done: Sequence[str], operations: tuple[Operation, ...]
-) -> list[Forecast]:
+def _latest(place: Workplace, kind: type[Operation], done: Sequence[str], coming: Later) -> list[Forecast]:
     """The last applied revision that has an operation of this kind, as a step of that kind alone."""
     applied = [step["revision"] for step in place.ledger.applied()] if place.ledger is not None else []
     asked = place.asked(place.version) if applied else {}
     for revision in reversed(applied):
         if any(isinstance(operation, kind) for operation in asked[revision].operations):
-            return [] if revision in done else [place.redo(revision, kind, pending=operations)]
+            return [] if revision in done else [place.redo(revision, kind, pending=coming)]
     return []
 
 

@@ -18,6 +18,8 @@ PLACE_TREE = "place tree"
 REMOVE_DIRECTORY = "remove directory"
 REMOVE_FILE = "remove file"
 SWITCH_LINK = "switch link"
+SUPERSEDED = "superseded"
+"""Key of a step's notes: what it left out, see `Superseded`."""
 
 
 @dataclass(frozen=True, order=True)
@@ -116,6 +118,19 @@ class Kept:
 
 
 @dataclass(frozen=True)
+class Superseded:
+    """What an operation leaves out, because one of a later revision takes its place.
+
+    Attributes:
+        what: for people.
+        by: the later revisions; where the host has none of them any more, it is missing.
+    """
+
+    what: str
+    by: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Proposal:
     """What one operation wants changed, and what it has to say."""
 
@@ -125,7 +140,7 @@ class Proposal:
     warnings: tuple[str, ...] = ()
     downloads: tuple[Download, ...] = ()
     degraded: str = ""
-    superseded: bool = False
+    superseded: tuple[Superseded, ...] = ()
     required_missing: tuple[str, ...] = ()
     affects: frozenset[str] = frozenset()
 
@@ -138,7 +153,7 @@ class Proposal:
             self.warnings + other.warnings,
             self.downloads + other.downloads,
             "; ".join(text for text in (self.degraded, other.degraded) if text),
-            self.superseded or other.superseded,
+            self.superseded + other.superseded,
             self.required_missing + other.required_missing,
             self.affects | other.affects,
         )

@@ -135,7 +135,7 @@ class InstallAssets(Operation):
             the asset or takes it from another folder; None if there is none.
         """
         folder, _, name = target.name.rpartition("/")
-        for operation in reversed(situation.upcoming):
+        for _, operation in reversed(situation.upcoming):
             if isinstance(operation, RemoveAssets | InstallAssets) and operation.target == folder:
                 pins = {name: ANY} if operation.names is None else dict(operation.names)
                 if name in pins:

@@ -32,7 +32,7 @@ class Situation:
         observer: what stands at each path, or will.
         ledger: what is recorded; None on a host that has nothing yet.
         revision: the revision that the operation is part of.
-        upcoming: host operations of later pending revisions: a version that they supersede is not fetched.
+        upcoming: (revision, host operation) of later revisions: a version that they supersede is not fetched.
         following: revisions that this run takes back, or applies, after this one.
         memory: values that must stay the same from the forecast to the step: answers, generated secrets.
         mergers: how files of keys are taken back.
@@ -47,7 +47,7 @@ class Situation:
     storage_root: str
     variant: str
     revision: str = ""
-    upcoming: tuple[HostOperation, ...] = ()
+    upcoming: tuple[tuple[str, HostOperation], ...] = ()
     memory: dict[str, Any] = field(default_factory=dict)
     mergers: Mapping[str, Merger] = field(default_factory=dict)
     ask: Ask | None = None

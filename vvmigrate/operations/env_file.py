@@ -24,7 +24,7 @@ from vvmigrate.errors import EnvFileError, IntegrityError, RefusedError
 from vvmigrate.files import Entry, Place
 from vvmigrate.operations.base import KEY, Fact, Operation, Situation, home
 from vvmigrate.operations.env_names import with_former_names
-from vvmigrate.operations.env_values import asked, generated, offered
+from vvmigrate.operations.env_values import asked, generated, in_force, offered
 
 MODE = 0o600
 MERGE = "env"
@@ -137,7 +137,7 @@ class MergeEnv(Operation):
 
     def _renames(self, situation: Situation) -> list[tuple[str, str]]:
         """Old and new names, in order: also those of later revisions of this run, whose template this is already."""
-        later = (op.renamed for op in situation.upcoming if isinstance(op, MergeEnv))
+        later = (op.renamed for _, op in situation.upcoming if isinstance(op, MergeEnv))
         return [pair for renamed in (self.renamed, *later) for pair in renamed]
 
     def propose(self, situation: Situation) -> Proposal:
@@ -269,7 +269,7 @@ def _note(noted: Mapping[str, Any], merged: Merged, template: Template, given: s
 
 @dataclass(frozen=True)
 class _Fill:
-    """Writes the merged file; generated secrets are remembered before it, so that they are never made twice."""
+    """Writes the merged file; the secrets in it are remembered before it, so that they are never made twice."""
 
     situation: Situation
     template: Template
@@ -277,7 +277,7 @@ class _Fill:
     wanted: Entry
 
     def __call__(self, slot: Place) -> None:
-        vault.keep_secrets(self.situation.host.private, generated(self.situation, self.template))
+        vault.keep_secrets(self.situation.host.private, in_force(self.template, self.data))
         slot.write(self.data, MODE, self.wanted.owner if os.geteuid() == 0 else None)
 
 

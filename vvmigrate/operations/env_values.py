@@ -6,9 +6,10 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from vvmigrate.content.env.document import Document
 from vvmigrate.content.env.mask import describe
 from vvmigrate.content.env.readers import quote
-from vvmigrate.content.env.template import Key, Template, problem
+from vvmigrate.content.env.template import FILE, Key, Template, problem
 from vvmigrate.engine import vault
 from vvmigrate.engine.host import ROOT
 from vvmigrate.errors import EnvFileError
@@ -37,7 +38,7 @@ def offered(situation: Situation, template: Template) -> Offered:
     values, warnings = {}, []
     for key in template.keys:
         value = situation.settings.environment.get(key.name)
-        if not value or key.name in known:
+        if not value or not known.isdisjoint({key.name, *key.was}):
             continue
         wrong = problem(key, value)
         try:
@@ -52,14 +53,23 @@ def offered(situation: Situation, template: Template) -> Offered:
 
 
 def generated(situation: Situation, template: Template) -> dict[str, str]:
-    """Values for keys that are made once: those of this host's first day, or new ones."""
+    """Values for keys that are made once: those of this host's first day, under whatever name, or new ones."""
     known: dict[str, str] = situation.memory.setdefault("secrets", {})
     known.update(vault.secrets_of(situation.host.state(ROOT)))
-    wanted = {key.name: key.generate for key in template.keys if key.generate is not None}
-    for name, generate in wanted.items():
-        if generate is not None and name not in known:
-            known[name] = secrets.token_hex(generate.bytes)
-    return {name: known[name] for name in wanted}
+    heirs = {old: key.name for key in reversed(template.keys) for old in key.was if old not in template.by_name}
+    wanted = [key for key in template.keys if key.generate is not None]
+    for key in wanted:
+        if key.generate is not None and key.name not in known:
+            former = (known[old] for old in key.was if old in known and heirs.get(old) == key.name)
+            known[key.name] = next(former, "") or secrets.token_hex(key.generate.bytes)
+    return {key.name: known[key.name] for key in wanted}
+
+
+def in_force(template: Template, data: bytes) -> dict[str, str]:
+    """The values that a file has for keys that are made once: ours, or those that were carried over or supplied."""
+    document = Document.parse(data, name=FILE)
+    found = {key.name: document.get(key.name) for key in template.keys if key.generate is not None}
+    return {name: value for name, value in found.items() if value}
 
 
 def asked(situation: Situation, template: Template, names: Iterable[str]) -> dict[str, str]:

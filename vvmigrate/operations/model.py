@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from alembic.operations import Operations
 
 from vvmigrate.content.manifest import Artefact
-from vvmigrate.engine.state import Proposal
+from vvmigrate.engine.runtime import HostOperation
+from vvmigrate.engine.state import Proposal, Superseded
 from vvmigrate.errors import ManifestError
 from vvmigrate.operations.base import MODEL, Fact, Operation, Situation
 from vvmigrate.operations.generation import MANIFEST, Installation, read_manifest
@@ -60,12 +61,23 @@ class InstallModel(Operation):
 
         What a later operation replaces in the same run need not be in the manifest any more.
         """
-        later = [op for op in situation.upcoming if isinstance(op, InstallModel) and op.name == self.name]
+        later = [(revision, op) for revision, op in situation.upcoming if self._is_replaced_by(op)]
         if later:
-            text = f"{self.name} {self.version}: not fetched, {later[-1].version} follows in this run"
-            return Proposal(skipped=(text,), superseded=True)
+            what = f"{self.name} {self.version}"
+            text = f"{what}: not fetched, {later[-1][1].version} follows"
+            return Proposal(skipped=(text,), superseded=(Superseded(what, tuple(name for name, _ in later)),))
+        read_manifest(situation)  # one that cannot be read is always an error
+        try:
+            artefact = self.artefact(situation)
+        except ManifestError as error:
+            if not situation.retry:
+                raise
+            return Proposal(degraded=error.message)  # the host has done without it, and it holds nothing else up
         kind = TakeOver if situation.adopting else Installation
-        return kind(self.name, self.version, situation.variant, self.artefact(situation), situation).propose()
+        return kind(self.name, self.version, situation.variant, artefact, situation).propose()
+
+    def _is_replaced_by(self, other: HostOperation) -> TypeGuard[InstallModel]:
+        return isinstance(other, InstallModel) and other.name == self.name
 
     def artefact(self, situation: Situation) -> Artefact:
         """What the manifest has for this version, in the host's variant.

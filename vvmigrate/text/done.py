@@ -33,7 +33,7 @@ def upgrade(screen: Screen, body: Mapping[str, Any]) -> None:
 
 def downgrade(screen: Screen, body: Mapping[str, Any]) -> None:
     """What was taken back, and what holds it."""
-    upgrade(screen, {**body, "required_missing": [], "degraded": []})
+    upgrade(screen, {**body, "required_missing": []})
     if body["held"] and body["steps"]:
         screen.say(
             f"held, so that it does not return by itself: {', '.join(item['revision'] for item in body['held'])}"

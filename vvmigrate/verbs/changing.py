@@ -55,6 +55,8 @@ def upgrade(call: Any, revision: str, only_plan: bool, **_: Any) -> Any:  # noqa
 @click.option("--to-release", metavar="NAME", help="Instead of a revision: the last one of a release.")
 @click.option("--no-hold", is_flag=True, default=None, help="Let it come back with the next upgrade.")
 @click.option("--reason", metavar="TEXT", help="Why, for the history of holds.")
+@click.option("--offline", is_flag=True, default=None, help="Only what is on the host: nobody is asked for a model.")
+@click.option("--allow-degraded", is_flag=True, default=None, help="Go back also where a model cannot be had again.")
 @click.option("--plan", "only_plan", is_flag=True, help="Only show what would go, and what would be kept.")
 def downgrade(call: Any, revision: str, only_plan: bool, **_: Any) -> Any:  # noqa: FBT001 - click's order
     """Take revisions back, exactly and offline.

@@ -1,0 +1,69 @@
+"""What a way back needs although the way up left it out: a model that a newer one of the same run had superseded.
+
+It is installed by a step of its own, behind those that go back, and received before the first of them.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from vvmigrate.commands.fetch import receive
+from vvmigrate.commands.forecast import Forecast, Workplace
+from vvmigrate.commands.pending import degraded
+from vvmigrate.commands.work import Run
+from vvmigrate.engine.state import Proposal
+from vvmigrate.errors import ManifestError, RefusedError, RevisionError, VvmigrateError
+from vvmigrate.operations import InstallModel, WriteSignature
+from vvmigrate.operations.supply import ModelDownload
+
+
+def brought_again(place: Workplace, forecasts: list[Forecast]) -> list[Forecast]:
+    """What revisions that stay had left out for the sake of those that go.
+
+    Args:
+        forecasts: the steps back, newest first.
+
+    Returns:
+        Steps that install it; `error` says where one cannot be had, and may not be lacking (`--allow-degraded`). Of one
+        that the release does not name nothing is changed, and the proposal is degraded.
+    """
+    if any(forecast.error is not None for forecast in forecasts):
+        return []
+    already = {item["revision"] for item in degraded(place)}  # the next upgrade's, as ever
+    found: list[Forecast] = []
+    for item in degraded(place, without={forecast.revision for forecast in forecasts}):
+        if item["revision"] not in already:
+            found += _step(place, item["revision"], [*forecasts, *found])
+    return found
+
+
+def _step(place: Workplace, revision: str, behind: list[Forecast]) -> list[Forecast]:
+    """The step of one revision; one whose source does not import is told of, and holds no way back up."""
+    retry = place.settings.allow_degraded
+    try:
+        forecast = place.redo(revision, InstallModel, WriteSignature, retry=retry, behind=behind)
+    except RevisionError as problem:
+        text = f"revision {revision} will be degraded, what it had left out is not brought: {problem.message}"
+        place.call.listener("warning", text=text)
+        return []
+    if isinstance(error := forecast.error, ManifestError):  # no bytes to wait for: a way back never hangs on a manifest
+        forecast.error, forecast.proposal = None, Proposal(degraded=error.message)
+    elif error is not None and error.exit_code == RefusedError.exit_code:
+        text = f"the way back needs what revision {revision} had left out: {error.message}"
+        hint = "; or without it: ".join(filter(None, (error.hint, "vvmigrate downgrade --allow-degraded")))
+        forecast.error = RefusedError(text, hint=hint, path=error.path)
+    return [forecast]
+
+
+def bring(run: Run, forecasts: list[Forecast]) -> None:
+    """Receive what these steps install, while everything is as it was.
+
+    Raises:
+        VvmigrateError: it cannot be had, and may not be lacking.
+    """
+    place = run.place
+    may_lack = (VvmigrateError,) if place.settings.allow_degraded else ()
+    for item in (item for forecast in forecasts for item in forecast.proposal.downloads):
+        if isinstance(item, ModelDownload):
+            with suppress(*may_lack):
+                receive(place.situation(place.session.host), item)
