@@ -282,6 +282,20 @@ def test_the_file_in_etc_counts_without_any_setting(signed: HostFolder, author: 
     assert signed.run("upgrade", within=within).returncode == 7
 
 
+@pytest.mark.parametrize("verb", ["check", "revision"])
+def test_an_authors_commands_run_nothing_unsigned_where_somebody_is_trusted(
+    signed: HostFolder, author: Author, verb: str
+) -> None:
+    """A working copy on a host that trusts an author is a release like others; signed, it is looked at as ever."""
+    trace, words = traced(signed), ["next"] if verb == "revision" else []
+    with nothing_changes(signed):
+        report = signed.call(verb, *words)
+    assert (report.exit_code, report.error and report.error.type) == (7, "IntegrityError")
+    assert not trace.exists()
+    author.sign(signed)
+    assert signed.call(verb, *words).exit_code != 7
+
+
 # ---- back, and other releases ----------------------------------------------------------------------------------------
 
 
