@@ -10,7 +10,16 @@ from functools import cached_property
 from typing import Any
 
 from vvmigrate.authoring.findings import Finding
-from vvmigrate.engine.sources import FOLDER, IRREVERSIBLE, Check, Source, read_source, revision_files, unchecked
+from vvmigrate.engine.sources import (
+    FOLDER,
+    IRREVERSIBLE,
+    Check,
+    Source,
+    literal,
+    read_source,
+    revision_files,
+    unchecked,
+)
 from vvmigrate.errors import RevisionError
 from vvmigrate.files import Place
 
@@ -49,7 +58,7 @@ class Draft:
         """The revision that it follows: None for the first, `UNKNOWN` where no plain value says it."""
         value = self.assigned.get("down_revision")
         try:
-            return ast.literal_eval(value) if value is not None else UNKNOWN
+            return literal(value) if value is not None else UNKNOWN
         except ValueError:
             return UNKNOWN
 

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property, partial
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 from alembic.runtime.migration import RevisionStep
 from alembic.script import Script, ScriptDirectory
@@ -18,7 +18,8 @@ from alembic.script.revision import RevisionError as AlembicRevisionError
 from alembic.util import CommandError
 
 from vvmigrate.engine.lineage import Lineage
-from vvmigrate.engine.sources import IRREVERSIBLE, Recorded, Revision, Source
+from vvmigrate.engine.signals import is_signal
+from vvmigrate.engine.sources import IRREVERSIBLE, Recorded, Revision, Source, is_text, shown
 from vvmigrate.engine.way_back import replay
 from vvmigrate.errors import RevisionError, UsageError
 
@@ -33,12 +34,15 @@ def load(source: Source) -> ModuleType:
     module.__file__ = source.path
     try:
         exec(compile(source.data, source.path, "exec"), vars(module))  # noqa: S102 - the bytes that were checked
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if is_signal(error):
+            raise
         raise RevisionError(
             f"{source.path}: does not import: {type(error).__name__}: {error}",
             hint="mend the revision; nothing was changed",
             path=source.path,
         ) from error
+    vars(module).pop("__getattr__", None)  # only what it has is asked for
     if hasattr(module, IRREVERSIBLE):
         _declare_irreversible(module, source)
     for name in ("upgrade", "downgrade"):
@@ -46,11 +50,33 @@ def load(source: Source) -> ModuleType:
             raise RevisionError(
                 f"{source.path}: has no {name}(): every revision needs a way there and a way back", path=source.path
             )
-    if not isinstance(getattr(module, "release", ""), str):
-        raise RevisionError(f'{source.path}: expected release = "2.3", found {module.release!r}', path=source.path)
+    _check_words(module, source)
+    return module
+
+
+def _check_words(module: ModuleType, source: Source) -> None:
+    """What a revision says of itself must be what lines and histories are made of.
+
+    Raises:
+        RevisionError: it is not.
+    """
+
+    def refuse(expected: str, found: object) -> NoReturn:
+        raise RevisionError(
+            f"{source.path}: expected {expected}, found {shown(found)}", hint="mend the revision", path=source.path
+        )
+
     if not hasattr(module, "down_revision"):
         raise RevisionError(f"{source.path}: does not say which revision it follows (down_revision)", path=source.path)
-    return module
+    if module.down_revision is not None and not (isinstance(module.down_revision, str) and module.down_revision):
+        refuse("one revision that it follows, or down_revision = None", module.down_revision)
+    if not is_text(release := getattr(module, "release", "")):
+        refuse('release = "2.3"', release)
+    if not is_text(module.__doc__ or ""):
+        refuse("a text as its docstring", module.__doc__)
+    for name in ("branch_labels", "depends_on"):
+        if getattr(module, name, None):
+            refuse(f"no {name}, since revisions form one line", getattr(module, name))
 
 
 def _declare_irreversible(module: ModuleType, source: Source) -> None:
@@ -60,9 +86,10 @@ def _declare_irreversible(module: ModuleType, source: Source) -> None:
         RevisionError: it gives no reason.
     """
     reason = getattr(module, IRREVERSIBLE)
-    if not (isinstance(reason, str) and reason.strip()):
+    if not (is_text(reason) and reason.strip()):
         raise RevisionError(
-            f'{source.path}: expected a reason, like {IRREVERSIBLE} = "why it cannot be taken back", found {reason!r}',
+            f"{source.path}: expected a reason, like {IRREVERSIBLE} = "
+            f'"why it cannot be taken back", found {shown(reason)}',
             path=source.path,
         )
     module.downgrade = _no_way_back  # type: ignore[attr-defined]
@@ -147,7 +174,7 @@ class Scripts(ScriptDirectory):
         """The revisions must form one line.
 
         Raises:
-            RevisionError: two heads, or one that follows nothing or several.
+            RevisionError: two heads, or one that follows nothing.
         """
         try:
             with warnings.catch_warnings():
@@ -161,24 +188,16 @@ class Scripts(ScriptDirectory):
                 hint="let one of them follow the other (down_revision)",
                 path=str(self.dir),
             )
-        _ = self.line  # raises where one follows several
 
     @cached_property
     def line(self) -> Lineage:
-        """The line as values, by what the revisions say now that they were run.
-
-        Raises:
-            RevisionError: one of them follows several.
-        """
+        """The line as values, by what the revisions say now that they were run."""
         return Lineage(self.package, self.sources, [self._said(revision) for revision in self.sources])
 
     def _said(self, revision: str) -> Revision:
         script = self.script(revision)
-        follows = script.down_revision or ""
-        if not isinstance(follows, str):
-            raise RevisionError(f"{script.path}: expected one revision that it follows, found {follows}")
         release = str(getattr(script.module, "release", ""))
-        return Revision(script.revision, script.doc, follows, release)
+        return Revision(script.revision, script.doc, str(script.down_revision or ""), release)
 
     def script(self, revision: str) -> Script:
         """One revision, by its full id or a unique prefix, `head`, or relative.
