@@ -53,7 +53,7 @@ class Settings:
         after_change: a line for /bin/sh that is told what was changed; empty for none.
         apart: this is a host's shadow: nobody beyond its two trees is told of anything.
         ini_sha256: of the alembic.ini that was read.
-        trusted_keys: whose signature a release must carry; empty where nobody asks for one.
+        trusted_keys: whose signature a release must carry; empty where nobody asks for one, or none was read yet.
         trusted_file: the file that names them, if a file does.
         signed: SHA-256, by name, of the files that one of them has signed; None as long as no signature was checked.
         health_check: a line for /bin/sh that says whether the host is well after an upgrade; empty for none.

@@ -89,3 +89,13 @@ def test_a_revision_that_raises_what_ends_processes_is_a_step_that_failed(bare: 
     assert bare.tree() == before
     assert '"failed"' in told["history"]
     assert bare.history() == [("0001", "up", "applied"), ("0002", "up", "failed")]
+
+
+def test_ctrl_c_stays_what_it_is_in_a_program_that_has_python_raise_it(bare: HostFolder) -> None:
+    """Where no handler of ours is installed, as under Alembic's functions, it is a person's, and goes through."""
+    bare.up()
+    put(bare, FAILING["Ctrl-C"])
+    before = bare.tree()
+    with pytest.raises(KeyboardInterrupt):
+        bare.call("upgrade")
+    assert (bare.tree(), bare.version()) == (before, "0001")

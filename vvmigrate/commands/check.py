@@ -26,9 +26,9 @@ def check(call: Call) -> Report:
     try:
         home = settings.find_home(call.options.get("home"), call.environ, call.folder)
         check_trust(home, what_runs(home))  # to check a revision is to run its file
-        allowed = signed_only(home, call.environ)
+        may_run = signed_only(home, call.environ)
         with Tree.open(home) as tree:
-            checked = checks.check(tree / "", allowed)
+            checked = checks.check(tree / "", may_run)
     except OSError as error:
         report.fail(RefusedError(f"{error.filename}: cannot be read: {error.strerror}", path=str(error.filename)))
     except VvmigrateError as error:
