@@ -60,23 +60,32 @@ def _check_words(module: ModuleType, source: Source) -> None:
     Raises:
         RevisionError: it is not.
     """
-
-    def refuse(expected: str, found: object) -> NoReturn:
-        raise RevisionError(
-            f"{source.path}: expected {expected}, found {shown(found)}", hint="mend the revision", path=source.path
-        )
-
     if not hasattr(module, "down_revision"):
         raise RevisionError(f"{source.path}: does not say which revision it follows (down_revision)", path=source.path)
-    if module.down_revision is not None and not (isinstance(module.down_revision, str) and module.down_revision):
-        refuse("one revision that it follows, or down_revision = None", module.down_revision)
     if not is_text(release := getattr(module, "release", "")):
-        refuse('release = "2.3"', release)
+        _refuse(source, 'release = "2.3"', release)
     if not is_text(module.__doc__ or ""):
-        refuse("a text as its docstring", module.__doc__)
+        _refuse(source, "a text as its docstring", module.__doc__)
     for name in ("branch_labels", "depends_on"):
         if getattr(module, name, None):
-            refuse(f"no {name}, since revisions form one line", getattr(module, name))
+            _refuse(source, f"no {name}, since revisions form one line", getattr(module, name))
+
+
+def _check_place(module: ModuleType, source: Source) -> None:
+    """A revision of a line follows one other, or none.
+
+    Raises:
+        RevisionError: it says something else.
+    """
+    follows = module.down_revision
+    if follows is not None and not (isinstance(follows, str) and follows):
+        _refuse(source, "one revision that it follows, or down_revision = None", follows)
+
+
+def _refuse(source: Source, expected: str, found: object) -> NoReturn:
+    raise RevisionError(
+        f"{source.path}: expected {expected}, found {shown(found)}", hint="mend the revision", path=source.path
+    )
 
 
 def _declare_irreversible(module: ModuleType, source: Source) -> None:
@@ -87,11 +96,7 @@ def _declare_irreversible(module: ModuleType, source: Source) -> None:
     """
     reason = getattr(module, IRREVERSIBLE)
     if not (is_text(reason) and reason.strip()):
-        raise RevisionError(
-            f"{source.path}: expected a reason, like {IRREVERSIBLE} = "
-            f'"why it cannot be taken back", found {shown(reason)}',
-            path=source.path,
-        )
+        _refuse(source, f'a reason, like {IRREVERSIBLE} = "why it cannot be taken back"', reason)
     module.downgrade = _no_way_back  # type: ignore[attr-defined]
 
 
@@ -163,12 +168,14 @@ class Scripts(ScriptDirectory):
 
     def _load(self, source: Source) -> ModuleType:
         try:
-            return load(source)
+            module = load(source)
+            _check_place(module, source)
         except RevisionError as error:
             if not isinstance(source, Recorded):
                 raise
             self.stand_ins[source.revision] = error
             return _stand_in(source, error)
+        return module
 
     def check_line(self) -> None:
         """The revisions must form one line.
