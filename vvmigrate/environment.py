@@ -9,9 +9,13 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from vvmigrate.errors import UsageError, VvmigrateError
+
+if TYPE_CHECKING:
+    from vvmigrate.commands.opening import Call
+    from vvmigrate.engine.scripts import Scripts
 
 
 def run() -> None:
@@ -76,7 +80,8 @@ def _function(context: Any, config: Any) -> None:
     from alembic.runtime.migration import RevisionStep
 
     context.configure(dialect_name="sqlite")  # Alembic hands its function out only with a context
-    current = str(_report("current", "", config).body["revision"])
+    current, scripts = _checked(config)
+    context.script.revision_map = scripts.revision_map  # its own would import files, and their bytecode, unchecked
     steps = list(context.get_context().opts["fn"]((current,) if current else (), _NoDatabase()))
     if not all(isinstance(step, RevisionStep) for step in steps):
         _refuse("this function of Alembic's")
@@ -86,6 +91,36 @@ def _function(context: Any, config: Any) -> None:
         _report("downgrade", str(steps[-1].revision.down_revision or "base"), config)
 
 
+def _checked(config: Any) -> tuple[str, Scripts]:
+    """Where the host stands, and its revisions, run from the bytes that were checked.
+
+    Raises:
+        VvmigrateError: see `forecast.open_workplace`.
+    """
+    from vvmigrate.commands.forecast import open_workplace
+
+    call = _call("current", "", config)
+    settings, session = call.read()
+    with session:
+        place = open_workplace(call, settings, session)
+        return place.version, place.scripts
+
+
+def _call(name: str, target: str, config: Any, listener: Any = None) -> Call:
+    """A call of a command of ours, with the home that Alembic's configuration stands for.
+
+    Raises:
+        UsageError: it stands for none.
+    """
+    from vvmigrate.commands.opening import Call, silent
+
+    if config.config_file_name is None:
+        raise UsageError("expected a Config of the release's alembic.ini, found one without a file")
+    home = Path(os.path.realpath(config.config_file_name)).parent
+    options = {**config.attributes.get("vvmigrate", {}), "home": str(home)}
+    return Call(name, options, [name, *([target] if name != "current" else [])], listener=listener or silent)
+
+
 def _report(name: str, target: str, config: Any, listener: Any = None) -> Any:
     """Carry out a command of ours.
 
@@ -93,13 +128,8 @@ def _report(name: str, target: str, config: Any, listener: Any = None) -> Any:
         VvmigrateError: it failed, and there is no listener who could be told.
     """
     from vvmigrate.commands import downgrade, inspect, upgrade
-    from vvmigrate.commands.opening import Call, silent
 
-    if config.config_file_name is None:
-        raise UsageError("expected a Config of the release's alembic.ini, found one without a file")
-    home = Path(os.path.realpath(config.config_file_name)).parent
-    options = {**config.attributes.get("vvmigrate", {}), "home": str(home)}
-    call = Call(name, options, [name, *([target] if name != "current" else [])], listener=listener or silent)
+    call = _call(name, target, config, listener)
     verbs = {"upgrade": upgrade.upgrade, "downgrade": downgrade.downgrade}
     report = verbs[name](call, target) if name in verbs else inspect.current(call)
     if listener is None and report.error is not None:

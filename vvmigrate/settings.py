@@ -13,7 +13,7 @@ import os
 import pwd
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ class Settings:
         after_change: a line for /bin/sh that is told what was changed; empty for none.
         apart: this is a host's shadow: nobody beyond its two trees is told of anything.
         ini_sha256: of the alembic.ini that was read.
-        trusted_keys: whose signature a release must carry; empty where nobody asks for one.
+        trusted_keys: whose signature a release must carry; empty where nobody asks for one, or none was read yet.
         trusted_file: the file that names them, if a file does.
         signed: SHA-256, by name, of the files that one of them has signed; None as long as no signature was checked.
         health_check: a line for /bin/sh that says whether the host is well after an upgrade; empty for none.
@@ -175,8 +175,22 @@ def _named_keys(words: Iterable[str], where: str) -> tuple[str, ...]:
     raise RefusedError(f"{where}: names no key, so no release would be trusted", hint="put a minisign public key there")
 
 
+def with_trusted_keys(settings: Settings) -> Settings:
+    """The same settings, with whom this host trusts: only who reads a release needs to know.
+
+    Raises:
+        RefusedError: see `read_trusted_keys`.
+    """
+    keys, file = read_trusted_keys(settings.environment)
+    return replace(settings, trusted_keys=keys, trusted_file=file)
+
+
 def resolve(
-    home: Path, options: Mapping[str, Any], environ: Mapping[str, str], env_file: Mapping[str, str]
+    home: Path,
+    options: Mapping[str, Any],
+    environ: Mapping[str, str],
+    env_file: Mapping[str, str],
+    ini: Mapping[str, str] | None = None,
 ) -> Settings:
     """Settle every setting: option, environment, `.env`, alembic.ini, default, in this order.
 
@@ -184,13 +198,13 @@ def resolve(
         options: of the command line; None or missing where not given.
         environ: the process's environment; an empty string counts as unset.
         env_file: the values of `.env` that may be used at all.
+        ini: in the place of alembic.ini.
 
     Raises:
-        RefusedError: an unknown user or group.
+        RefusedError: an unknown user or group, or an alembic.ini that cannot be read.
         UsageError: a mode or a number that is none.
     """
-    ini, ini_sha256 = read_ini(home)
-    trusted_keys, trusted_file = read_trusted_keys(environ)
+    ini, ini_sha256 = read_ini(home) if ini is None else (ini, "")
     warnings: list[str] = []
     named = options.get("storage_root") or environ.get("VIDEO_STORAGE_ROOT") or env_file.get("VIDEO_STORAGE_ROOT")
     default = ini.get("storage_root") or DEFAULT_ROOT
@@ -230,8 +244,6 @@ def resolve(
         after_change="" if options.get("apart") else ini.get("after_change", ""),
         apart=bool(options.get("apart")),
         ini_sha256=ini_sha256,
-        trusted_keys=trusted_keys,
-        trusted_file=trusted_file,
         lock_timeout_s=float(options.get("lock_timeout") or 0),
         database_timeout_s=_seconds(
             "VV_DATABASE_TIMEOUT", environ.get("VV_DATABASE_TIMEOUT") or ini.get("database_timeout") or "10"

@@ -169,3 +169,24 @@ def test_a_revision_that_was_taken_back_may_be_changed(lived: HostFolder) -> Non
     assert problems(lived) == []
     lived.up()
     assert problems(lived) == []
+
+
+# ---- what it does not need -------------------------------------------------------------------------------------------
+
+OF_NO_USE: dict[str, Callable[[HostFolder], object]] = {
+    "a file of keys that names nobody": lambda host: host.environ.update(VV_TRUSTED_KEYS="/dev/null"),
+    "an alembic.ini that cannot be parsed": lambda host: (host.home / "alembic.ini").write_text("[vvmigrate\n"),
+    "a setting that is none": lambda host: (host.home / "alembic.ini").write_text("[vvmigrate]\nkeep_releases = x\n"),
+    "a user that does not exist": lambda host: host.environ.update(VV_APP_USER="no-such-user"),
+    "an .env that is none": lambda host: (host.home / ".env").write_text('A="\n'),
+    "revisions that are none": lambda host: (host.home / "migrations/versions/0004_x.py").write_text("("),
+}
+
+
+@pytest.mark.parametrize("what", OF_NO_USE)
+def test_history_needs_nothing_but_the_ledger(lived: HostFolder, what: str) -> None:
+    """Whatever is wrong with the release or its settings, what was done on this host can be read."""
+    before = lived.history()
+    OF_NO_USE[what](lived)
+    assert lived.history() == before
+    assert lived.call("history").exit_code == 0

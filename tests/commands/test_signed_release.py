@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import marshal
 import os
 import shutil
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -279,6 +282,20 @@ def test_the_file_in_etc_counts_without_any_setting(signed: HostFolder, author: 
     assert signed.run("upgrade", within=within).returncode == 7
 
 
+@pytest.mark.parametrize("verb", ["check", "revision"])
+def test_an_authors_commands_run_nothing_unsigned_where_somebody_is_trusted(
+    signed: HostFolder, author: Author, verb: str
+) -> None:
+    """A working copy on a host that trusts an author is a release like others; signed, it is looked at as ever."""
+    trace, words = traced(signed), ["next"] if verb == "revision" else []
+    with nothing_changes(signed):
+        report = signed.call(verb, *words)
+    assert (report.exit_code, report.error and report.error.type) == (7, "IntegrityError")
+    assert not trace.exists()
+    author.sign(signed)
+    assert signed.call(verb, *words).exit_code != 7
+
+
 # ---- back, and other releases ----------------------------------------------------------------------------------------
 
 
@@ -370,3 +387,20 @@ def test_plain_alembic_is_refused_too(signed: HostFolder) -> None:
     assert "0007_test.py" in done.stderr + done.stdout
     assert not trace.exists()
     assert not signed.root.exists()
+
+
+def test_alembics_functions_run_no_forged_bytecode(signed: HostFolder, tmp_path: Path) -> None:
+    """A program that calls `alembic.command.upgrade` gets the revisions that were signed, not a cache beside them."""
+    trace = tmp_path / "ran"
+    signed.up("0005")
+    source = signed.home / "migrations/versions/0006_installation_signature.py"
+    code = compile(f"open({str(trace)!r}, 'w').close()\n{source.read_text()}", str(source), "exec")
+    info, forged = source.stat(), Path(importlib.util.cache_from_source(str(source)))
+    forged.parent.mkdir()
+    head = importlib.util.MAGIC_NUMBER + struct.pack("<III", 0, int(info.st_mtime), info.st_size)
+    forged.write_bytes(head + marshal.dumps(code))
+    program = "import alembic.command as c, alembic.config as f; c.upgrade(f.Config('alembic.ini'), 'head')"
+    call = [sys.executable, "-c", program]
+    done = subprocess.run(call, cwd=signed.home, env=signed.environment(), capture_output=True, check=False)
+    assert (done.returncode, signed.version()) == (0, "0006"), done.stderr.decode()
+    assert not trace.exists()

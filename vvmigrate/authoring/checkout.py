@@ -14,7 +14,7 @@ from alembic.runtime.migration import RevisionStep
 from vvmigrate.engine.rehearsal import Rehearsal
 from vvmigrate.engine.roots import check_trust, what_runs
 from vvmigrate.engine.scripts import Scripts
-from vvmigrate.engine.sources import read_package
+from vvmigrate.engine.sources import Check, read_package, unchecked
 from vvmigrate.errors import RefusedError, RevisionError, VvmigrateError
 from vvmigrate.files import Tree
 from vvmigrate.operations import Operation
@@ -47,8 +47,11 @@ class Checkout:
 
     @classmethod
     @contextmanager
-    def open(cls, home: Path) -> Iterator[Checkout]:
-        """Open a release folder and read its revisions.
+    def open(cls, home: Path, may_run: Check = unchecked) -> Iterator[Checkout]:
+        """Open a release folder and read its revisions, which is to run them.
+
+        Args:
+            may_run: sees a revision's bytes before.
 
         Raises:
             RefusedError: the folder cannot be opened, or the caller is root and others may have written in it.
@@ -61,7 +64,7 @@ class Checkout:
         except OSError as error:
             raise RefusedError(f"home {home}: cannot be opened: {error.strerror}", path=str(home)) from error
         with tree:
-            scripts = Scripts(str(home / "migrations"), read_package(tree / ""), {})
+            scripts = Scripts(str(home / "migrations"), read_package(tree / "", may_run), {})
             scripts.check_line()
             yield cls(home, tree, scripts)
 

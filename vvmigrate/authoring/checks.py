@@ -10,6 +10,7 @@ from vvmigrate.authoring.checkout import Checkout
 from vvmigrate.authoring.findings import Finding
 from vvmigrate.authoring.release import Release, read
 from vvmigrate.authoring.trial import Trial, try_all
+from vvmigrate.engine.sources import Check, unchecked
 from vvmigrate.errors import RefusedError
 from vvmigrate.files import Place
 
@@ -44,13 +45,14 @@ class Subject:
     trials: dict[str, Trial]
 
 
-def check(home: Place) -> Checked:
+def check(home: Place, may_run: Check = unchecked) -> Checked:
     """Look at everything. A revision that goes round its operations is read, but not run.
 
     Args:
         home: the release folder.
+        may_run: sees a revision's bytes before they are used.
     """
-    release = read(home)
+    release = read(home, may_run)
     unsound = {finding.path for finding in (*release.unreadable, *line.findings(release))}
     risky = {finding.path for finding in allowed.sort_out(release, _outside(release))[0] if finding.kind in RISKY}
     subject = Subject(release, try_all(release, unsound, risky))
@@ -104,7 +106,7 @@ def _inputs(subject: Subject) -> Iterator[Finding]:
     if any(draft.name not in subject.trials or subject.trials[draft.name].up is None for draft in release.drafts):
         return
     try:
-        with Checkout.open(release.home.tree.path) as checkout:
+        with Checkout.open(release.home.tree.path, release.may_run) as checkout:
             for difference in inputs.uncovered(checkout):
                 path, line, what = difference.input, difference.line, difference.what
                 yield Finding(path, line, "uncovered", what, difference.remedy)

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import MetaData
 
 from vvmigrate.engine.roots import check_trust
+from vvmigrate.engine.signals import is_signal
 from vvmigrate.errors import RefusedError
 
 
@@ -35,7 +36,9 @@ def load(home: Path, setting: str) -> MetaData:
             found: Any = importlib.import_module(module)
         for name in attribute.split("."):
             found = getattr(found, name)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if is_signal(error):
+            raise
         text = f"{where}: cannot be imported from {home}: {type(error).__name__}: {error}"
         raise RefusedError(text, hint=hint) from error
     if not isinstance(found, MetaData):

@@ -10,7 +10,16 @@ from functools import cached_property
 from typing import Any
 
 from vvmigrate.authoring.findings import Finding
-from vvmigrate.engine.sources import FOLDER, IRREVERSIBLE, Source, read_source, revision_files
+from vvmigrate.engine.sources import (
+    FOLDER,
+    IRREVERSIBLE,
+    Check,
+    Source,
+    literal,
+    read_source,
+    revision_files,
+    unchecked,
+)
 from vvmigrate.errors import RevisionError
 from vvmigrate.files import Place
 
@@ -49,7 +58,7 @@ class Draft:
         """The revision that it follows: None for the first, `UNKNOWN` where no plain value says it."""
         value = self.assigned.get("down_revision")
         try:
-            return ast.literal_eval(value) if value is not None else UNKNOWN
+            return literal(value) if value is not None else UNKNOWN
         except ValueError:
             return UNKNOWN
 
@@ -90,27 +99,30 @@ class Release:
     Attributes:
         home: the release folder.
         unreadable: what is wrong with files that are no revisions.
+        may_run: sees a revision's bytes before they are used.
     """
 
     home: Place
     drafts: tuple[Draft, ...] = ()
     unreadable: tuple[Finding, ...] = field(default=(), repr=False)
+    may_run: Check = unchecked
 
 
-def read(home: Place) -> Release:
+def read(home: Place, may_run: Check = unchecked) -> Release:
     """Read a checkout's revisions; nothing of them is run.
 
     Args:
         home: the release folder.
+        may_run: see `Release`.
     """
     drafts, unreadable = [], []
     for place in revision_files(home):
         name = f"{FOLDER}/{place.name.rpartition('/')[2]}"
         try:
-            drafts.append(Draft(name, read_source(place)))
+            drafts.append(Draft(name, read_source(place, may_run)))
         except RevisionError as error:
             unreadable.append(of_error(error, name, place.path))
-    return Release(home, tuple(sorted(drafts, key=by_number)), tuple(unreadable))
+    return Release(home, tuple(sorted(drafts, key=by_number)), tuple(unreadable), may_run)
 
 
 def by_number(draft: Draft) -> tuple[bool, int, str, str]:

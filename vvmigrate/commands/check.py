@@ -8,6 +8,7 @@ from vvmigrate import settings
 from vvmigrate.authoring import checks
 from vvmigrate.commands.looking import FINDINGS
 from vvmigrate.commands.opening import Call
+from vvmigrate.commands.trust import signed_only
 from vvmigrate.engine.roots import check_trust, what_runs
 from vvmigrate.errors import RefusedError, VvmigrateError
 from vvmigrate.files import Tree
@@ -25,8 +26,9 @@ def check(call: Call) -> Report:
     try:
         home = settings.find_home(call.options.get("home"), call.environ, call.folder)
         check_trust(home, what_runs(home))  # to check a revision is to run its file
+        may_run = signed_only(home, call.environ)
         with Tree.open(home) as tree:
-            checked = checks.check(tree / "")
+            checked = checks.check(tree / "", may_run)
     except OSError as error:
         report.fail(RefusedError(f"{error.filename}: cannot be read: {error.strerror}", path=str(error.filename)))
     except VvmigrateError as error:

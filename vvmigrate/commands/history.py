@@ -41,8 +41,7 @@ def history(call: Call, span: str = "") -> Report:
     """
     report = Report(call.command, body={"entries": [], "older": 0})
     try:
-        _, session = call.read()
-        with session:
+        with call.read_ledger() as session:
             if session.connection is None:
                 return report
             if call.options.get("verify"):

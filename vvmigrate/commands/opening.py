@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ Listener = Callable[..., None]
 """Told what happens while it happens: `listener(event, **facts)`."""
 
 FROM_ENV_FILE = ("VIDEO_STORAGE_ROOT", "VV_MODEL_VARIANT")
+OF_THE_LEDGER = {"VIDEO_STORAGE_ROOT": "storage_root", "VV_DATABASE_TIMEOUT": "database_timeout"}
+"""Settings that say where the ledger is, and how it is read: in the environment, and in alembic.ini."""
 
 
 def silent(_event: str, **_facts: Any) -> None:
@@ -80,6 +82,24 @@ class Call:
         settings = self.settings()
         return settings, sessions.open_reader(opening_of(settings), sessions.who_runs(self.command, self.arguments))
 
+    def read_ledger(self) -> Session:
+        """Open the host for what is recorded alone: no release is needed, and no setting that is of no use for that.
+
+        Raises:
+            RefusedError, UsageError: it cannot be told where the ledger is.
+        """
+        home = settled.find_home(self.options.get("home"), self.environ, self.folder)
+        try:
+            ini, _ = settled.read_ini(home)
+        except RefusedError as error:
+            self.listener("warning", text=f"{error.message}; it is done without")
+            ini = {}
+        ini = {name: ini[name] for name in OF_THE_LEDGER.values() if name in ini}
+        environ = {name: self.environ[name] for name in OF_THE_LEDGER if name in self.environ}
+        env_file = {} if _bound(home) else _look_at_home(home)[1]
+        settings = settled.resolve(home, self.options, environ, env_file, ini)
+        return sessions.open_reader(opening_of(settings), sessions.who_runs(self.command, self.arguments))
+
     def write(self, mergers: Mapping[str, Any]) -> tuple[Settings, Session]:
         """Open the host for changing it.
 
@@ -120,17 +140,19 @@ def paths_of(session: Session) -> dict[str, str]:
     }
 
 
+def _bound(home: Path) -> bindings.Binding | None:
+    with Tree.open(home) as tree, state_tree(tree, make=False) or nullcontext() as state:
+        return bindings.read(state)
+
+
 def _look_at_home(home: Path) -> tuple[bindings.Binding | None, dict[str, str]]:
     """The binding, and the values of `.env` that may be used.
 
     Raises:
         RefusedError: `.env` names a storage root, but root cannot trust it and nothing is bound.
     """
+    bound = _bound(home)
     with Tree.open(home) as tree:
-        state = state_tree(tree, make=False)
-        bound = bindings.read(state)
-        if state is not None:
-            state.close()
         place = tree / ".env"
         info = place.stat()
         if info is None or not stat.S_ISREG(info.st_mode):

@@ -13,6 +13,7 @@ from vvmigrate.authoring.difference import Section
 from vvmigrate.authoring.inputs import Comparison
 from vvmigrate.authoring.keys import Answers
 from vvmigrate.commands.opening import Call
+from vvmigrate.commands.trust import signed_only
 from vvmigrate.errors import RefusedError, UsageError, VvmigrateError
 from vvmigrate.report import Report, listed
 
@@ -36,7 +37,8 @@ def revision(call: Call, title: str) -> Report:
     try:
         if not any(character.isalnum() for character in title):
             raise UsageError("expected a title, found none", hint='vvmigrate revision -m "what it is for"')
-        with Checkout.open(settings.find_home(call.options.get("home"), call.environ, call.folder)) as checkout:
+        home = settings.find_home(call.options.get("home"), call.environ, call.folder)
+        with Checkout.open(home, signed_only(home, call.environ)) as checkout:
             _write(call, checkout, title, report)
     except VvmigrateError as error:
         report.fail(error)

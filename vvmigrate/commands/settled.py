@@ -86,7 +86,7 @@ def nothing_to_do(
     """
     with suppress(VvmigrateError, OSError, ValueError, KeyError, TypeError, AttributeError):
         home = settle.find_home(options.get("home"), environ, folder)
-        settings = settle.resolve(home, options, environ, {})
+        settings = settle.with_trusted_keys(settle.resolve(home, options, environ, {}))
         roots.check_trust(home, roots.what_runs(home))
         roots.check_keys(settings.trusted_file)
         with sessions.open_reader(opening_of(settings), sessions.who_runs("upgrade", [])) as session:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 from vvmigrate.content import minisign, release
 from vvmigrate.engine.roots import check_keys
+from vvmigrate.engine.sources import Check, unchecked
 from vvmigrate.errors import IntegrityError, RefusedError
 from vvmigrate.files import Place, Tree
-from vvmigrate.settings import Settings
+from vvmigrate.settings import Settings, read_ini, with_trusted_keys
 
 LIST_LIMIT_BYTES = 8 << 20
 SIGNATURE_LIMIT_BYTES = 64 << 10
@@ -20,13 +23,16 @@ def with_signed_files(settings: Settings) -> Settings:
     """Check the release's signature and compare the release with what was signed, where an author is trusted.
 
     Returns:
-        The settings with `signed`; as they are where nobody asks for a signature, or it was checked already.
+        The settings with the keys, and `signed`; without it where nobody asks for a signature.
 
     Raises:
         IntegrityError: there is no signature, it does not hold, or the release is not what was signed.
-        RefusedError: the keys are none, or others than root may have written them.
+        RefusedError: the keys cannot be read, are none, or others than root may have written them.
     """
-    if not settings.trusted_keys or settings.signed is not None:
+    if settings.signed is not None:
+        return settings
+    settings = with_trusted_keys(settings)
+    if not settings.trusted_keys:
         return settings
     check_keys(settings.trusted_file)
     with Tree.open(settings.home) as tree:
@@ -38,6 +44,18 @@ def with_signed_files(settings: Settings) -> Settings:
             where = str(error.filename)
             raise RefusedError(f"{where}: cannot be read: {error.strerror}", path=where) from error
     return replace(settings, signed=listed)
+
+
+def signed_only(home: Path, environ: Mapping[str, str]) -> Check:
+    """What an author's command asks before it runs a revision: where this host trusts somebody, it must be theirs.
+
+    Raises:
+        IntegrityError, RefusedError: see `with_signed_files`.
+    """
+    settings = with_trusted_keys(Settings(home, None, home, environment=environ))
+    if not settings.trusted_keys:
+        return unchecked
+    return partial(check_signed, with_signed_files(replace(settings, ini_sha256=read_ini(home)[1])))
 
 
 def trusted_keys(settings: Settings) -> tuple[minisign.PublicKey, ...]:

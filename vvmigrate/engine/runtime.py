@@ -26,6 +26,7 @@ from vvmigrate.engine.acts import Acts
 from vvmigrate.engine.guard import Guard
 from vvmigrate.engine.keeping import KeepingImpl
 from vvmigrate.engine.kept_rows import KEPT
+from vvmigrate.engine.signals import is_signal
 from vvmigrate.errors import StepError
 
 CHANGING = frozenset({"CREATE", "ALTER", "DROP", "INSERT", "UPDATE", "DELETE", "REPLACE"})
@@ -166,8 +167,12 @@ def _call(code: Callable[..., None], kw: dict[str, Any]) -> None:
     """
     try:
         code(**kw)
-    except SystemExit as error:
-        raise StepError(f"the revision wanted to end the process: SystemExit({error.code!r})") from error
+    except Exception:
+        raise
+    except BaseException as error:
+        if is_signal(error):
+            raise
+        raise StepError(f"the revision wanted to end the process: {error!r}") from error
 
 
 def run(

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property, partial
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 from alembic.runtime.migration import RevisionStep
 from alembic.script import Script, ScriptDirectory
@@ -18,7 +18,8 @@ from alembic.script.revision import RevisionError as AlembicRevisionError
 from alembic.util import CommandError
 
 from vvmigrate.engine.lineage import Lineage
-from vvmigrate.engine.sources import IRREVERSIBLE, Recorded, Revision, Source
+from vvmigrate.engine.signals import is_signal
+from vvmigrate.engine.sources import IRREVERSIBLE, Recorded, Revision, Source, is_text, shown
 from vvmigrate.engine.way_back import replay
 from vvmigrate.errors import RevisionError, UsageError
 
@@ -33,12 +34,15 @@ def load(source: Source) -> ModuleType:
     module.__file__ = source.path
     try:
         exec(compile(source.data, source.path, "exec"), vars(module))  # noqa: S102 - the bytes that were checked
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if is_signal(error):
+            raise
         raise RevisionError(
             f"{source.path}: does not import: {type(error).__name__}: {error}",
             hint="mend the revision; nothing was changed",
             path=source.path,
         ) from error
+    vars(module).pop("__getattr__", None)  # only what it has is asked for
     if hasattr(module, IRREVERSIBLE):
         _declare_irreversible(module, source)
     for name in ("upgrade", "downgrade"):
@@ -46,11 +50,42 @@ def load(source: Source) -> ModuleType:
             raise RevisionError(
                 f"{source.path}: has no {name}(): every revision needs a way there and a way back", path=source.path
             )
-    if not isinstance(getattr(module, "release", ""), str):
-        raise RevisionError(f'{source.path}: expected release = "2.3", found {module.release!r}', path=source.path)
+    _check_words(module, source)
+    return module
+
+
+def _check_words(module: ModuleType, source: Source) -> None:
+    """What a revision says of itself must be what lines and histories are made of.
+
+    Raises:
+        RevisionError: it is not.
+    """
     if not hasattr(module, "down_revision"):
         raise RevisionError(f"{source.path}: does not say which revision it follows (down_revision)", path=source.path)
-    return module
+    if not is_text(release := getattr(module, "release", "")):
+        _refuse(source, 'release = "2.3"', release)
+    if not is_text(module.__doc__ or ""):
+        _refuse(source, "a text as its docstring", module.__doc__)
+    for name in ("branch_labels", "depends_on"):
+        if getattr(module, name, None):
+            _refuse(source, f"no {name}, since revisions form one line", getattr(module, name))
+
+
+def _check_place(module: ModuleType, source: Source) -> None:
+    """A revision of a line follows one other, or none.
+
+    Raises:
+        RevisionError: it says something else.
+    """
+    follows = module.down_revision
+    if follows is not None and not (isinstance(follows, str) and follows):
+        _refuse(source, "one revision that it follows, or down_revision = None", follows)
+
+
+def _refuse(source: Source, expected: str, found: object) -> NoReturn:
+    raise RevisionError(
+        f"{source.path}: expected {expected}, found {shown(found)}", hint="mend the revision", path=source.path
+    )
 
 
 def _declare_irreversible(module: ModuleType, source: Source) -> None:
@@ -60,11 +95,8 @@ def _declare_irreversible(module: ModuleType, source: Source) -> None:
         RevisionError: it gives no reason.
     """
     reason = getattr(module, IRREVERSIBLE)
-    if not (isinstance(reason, str) and reason.strip()):
-        raise RevisionError(
-            f'{source.path}: expected a reason, like {IRREVERSIBLE} = "why it cannot be taken back", found {reason!r}',
-            path=source.path,
-        )
+    if not (is_text(reason) and reason.strip()):
+        _refuse(source, f'a reason, like {IRREVERSIBLE} = "why it cannot be taken back"', reason)
     module.downgrade = _no_way_back  # type: ignore[attr-defined]
 
 
@@ -136,18 +168,20 @@ class Scripts(ScriptDirectory):
 
     def _load(self, source: Source) -> ModuleType:
         try:
-            return load(source)
+            module = load(source)
+            _check_place(module, source)
         except RevisionError as error:
             if not isinstance(source, Recorded):
                 raise
             self.stand_ins[source.revision] = error
             return _stand_in(source, error)
+        return module
 
     def check_line(self) -> None:
         """The revisions must form one line.
 
         Raises:
-            RevisionError: two heads, or one that follows nothing or several.
+            RevisionError: two heads, or one that follows nothing.
         """
         try:
             with warnings.catch_warnings():
@@ -161,24 +195,16 @@ class Scripts(ScriptDirectory):
                 hint="let one of them follow the other (down_revision)",
                 path=str(self.dir),
             )
-        _ = self.line  # raises where one follows several
 
     @cached_property
     def line(self) -> Lineage:
-        """The line as values, by what the revisions say now that they were run.
-
-        Raises:
-            RevisionError: one of them follows several.
-        """
+        """The line as values, by what the revisions say now that they were run."""
         return Lineage(self.package, self.sources, [self._said(revision) for revision in self.sources])
 
     def _said(self, revision: str) -> Revision:
         script = self.script(revision)
-        follows = script.down_revision or ""
-        if not isinstance(follows, str):
-            raise RevisionError(f"{script.path}: expected one revision that it follows, found {follows}")
         release = str(getattr(script.module, "release", ""))
-        return Revision(script.revision, script.doc, follows, release)
+        return Revision(script.revision, script.doc, str(script.down_revision or ""), release)
 
     def script(self, revision: str) -> Script:
         """One revision, by its full id or a unique prefix, `head`, or relative.

@@ -23,6 +23,15 @@ def _raise(number: int, _frame: FrameType | None) -> None:
     raise Ended(number)
 
 
+def is_signal(error: BaseException) -> bool:
+    """Whether a signal has raised an exception, and not the code that it came through.
+
+    `KeyboardInterrupt` is one only where nobody has called `install`: in a program that calls Alembic's functions.
+    """
+    ours = signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    return isinstance(error, Ended) or (isinstance(error, KeyboardInterrupt) and not ours)
+
+
 def install() -> None:
     """From now on a signal that asks us to end raises `Ended`; a broken pipe is an ordinary error."""
     for number in ENDING:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import re
+import reprlib
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -24,6 +25,11 @@ IRREVERSIBLE = "irreversible"
 _FILE = re.compile(r"(?!\.\#)[^_].*\.py\Z|_(?!_init__\.py\Z).*\.py\Z")
 _INSTALLED = frozenset({"alembic", "sqlalchemy"}) | sys.stdlib_module_names
 """What a revision can import without failing."""
+_ID = re.compile(r"(?!(heads?|base|current)\Z)[A-Za-z0-9_]{1,32}")
+"""What Alembic's column holds, and none of the words and signs that mean something else where a revision is named."""
+_HALF = re.compile("[\ud800-\udfff]")
+_NOT_PYTHON = (SyntaxError, ValueError, RecursionError, MemoryError)
+"""What parser and compiler raise; the last two where something is nested too deep for them."""
 _UNUSUAL = ("branch_labels", "depends_on", "__doc__")
 """Names by which a revision says more than its place in a line."""
 
@@ -141,13 +147,41 @@ def parse(data: bytes, path: str) -> Source:
     """
     try:
         tree = ast.parse(data, path)
-    except (SyntaxError, ValueError) as error:
-        raise RevisionError(f"{path}: is not Python: {error}", path=path) from error
+    except _NOT_PYTHON as error:
+        raise RevisionError(f"{path}: is not Python: {str(error) or type(error).__name__}", path=path) from error
     for node in tree.body:
         names, value = _assigned(node)
         if "revision" in names and isinstance(value, ast.Constant) and isinstance(value.value, str):
+            _check_id(value.value, path)
             return Source(value.value, path, data, said=_said(tree, value.value) if _compiles(tree, path) else None)
     raise RevisionError(f'{path}: expected a line like revision = "0007", found none', path=path)
+
+
+def _check_id(revision: str, path: str) -> None:
+    """A revision's id is typed by people, and stands in names and in rows.
+
+    Raises:
+        RevisionError: it is none.
+    """
+    if not _ID.fullmatch(revision):
+        raise RevisionError(
+            f"{path}: expected a revision of up to 32 letters, digits and _, found {shown(revision)}",
+            hint="give it the next free number",
+            path=path,
+        )
+
+
+def shown(value: object) -> str:
+    """A value as an error shows it, which may be of any kind and size."""
+    try:
+        return reprlib.repr(value)
+    except Exception:  # noqa: BLE001 - a number of 5,000 digits has no text, an object any
+        return f"a value of type {type(value).__name__}"
+
+
+def is_text(value: object) -> TypeGuard[str]:
+    """Whether a value is text that a row can hold: half a character, such as \\udcff, is none."""
+    return isinstance(value, str) and not _HALF.search(value)
 
 
 def _assigned(node: ast.stmt) -> tuple[list[str], ast.expr | None]:
@@ -173,24 +207,24 @@ def _said(tree: ast.Module, revision: str) -> Revision | None:
             return None
     follows, release = names.get("down_revision", ""), names.get("release", "")
     one = follows is None or (isinstance(follows, str) and follows)
-    plain = names.get("revision") == revision and isinstance(release, str) and not any(map(names.get, _UNUSUAL))
-    if not plain or not one or not _has_both_ways(names):
-        return None
+    plain = names.get("revision") == revision and is_text(release) and not any(map(names.get, _UNUSUAL))
     doc = (ast.get_docstring(tree, clean=False) or "").strip()
+    if not plain or not one or not is_text(doc) or not _has_both_ways(names):
+        return None
     return Revision(revision, doc.split("\n\n")[0], follows or "", release)
 
 
 def _has_both_ways(names: Mapping[str, Any]) -> bool:
     """Whether there is a way there, and a way back or the reason why there is none."""
     reason = names.get(IRREVERSIBLE, "")
-    declared = isinstance(reason, str) and bool(reason.strip())
+    declared = is_text(reason) and bool(reason.strip())
     ways = [isinstance(names.get(name), ast.FunctionDef) for name in ("upgrade", "downgrade")]
     return all(ways) if IRREVERSIBLE not in names else ways[0] and declared
 
 
 def _is_plain_function(node: ast.stmt) -> TypeGuard[ast.FunctionDef]:
     """Nothing of it is run before it is called."""
-    if not isinstance(node, ast.FunctionDef) or node.decorator_list or ast.unparse(node.args):
+    if not isinstance(node, ast.FunctionDef) or node.decorator_list or any(ast.iter_child_nodes(node.args)):
         return False
     return node.returns is None or (isinstance(node.returns, ast.Constant) and node.returns.value is None)
 
@@ -199,9 +233,21 @@ def _compiles(tree: ast.Module, path: str) -> bool:
     """Whether the compiler finds nothing that the parser let through."""
     try:
         compile(tree, path, "exec", dont_inherit=True)
-    except (SyntaxError, ValueError):
+    except _NOT_PYTHON:
         return False
     return True
+
+
+def literal(node: ast.expr) -> Any:
+    """The value of a literal.
+
+    Raises:
+        ValueError: it is none, or nested too deep to be read as one.
+    """
+    try:
+        return ast.literal_eval(node)
+    except (TypeError, RecursionError, MemoryError) as error:
+        raise ValueError(str(error)) from error
 
 
 def _read_literal(node: ast.stmt, names: dict[str, Any]) -> bool:
@@ -209,8 +255,8 @@ def _read_literal(node: ast.stmt, names: dict[str, Any]) -> bool:
     if not isinstance(node, ast.Assign) or not all(isinstance(target, ast.Name) for target in node.targets):
         return False
     try:
-        value = ast.literal_eval(node.value)
-    except (ValueError, TypeError):
+        value = literal(node.value)
+    except ValueError:
         return False
     names.update(dict.fromkeys(_assigned(node)[0], value))
     return True
