@@ -226,8 +226,24 @@ def test_a_promise_that_ends_with_its_history_is_named(two: HostFolder, way: str
     assert report.error is None
     assert "waits for a confirm; that ends with this" in asked[0]
     assert (promise(two).exists(), two.version()) == (False, "0003")
-    notes = two.sql("SELECT notes FROM vv_step WHERE direction IN ('adopt', 'epoch')")
-    assert any("that ends with this" in found for (found,) in notes)
+    said = two.sql("SELECT title, notes FROM vv_step WHERE direction IN ('adopt', 'epoch') ORDER BY seq")
+    assert "that ends with this" in said[0][1]
+    assert said[1][0].startswith("kept as it is: the run of ")
+    dying.settled(two)
+
+
+def test_a_decision_about_the_database_is_the_end_of_a_promise(two: HostFolder) -> None:
+    """Also where the older database still knows what the run did, and a kill comes before its promise is gone."""
+    two.up(confirm_within="10m")
+    older = two.database.read_bytes()
+    (two.root / "second").rmdir()
+    two.call("repair")
+    two.database.write_bytes(older)
+    restart(two)
+    dying.crash(two, Moment(intention, "drop", after=False), "adopt", reconcile=True, yes=True)
+    assert promise(two).exists()
+    dying.settled(two)
+    assert (two.version(), promise(two).exists()) == ("0003", False)
 
 
 def test_a_hold_returns_with_a_run_that_had_lifted_it(two: HostFolder) -> None:

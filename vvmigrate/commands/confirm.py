@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from vvmigrate.commands.opening import Call
-from vvmigrate.commands.promised import as_json, ended_by
+from vvmigrate.commands.promised import as_json
 from vvmigrate.commands.taking_back import settle_if_possible
 from vvmigrate.commands.work import Run, add_nothing, carry_out
 from vvmigrate.engine import intention as intentions
@@ -70,8 +70,9 @@ def _end(run: Run, found: Intention | None) -> None:
     what = found.who if found is not None else "a run that cannot be told"
     title = f"kept as it is: {what}" if ended else f"confirmed: {what}"
     row = recovery.decision(session.run, title, {})
-    run_id = found.run_id if found is not None else str(session.run["run_id"])
-    row |= {"step_id": ended_by(run_id), "result": "adopted", "error": ended}
+    row |= {"result": "adopted", "error": ended}
+    if found is not None:
+        row["step_id"] = found.ended_by
     session.note_decision()
     recovery.record(session, row)
     intentions.drop(session.host)

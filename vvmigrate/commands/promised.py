@@ -25,13 +25,8 @@ def standing(session: Session) -> Intention | None:
         StateError: it cannot be understood.
     """
     found = intentions.read(session.host)
-    ended = found is not None and session.connection is not None and session.ledger.step(ended_by(found.run_id))
+    ended = found is not None and session.connection is not None and session.ledger.step(found.ended_by)
     return None if ended else found
-
-
-def ended_by(run_id: str) -> str:
-    """The id of the history's row that says that a person has ended what a run promised."""
-    return f"{run_id}.confirm"
 
 
 def is_a_finding(promise: Mapping[str, Any] | None) -> bool:

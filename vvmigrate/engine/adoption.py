@@ -163,7 +163,7 @@ class Settling:
         )
         if vault.key(state) is None:
             vault.settle_key(state)
-        intention.drop(session.host)  # who is killed before this has named it in the row
+        intention.drop(session.host)
         journal.remove(state)
         stage.sweep(session.host)
 
@@ -259,8 +259,12 @@ def _write(session: Session, bound: Binding, row: dict[str, Any], waits: Journal
     for hold in held:  # what was taken back does not return because a key was lost
         names = ("revision", "state", "reason", "script_sha256", "user", "at")
         ledger.append("vv_hold", {name: hold[name] for name in names} | {"run_id": row["run_id"]})
+    at = {"version_before": row["version_after"], "version_after": row["version_after"]}
+    with suppress(StateError):  # one that cannot be understood ends without a row of its own
+        if (promise := intention.read(session.host)) is not None:
+            said = recovery.decision(session.run, f"kept as it is: {promise.who}", {}) | at | ended
+            ledger.append_step(said | {"step_id": promise.ended_by, "result": "adopted", "error": row["title"]}, ())
     if waits is not None and ledger.step(waits.step_id) is None:
-        at = {"version_before": row["version_after"], "version_after": row["version_after"]}
         error = "interrupted: the process ended, and the database is not the one of that moment"
         step = {"notes": "{}", **waits.step, **at, **ended, "result": "interrupted", "error": error}
         ledger.append_step(step | {"digest_after": step["digest_before"]}, ())

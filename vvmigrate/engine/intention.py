@@ -21,9 +21,9 @@ from vvmigrate.files import Tree
 NAME = "intention"
 FORMAT = 1
 STEPPING, CHECKING, WAITING, REVERTING = "stepping", "checking", "waiting", "reverting"
+STATES = (STEPPING, CHECKING, WAITING, REVERTING)
 LONGEST_S = 1e9
 """No machine is up for longer, and nobody waits for longer."""
-STATES = (STEPPING, CHECKING, WAITING, REVERTING)
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,11 @@ class Intention:
     def who(self) -> str:
         """The run, as people are told of it."""
         return f"the run of {self.user} at {self.started_at}"
+
+    @property
+    def ended_by(self) -> str:
+        """The id of the history's row that says that a person has ended it; the row decides, not the file."""
+        return f"{self.run_id}.confirm"
 
     def left_s(self, now: Moment) -> float:
         """How much longer it waits for a confirm: not at all after another boot, since nobody can tell how long."""
