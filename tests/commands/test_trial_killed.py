@@ -126,11 +126,11 @@ def test_what_cannot_be_taken_back_waits_for_a_person(two: HostFolder) -> None:
     """A way back that fails: exit 4, nothing else is done, the promise stands; mended, it is carried out."""
     before = two.tree()
     fragile = two.root.parent / "fragile"
-    fragile.touch()
     down = f"import os\nif os.path.exists({str(fragile)!r}):\n    raise RuntimeError('no')\nop.revert()"
     source = two.revision("0003", 'op.make_directories(["third"])', down).read_bytes()
     before |= {"home/migrations/versions/0003_test.py": ("file", 0o644, source)}
-    for verb, options in (("upgrade", FAILING), ("upgrade", {}), ("recover", {}), ("prune", {})):
+    failing = {"verify_with": f"touch {fragile}; exit 3"}
+    for verb, options in (("upgrade", failing), ("upgrade", {}), ("recover", {}), ("prune", {})):
         assert two.call(verb, **options).exit_code == 4
         assert (two.version(), two.call("status").body["confirm"]["state"]) == ("0003", "reverting")
     fragile.unlink()

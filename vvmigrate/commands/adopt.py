@@ -19,6 +19,7 @@ from vvmigrate.commands.forecast import UP, Forecast, Workplace
 from vvmigrate.commands.looking import FINDINGS
 from vvmigrate.commands.opening import Call, root_of
 from vvmigrate.commands.pending import split_at_hold
+from vvmigrate.commands.trial import refuse_while_waiting
 from vvmigrate.commands.upgrade import wanted
 from vvmigrate.commands.verify import as_json, compare
 from vvmigrate.commands.work import Run, carry_out
@@ -86,6 +87,8 @@ def _adopt(run: Run, target: str, settling: Settling | None) -> None:
     run.report.body = {"left": [], "settled": settling.found if settling else [], "warnings": _named_elsewhere(place)}
     revisions, held, released = split_at_hold(place, wanted(place, target))
     forecasts, left = _split(place, revisions)
+    if forecasts:
+        refuse_while_waiting(place)
     run.preflight(forecasts)
     for forecast in forecasts:
         if not run.perform(forecast, tuple(released.get(forecast.revision, ()))):

@@ -8,8 +8,9 @@ from vvmigrate.commands.outlook import outlook, version_after
 from vvmigrate.commands.pending import degraded
 from vvmigrate.commands.releases import last_of
 from vvmigrate.commands.returning import bring, brought_again
-from vvmigrate.commands.taking_back import down_to, hold_of
+from vvmigrate.commands.taking_back import down_to, hold_of, settle_if_possible
 from vvmigrate.commands.work import Run, carry_out
+from vvmigrate.engine import intention
 from vvmigrate.engine.sources import Revision
 from vvmigrate.errors import RefusedError, UsageError
 from vvmigrate.report import Report
@@ -24,7 +25,14 @@ def downgrade(call: Call, target: str) -> Report:
     Returns:
         The report of `downgrade`, by docs/cli.md.
     """
-    return carry_out(call, lambda run: _downgrade(run, target))
+    return carry_out(call, lambda run: _downgrade(run, target), first=_settle)
+
+
+def _settle(run: Run) -> None:
+    """A run that should take itself back and cannot may go back by hand, as far as that is possible."""
+    intention.read(run.place.session.host)  # what cannot be understood is for `confirm` to end, first
+    if error := settle_if_possible(run):
+        run.tell("warning", text=error.message)
 
 
 def steps_down(place: Workplace, target: str) -> list[Revision]:

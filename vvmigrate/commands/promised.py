@@ -9,12 +9,24 @@ from typing import Any
 from vvmigrate.commands.site import Site
 from vvmigrate.engine import intention as intentions
 from vvmigrate.engine.intention import CHECKING, WAITING, Intention, Moment
+from vvmigrate.engine.session import Session
 
 
 def seen(site: Site) -> dict[str, Any] | None:
     """What is promised on this host, as reports show it; None for nothing."""
-    found = intentions.read(site.session.host)
+    found = standing(site.session)
     return as_json(found, Moment.of(site.session)) if found is not None else None
+
+
+def standing(session: Session) -> Intention | None:
+    """The intention that stands. One that a person has ended may still lie there: the history's row decides.
+
+    Raises:
+        StateError: it cannot be understood.
+    """
+    found = intentions.read(session.host)
+    ended = found is not None and session.connection is not None and session.ledger.step(found.ended_by)
+    return None if ended else found
 
 
 def is_a_finding(promise: Mapping[str, Any] | None) -> bool:

@@ -55,7 +55,7 @@ def _tell(place: Workplace, report: Report) -> None:
 
 
 def _prune(run: Run) -> None:
-    refuse_while_waiting(run)
+    refuse_while_waiting(run.place)
     found, kept = _find(run.place)
     done: list[Old] = []
     run.report.body = _as_json((done, kept), dry_run=False)

@@ -161,7 +161,8 @@ def _as_applied(state: Tree, row: Mapping[str, Any], data: bytes) -> Recorded:
         if not (digest := notes.get("way_back")):
             raise RevisionError(
                 "its way back was not recorded when it was applied",
-                hint="install the release that it belongs to, then: vvmigrate downgrade",
+                hint="install the release that it belongs to, then: vvmigrate downgrade "
+                + (row["version_before"] or "base"),
             )
         return from_bytes(vault.source(state, digest, vault.WAY_BACK))
 

@@ -13,14 +13,14 @@ from typing import Any
 
 from vvmigrate.commands.forecast import DOWN, UP, Forecast, Workplace, open_workplace
 from vvmigrate.commands.health import HealthCheck
-from vvmigrate.commands.promised import as_json
+from vvmigrate.commands.promised import as_json, standing
 from vvmigrate.commands.trial import Going
 from vvmigrate.engine import intention as intentions
 from vvmigrate.engine import journal
 from vvmigrate.engine.intention import CHECKING, REVERTING, WAITING, Intention, Moment, Verdict
 from vvmigrate.engine.signals import Ended
 from vvmigrate.engine.sources import Revision
-from vvmigrate.errors import HeldError, RefusedError, StateError, StepError
+from vvmigrate.errors import HeldError, RefusedError, StateError, StepError, VvmigrateError
 from vvmigrate.report import SIGNALLED
 
 BY_A_SIGNAL = Verdict("the run was ended by a signal", hold=False)
@@ -52,7 +52,7 @@ def _conclude(run: Going) -> None:
     if found is None:
         return
     if not session.ledger.applied_by(found.run_id):
-        intentions.drop(session.host)  # it did nothing, or it was taken back by hand
+        _drop(run, found)
     elif mine and verdict:
         run.place = open_workplace(run.place.call, run.place.settings, session)
         take_back(run, mine, verdict)
@@ -128,12 +128,44 @@ def _settle(run: Going) -> None:
     found = intentions.read(session.host)
     if found is None:
         return
-    if not session.ledger.applied_by(found.run_id):
-        intentions.drop(session.host)  # it did nothing, or it was taken back by hand
+    if standing(session) is None:
+        intentions.drop(session.host)  # a person ended it, and was killed before this
+    elif not session.ledger.applied_by(found.run_id):
+        _drop(run, found)
     elif verdict := found.due(Moment.of(session)):
-        run.tell("recovered", text=f"the run of {found.user} at {found.started_at} is taken back: {verdict.reason}")
+        run.tell("recovered", text=f"{found.who} is being taken back: {verdict.reason}")
         take_back(run, found, verdict)
         run.place = open_workplace(run.place.call, run.place.settings, session)
+
+
+def settle_if_possible(run: Going) -> VvmigrateError | None:
+    """As `settle`, for a verb by which a person can do something about a promise that cannot be kept.
+
+    Returns:
+        What is in the way; the promise stands, and the run may go on.
+
+    Raises:
+        StateError: a step could not be undone either.
+    """
+    try:
+        settle(run)
+    except VvmigrateError as error:
+        if journal.pending(run.place.session.host.private):
+            raise
+        run.report.error, run.report.exit_code = None, 0
+        run.place = open_workplace(run.place.call, run.place.settings, run.place.session)
+        return error
+    return None
+
+
+def _drop(run: Going, found: Intention) -> None:
+    """Nothing that a run applied is applied still: it did nothing, it was taken back by hand, or a person decided so.
+
+    What the database does not know any more was named to the person who went on with it (`adopt`).
+    """
+    if found.run_id != run.place.session.run["run_id"]:
+        run.tell("recovered", text=f"nothing of {found.who} is applied any more: it need not be taken back")
+    intentions.drop(run.place.session.host)
 
 
 # ---- the way down ----------------------------------------------------------------------------------------------------
@@ -157,19 +189,23 @@ def take_back(run: Going, found: Intention, verdict: Verdict) -> None:
         StateError: a step back could not be done; the promise stands.
     """
     session = run.place.session
-    intentions.write(session.host, replace(found, state=REVERTING, reason=verdict.reason, hold=verdict.hold))
+    going = replace(found, state=REVERTING, reason=verdict.reason, hold=verdict.hold)
+    if going != found:
+        intentions.write(session.host, going)
     made = session.ledger.applied_by(found.run_id)
     if (top := made[-1]["version_after"]) != run.place.version:
         raise _stuck(f"{verdict.reason}, but expected the host at {top}, found it at {run.place.version or 'base'}")
     target = made[0]["version_before"] or "base"
     forecasts = run.place.forecast(down_to(run.place, target), DOWN)
     run.preflight(forecasts)
+    earlier = {name: _held_again(hold) for name, hold in session.ledger.released_by(found.run_id).items()}
     done = run.said["reverted"] = []
     for forecast in forecasts:
-        holds = (hold_of(forecast, verdict.reason),) if verdict.hold else ()
-        if not run.perform(forecast, holds, verdict.reason):
-            raise _stuck(f"{verdict.reason}, but revision {forecast.revision} does not go back")
-        done.append({"revision": forecast.revision, "reason": verdict.reason, "held": verdict.hold})
+        hold = hold_of(forecast, verdict.reason) if verdict.hold else earlier.get(forecast.revision)
+        if not run.perform(forecast, (hold,) if hold else (), verdict.reason):
+            why = run.outcomes[-1].error
+            raise _stuck(f"{verdict.reason}, but revision {forecast.revision} does not go back: {why}")
+        done.append({"revision": forecast.revision, "reason": verdict.reason, "held": bool(hold)})
     intentions.drop(session.host)
 
 
@@ -186,8 +222,13 @@ def _promise_stands() -> Iterator[None]:
 
 
 def _stuck(why: str, path: str | None = None) -> StateError:
-    hint = "mend what stands in the way, then: vvmigrate recover"
+    hint = "mend what stands in the way, then: vvmigrate recover; to keep the host as it is: vvmigrate confirm --yes"
     return StateError(f"a run that had promised to take itself back could not be settled: {why}", hint=hint, path=path)
+
+
+def _held_again(hold: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A hold that a run had lifted, as it was before: what that run did is judged by nobody."""
+    return {name: hold[name] for name in ("revision", "state", "reason", "script_sha256")}
 
 
 def hold_of(forecast: Forecast, reason: str) -> Mapping[str, Any]:

@@ -8,6 +8,8 @@ from typing import Any, Protocol, Self
 
 from vvmigrate.commands.forecast import Forecast, Workplace
 from vvmigrate.commands.health import HealthCheck
+from vvmigrate.commands.promised import standing
+from vvmigrate.commands.site import Site
 from vvmigrate.engine import intention as intentions
 from vvmigrate.engine.intention import Intention, Moment
 from vvmigrate.engine.step import Outcome
@@ -70,21 +72,41 @@ class Going(Protocol):
 # ---- before the first step -------------------------------------------------------------------------------------------
 
 
-def refuse_while_waiting(run: Going) -> None:
+def refuse_while_waiting(site: Site) -> None:
     """Nothing is built upon a run that may still be taken back, and nothing that it needs is removed.
 
     Raises:
         RefusedError: one waits for a confirm.
     """
-    found = intentions.read(run.place.session.host)
+    session = site.session
+    found = standing(session)
     if found is not None:
-        session = run.place.session
         made = session.ledger.applied_by(found.run_id)
-        before = (made[0]["version_before"] if made else run.place.version) or "base"
+        before = (made[0]["version_before"] if made else site.version) or "base"
         raise RefusedError(
-            f"the run of {found.user} at {found.started_at} waits to be confirmed, "
-            f"{found.left_s(Moment.of(session)):.0f} s more",
+            f"{found.who} waits to be confirmed, {found.left_s(Moment.of(session)):.0f} s more",
             hint=f"to keep it: vvmigrate confirm; to take it back: vvmigrate downgrade {before}",
+        )
+
+
+def refuse_without_way_back(place: Workplace, forecasts: list[Forecast], conditions: Conditions | None) -> None:
+    """Nothing is promised that cannot be kept.
+
+    Raises:
+        RefusedError: there is no way back from where these steps lead, or it fails when it is rehearsed.
+    """
+    moving = [forecast for forecast in forecasts if forecast.code is not None]
+    if not conditions or not moving:
+        return
+    problem = next((f"revision {it.revision}: {it.way_back.problem}" for it in moving if it.way_back.fails), "")
+    try:
+        place.scripts.downgrades(place.version or "base", moving[-1].revision)
+    except RevisionError as error:
+        problem = error.message
+    if problem:
+        raise RefusedError(
+            f"{problem}, but this upgrade is to be taken back if it does not end well",
+            hint="leave out --on-failure, --verify-with, --confirm-within, and health_check in alembic.ini",
         )
 
 
@@ -92,21 +114,13 @@ def begin(run: Going, forecasts: list[Forecast]) -> None:
     """Promise, durably, what becomes of this run if it does not fulfil its conditions.
 
     Raises:
-        RefusedError: there is no way back from where it leads: nothing is promised that cannot be kept.
+        RefusedError: see `refuse_without_way_back`.
     """
     if not run.conditions:
         return
-    place, facts = run.place, run.place.session.run
-    moving = [forecast.revision for forecast in forecasts if forecast.code is not None]
-    try:
-        if moving:
-            place.scripts.downgrades(place.version or "base", moving[-1])
-    except RevisionError as error:
-        raise RefusedError(
-            f"{error.message}, but this upgrade is to be taken back if it does not end well",
-            hint="leave out --on-failure, --verify-with, --confirm-within, and health_check in alembic.ini",
-        ) from error
+    refuse_without_way_back(run.place, forecasts, run.conditions)
+    facts = run.place.session.run
     within_s = run.conditions.within_s or 0.0
     intentions.write(
-        place.session.host, Intention(facts["run_id"], facts["user"], facts["started_at"], within_s=within_s)
+        run.place.session.host, Intention(facts["run_id"], facts["user"], facts["started_at"], within_s=within_s)
     )

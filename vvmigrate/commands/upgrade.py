@@ -64,7 +64,7 @@ def _upgrade(run: Run, target: str) -> None:
     revisions, held, released = split_at_hold(place, wanted(place, target))
     forecasts = ahead(place, revisions)
     if forecasts:
-        refuse_while_waiting(run)
+        refuse_while_waiting(place)
     run.preflight(forecasts)
     run.conditions = Conditions.of(place.settings)
     if forecasts:

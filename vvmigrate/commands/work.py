@@ -205,7 +205,7 @@ def schema_affected(forecast: Forecast) -> frozenset[str]:
 Doer = Callable[[Run], None]
 
 
-def _carried_out(call: Call, doer: Doer, fill: Doer) -> Run:
+def _carried_out(call: Call, doer: Doer, fill: Doer, first: Doer) -> Run:
     """Open a host, settle what earlier commands left, do the work, and end the run whatever happens.
 
     Raises:
@@ -225,7 +225,7 @@ def _carried_out(call: Call, doer: Doer, fill: Doer) -> Run:
         )
         try:
             with _reporting(run):
-                settle(run)
+                first(run)
                 doer(run)
             with _reporting(run):
                 conclude(run)
@@ -284,18 +284,19 @@ def add_nothing(_: Run) -> None:
     """For reports that are not of steps."""
 
 
-def carry_out(call: Call, doer: Doer, fill: Doer = fill_report) -> Report:
+def carry_out(call: Call, doer: Doer, fill: Doer = fill_report, first: Doer = settle) -> Report:
     """A whole command that changes the host.
 
     Args:
         fill: adds what every report of its kind has in common.
+        first: does something about what an earlier run promised.
 
     Returns:
         Its report, whatever happened.
     """
     report = Report(call.command)
     try:
-        run = _carried_out(call, doer, fill)
+        run = _carried_out(call, doer, fill, first)
         report = run.report
         _tell_hook(run)
     except VvmigrateError as error:

@@ -88,7 +88,7 @@ def from_bytes(data: bytes) -> list[Act]:
     if record["format"] > FORMAT:
         raise StateError(
             f"the recorded way back has format {record['format']}, this vvmigrate knows {FORMAT}",
-            hint="install the release that the revision belongs to, then: vvmigrate downgrade",
+            hint="install the release that the revision belongs to, then the same command",
         )
     return list(record["acts"])
 

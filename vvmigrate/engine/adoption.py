@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from vvmigrate.engine import database, journal, recovery, stage, vault
+from vvmigrate.engine import database, intention, journal, recovery, stage, vault
 from vvmigrate.engine.binding import Binding
 from vvmigrate.engine.host import HOME, ROOT
 from vvmigrate.engine.journal import Journal
@@ -76,7 +76,7 @@ class Settling:
         confirm: asks the person.
 
     Attributes:
-        found: what was in doubt, a sentence each.
+        found: what was in doubt, and what ends with the decision, a sentence each.
     """
 
     def __init__(self, *, rekey: bool, confirm: Confirm) -> None:
@@ -102,7 +102,7 @@ class Settling:
             open_database(session, bound)
             return
         _check_release(session)
-        self.found = [problem.message for problem in problems]
+        self.found = [*(problem.message for problem in problems), *_promised(session)]
         self._confirm(f"{'; '.join(self.found)}. {_consequence(session, bound)}")
         with put_off():
             self._go_on(session, bound, waits)
@@ -163,8 +163,21 @@ class Settling:
         )
         if vault.key(state) is None:
             vault.settle_key(state)
+        intention.drop(session.host)
         journal.remove(state)
         stage.sweep(session.host)
+
+
+def _promised(session: Session) -> list[str]:
+    """That a run was to be taken back, which cannot be done by a history that is in doubt."""
+    try:
+        found = intention.read(session.host)
+    except StateError as error:
+        return [f"{error.message}; that ends with this"]
+    if found is None:
+        return []
+    what = "waits for a confirm" if found.state == intention.WAITING else "is to be taken back"
+    return [f"{found.who} {what}; that ends with this, and what it did stays"]
 
 
 def _consequence(session: Session, bound: Binding) -> str:
@@ -246,8 +259,12 @@ def _write(session: Session, bound: Binding, row: dict[str, Any], waits: Journal
     for hold in held:  # what was taken back does not return because a key was lost
         names = ("revision", "state", "reason", "script_sha256", "user", "at")
         ledger.append("vv_hold", {name: hold[name] for name in names} | {"run_id": row["run_id"]})
+    at = {"version_before": row["version_after"], "version_after": row["version_after"]}
+    with suppress(StateError):  # one that cannot be understood ends without a row of its own
+        if (promise := intention.read(session.host)) is not None:
+            said = recovery.decision(session.run, f"kept as it is: {promise.who}", {}) | at | ended
+            ledger.append_step(said | {"step_id": promise.ended_by, "result": "adopted", "error": row["title"]}, ())
     if waits is not None and ledger.step(waits.step_id) is None:
-        at = {"version_before": row["version_after"], "version_after": row["version_after"]}
         error = "interrupted: the process ended, and the database is not the one of that moment"
         step = {"notes": "{}", **waits.step, **at, **ended, "result": "interrupted", "error": error}
         ledger.append_step(step | {"digest_after": step["digest_before"]}, ())

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 from vvmigrate.engine import vault
-from vvmigrate.engine.host import HOME, Host
+from vvmigrate.engine.host import HOME, STATE, Host
 from vvmigrate.engine.session import Session
-from vvmigrate.errors import StateError
+from vvmigrate.engine.state import Target
+from vvmigrate.errors import RefusedError, StateError
 from vvmigrate.files import Tree
 
 NAME = "intention"
 FORMAT = 1
 STEPPING, CHECKING, WAITING, REVERTING = "stepping", "checking", "waiting", "reverting"
 STATES = (STEPPING, CHECKING, WAITING, REVERTING)
+LONGEST_S = 1e9
+"""No machine is up for longer, and nobody waits for longer."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,16 @@ class Intention:
     reason: str = ""
     hold: bool = False
 
+    @property
+    def who(self) -> str:
+        """The run, as people are told of it."""
+        return f"the run of {self.user} at {self.started_at}"
+
+    @property
+    def ended_by(self) -> str:
+        """The id of the history's row that says that a person has ended it; the row decides, not the file."""
+        return f"{self.run_id}.confirm"
+
     def left_s(self, now: Moment) -> float:
         """How much longer it waits for a confirm: not at all after another boot, since nobody can tell how long."""
         if now.boot_id != self.boot_id or now.uptime_s < self.since_s:
@@ -95,6 +108,10 @@ class Intention:
         return Verdict(f"not confirmed {what}", hold=True)
 
 
+_STANDS_FOR: dict[str, Any] = {"str": str, "float": int | float, "bool": bool}
+_KINDS = {field.name: _STANDS_FOR[str(field.type)] for field in fields(Intention)}
+
+
 def read(host: Host) -> Intention | None:
     """The intention that stands, if one does and this user may see it.
 
@@ -102,23 +119,33 @@ def read(host: Host) -> Intention | None:
         StateError: it cannot be understood.
     """
     state = host.state(HOME)
-    found = vault.read_json(state, NAME)
-    if state is None or found is None:
-        return None
     try:
-        return _understood(found)
-    except (ValueError, KeyError, TypeError) as error:
-        path = (state / NAME).path
+        found = vault.read_json(state, NAME)
+        return _understood(found) if found is not None else None
+    except (RefusedError, ValueError, KeyError, TypeError) as error:
+        path = host.path(Target(HOME, f"{STATE}/{NAME}"))
         raise StateError(
             f"{path}: says that a run is to be taken back, but not in words of this vvmigrate: {error}",
-            hint="use the vvmigrate that wrote it; or take the run back by hand, and remove the file",
+            hint="use the vvmigrate that wrote it; or: vvmigrate confirm --yes, which ends the promise and keeps the "
+            "host as it is, and then vvmigrate downgrade REVISION, if the run is to go",
             path=path,
         ) from error
 
 
 def _understood(found: dict[str, Any]) -> Intention:
+    """What a file says.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is none of ours, or a value is not of its kind.
+    """
     if found.pop("format") != FORMAT or found["state"] not in STATES:
         raise ValueError("another format")
+    for name, value in found.items():
+        kind = _KINDS[name]
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise ValueError(f"{name}: {value!r}")
+        if isinstance(value, float | int) and not 0 <= value <= LONGEST_S:
+            raise ValueError(f"{name}: {value!r}")
     return Intention(**found)
 
 

@@ -152,7 +152,7 @@ class KeepingImpl(SQLiteImpl):
                 raise StepError(
                     f"table {table}: expected the columns {', '.join(names)}, found {', '.join(found) or 'none'}: "
                     "rebuilding it from what was recorded would lose something",
-                    hint="install the release that the revision belongs to, then: vvmigrate downgrade",
+                    hint="install the release that the revision belongs to, then the same command",
                 )
 
     def rename_table(self, old_table_name: str, new_table_name: Any, schema: Any = None) -> None:

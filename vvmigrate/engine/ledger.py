@@ -171,6 +171,17 @@ class Ledger(Rows):
                 found.pop(row["revision"], None)
         return found
 
+    def released_by(self, run_id: str) -> dict[str, dict[str, Any]]:
+        """The holds that a run has lifted, as they were before, by revision."""
+        found: dict[str, dict[str, Any]] = {}
+        held: dict[str, dict[str, Any]] = {}
+        for row in self.rows("vv_hold", "seq > ?", (self.epoch_seq(),)):
+            if row["state"] == "held":
+                held[row["revision"]] = row
+            elif row["run_id"] == run_id and row["revision"] in held:
+                found[row["revision"]] = held[row["revision"]]
+        return found
+
     # ---- the chain -----------------------------------------------------------------------------------------------
 
     def mac(self, data: bytes) -> str:

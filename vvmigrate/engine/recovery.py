@@ -155,12 +155,15 @@ def _end_left_run(session: Session, run: dict[str, Any]) -> None:
         end_run(session, run, exit_code=None, affects=[])
 
 
-def settle(session: Session, journal: Journal, *, result: str, error: str) -> tuple[str, list[Kept]]:
+def settle(
+    session: Session, journal: Journal, *, result: str, error: str, once: bool = False
+) -> tuple[str, list[Kept]]:
     """Finish or undo one journalled step. Idempotent: a crash at any of its calls leaves it to be done again.
 
     Args:
         result: `failed` or `interrupted`, for the row of a step that did not happen.
         error: the same row's reason.
+        once: see `record`.
 
     Returns:
         "finished" or "undone", and what was kept.
@@ -186,7 +189,7 @@ def settle(session: Session, journal: Journal, *, result: str, error: str) -> tu
             kept += undo(effect, session.host, session.mergers)
         fsync_all(session.host, journal.effects)
         notes = json.loads(journal.step.get("notes", "{}")) | {"kept": [vars(item) for item in kept]}
-        record(session, {**journal.step, "result": result, "error": error, "notes": json.dumps(notes)})
+        record(session, {**journal.step, "result": result, "error": error, "notes": json.dumps(notes)}, once=once)
     journals.remove(session.host.private)
     stage.sweep(session.host)
     return "undone", kept
@@ -216,8 +219,14 @@ def fsync_all(host: Host, effects: Iterable[Effect]) -> None:
             place.fsync()
 
 
-def record(session: Session, step: Mapping[str, Any]) -> None:
-    """Write the row of an attempt that changed nothing, in a transaction of its own."""
+def record(session: Session, step: Mapping[str, Any], *, once: bool = False) -> None:
+    """Write the row of an attempt that changed nothing, in a transaction of its own.
+
+    Args:
+        once: not if the last row says the same: nobody asked for the attempt, and it is made again and again.
+    """
+    if once and is_told(session, step):
+        return
     run = session.run
     version = session.ledger.version()
     row = {
@@ -235,6 +244,12 @@ def record(session: Session, step: Mapping[str, Any]) -> None:
         lambda: session.ledger.append_step(row, ()),
         happened=lambda: session.ledger.step(row["step_id"]) is not None,
     )
+
+
+def is_told(session: Session, step: Mapping[str, Any]) -> bool:
+    """Whether the last row of the history says the same of an attempt."""
+    same = ("revision", "direction", "result", "error")
+    return any(all(row[name] == step[name] for name in same) for row in session.ledger.newest("vv_step", limit=1))
 
 
 def end_run(session: Session, run: Mapping[str, Any], *, exit_code: int | None, affects: Iterable[str]) -> None:

@@ -97,6 +97,7 @@ class Rehearsal:
             step: the revision's downgrade.
         """
         with self.copy() as one, self.copy() as other:
+            done = None
             try:
                 done = one.run(step, step_id := uuid.uuid4().hex)
                 if done.reads_rows:
@@ -106,7 +107,8 @@ class Rehearsal:
                 again = other.run(step, step_id)
             except Exception as error:  # noqa: BLE001 - a revision may raise anything
                 first = (str(error).strip() or "no message").splitlines()[0]
-                return WayBack(problem=f"its downgrade fails when it is rehearsed: {type(error).__name__}: {first}")
+                problem = f"its downgrade fails when it is rehearsed: {type(error).__name__}: {first}"
+                return WayBack(problem=problem, fails=done is None)
             if (again.operations, other.dump()) != (done.operations, one.dump()):
                 return WayBack(problem="its downgrade does not do the same twice")
             return WayBack(record)

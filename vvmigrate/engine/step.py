@@ -68,7 +68,8 @@ class Outcome:
     """What became of an attempt; what reports are made of.
 
     Attributes:
-        traceless: a retry that changed nothing and resolved nothing, of which nothing is recorded.
+        traceless: a retry that changed nothing and resolved nothing, of which nothing is recorded; or one that nobody
+            asked for, and that failed as the last time.
     """
 
     revision: str
@@ -300,19 +301,22 @@ class _Step:
             self.outcome.ended = Ended(2)
 
     def _undo(self, problem: VvmigrateError) -> None:
-        session = self.session
+        session, once = self.session, bool(self.attempt.reason)
         session.reconnect()
+        row = {**self.row, "result": self.outcome.result, "error": problem.message}
+        self.outcome.traceless = once and recovery.is_told(session, row)
         if self.journal is None:
             stage.sweep(session.host)
             if session.ledger.step(self.step_id) is None:
-                row = {**self.row, "result": self.outcome.result, "error": problem.message}
                 row["duration_s"] = round(time.monotonic() - self.started, 3)
-                recovery.record(session, row)
+                recovery.record(session, row, once=once)
             return
-        done, kept = recovery.settle(session, self.journal, result=self.outcome.result, error=problem.message)
+        done, kept = recovery.settle(
+            session, self.journal, result=self.outcome.result, error=problem.message, once=once
+        )
         self.outcome.kept = tuple(kept)
         if done == "finished":
-            self.outcome.result = self._result()
+            self.outcome.result, self.outcome.traceless = self._result(), False
 
     def _explained(self, error: BaseException) -> VvmigrateError:
         """The failure as an error for people, without a value that might be secret in an SQL parameter."""

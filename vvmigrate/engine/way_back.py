@@ -26,10 +26,12 @@ class WayBack:
     Attributes:
         record: the acts, as `acts.as_bytes` writes them; empty where they cannot be done again without the source.
         problem: why they cannot.
+        fails: the downgrade itself fails when it is rehearsed; so it will when it is needed.
     """
 
     record: bytes = b""
     problem: str = ""
+    fails: bool = False
 
 
 def replay(acts: list[Act]) -> None:
@@ -89,7 +91,7 @@ class _Player:
         if name not in kinds:
             raise RevisionError(
                 f"the recorded way back asks for {name}, which this vvmigrate does not know",
-                hint="install the release that the revision belongs to, then: vvmigrate downgrade",
+                hint="install the release that the revision belongs to, then the same command",
             )
         op.invoke(kinds[name](**{key: _frozen(value) for key, value in facts.items()}))
 

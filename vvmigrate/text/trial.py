@@ -37,7 +37,9 @@ def outcome(screen: Screen, body: Mapping[str, Any]) -> None:
 def confirm(screen: Screen, body: Mapping[str, Any]) -> None:
     """What stays."""
     outcome(screen, body)
-    if found := body["confirmed"]:
+    if body.get("ended"):
+        screen.say(f"nothing is taken back any more, and the host stays as it is: {escape(printable(body['ended']))}")
+    elif found := body["confirmed"]:
         screen.say(f"confirmed: the run of {escape(found['user'])} at {found['started_at']} stays")
     elif body["error"] is None:
         screen.say("nothing to confirm")

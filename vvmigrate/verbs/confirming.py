@@ -11,7 +11,8 @@ from vvmigrate.running import verb
 def confirm(call: Any) -> Any:
     """Keep an upgrade that was made with --confirm-within.
 
-    Without one, nothing happens. Too late: it is taken back, and the exit code is 1.
+    Without one, nothing happens. Too late: it is taken back, and the exit code is 1. One that should be taken back and
+    cannot be: with --yes, or after a question, that ends, and the host stays as it is.
 
     \b
     vvmigrate upgrade head --confirm-within 10m
