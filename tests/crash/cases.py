@@ -1,6 +1,8 @@
 """What is struck: every command that changes a host, each on a host that it has something to do on."""
 
 import hashlib
+import re
+import shutil
 import sqlite3
 import sys
 from collections.abc import Mapping
@@ -178,10 +180,40 @@ class Prune(Case):
         return Pruned(self.verb, self.target, self.path, states)
 
 
+@dataclass(frozen=True)
+class Adopt(Case):
+    """Taking over a host that an older tool set up, revision after revision."""
+
+    def setup(self, root: Path) -> None:
+        """Bring a host to its last revision, and let it forget that it was vvmigrate who did it."""
+        forget(bring(root, ("upgrade", TOP)))
+        if first := self.path[0]:
+            run(host_folder(root), "adopt", first)
+
+
+def forget(host: HostFolder) -> None:
+    """Leave of a host what bootstrap.py would have made: a folder with the model, an older list of it, no ledger."""
+    link = host.root / "models/bitnet_summarizer"
+    model = link.resolve()
+    link.unlink()
+    model.rename(link)
+    (host.root / "models/.current_model_info.json").write_text('{"version": "1.0.0", "checksum": "sha256:0000"}')
+    for folder in (host.root / "models/.store", host.root / ".vvmigrate", host.home / ".vvmigrate"):
+        shutil.rmtree(folder)
+    (host.home / "vv-signature.json").unlink()
+    env = host.home / ".env"
+    env.write_text(re.sub(r"(?m)^(HMAC_SECRET_KEY)=.*", rf"\1={'0a' * 32}", env.read_text("utf-8")), "utf-8")
+    for (name,) in host.sql("SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'vv\\_%' ESCAPE '\\'"):
+        host.sql(f"DROP TABLE {name}")
+    host.sql("INSERT INTO processed_videos (sha256, file_name, size_bytes, status, first_seen) VALUES (1, 2, 3, 4, 5)")
+
+
 UP = [Case("upgrade", pair) for pair in pairwise(LINE)] + [Case("upgrade", (TOP, NEXT))]
 DOWN = [Case("downgrade", (case.path[1], case.path[0])) for case in UP]
-WHOLE = [Case("upgrade", LINE), Case("downgrade", LINE[::-1])]
 REPAIRS = [Repair("repair", (TOP, TOP), what) for what in ("input", "models", "fallback", ".env", "vv-signature.json")]
+ADOPTED = LINE[:-1]  # not the signature, which no older tool wrote
+ADOPT = Adopt("adopt", ADOPTED[1:3])  # the model: what changes a host most
 PRUNE = Prune("prune", ("0008", "0008"))
 EVERY: list[Case] = [*UP, *DOWN, *REPAIRS, PRUNE]
+WHOLE = [Case("upgrade", LINE), Case("downgrade", LINE[::-1]), Adopt("adopt", ADOPTED)]
 RICH = [UP[1], UP[3], UP[-1], DOWN[-1]]  # the model, settings, and what the next release does: every kind of effect

@@ -154,6 +154,8 @@ class Check:
         if not path.exists():
             return 0
         with closing(sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)) as db:
+            if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'vv_step'").fetchone():
+                return 0  # an older tool's
             return int(db.execute("SELECT count(*) FROM vv_step").fetchone()[0])
 
     def _secrets(self, outcome: Outcome) -> str:

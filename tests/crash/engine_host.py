@@ -23,7 +23,8 @@ ALEMBIC: Final = threading.Lock()
 APP: Final = "vvmigrate.cli:main"
 PRELOAD: Final = (
     "alembic", "alembic.command", "alembic.ddl.sqlite", "click", "jsonschema", "requests", "rich._emoji_codes",
-    "rich.console", "rich.progress", "sqlalchemy", "sqlalchemy.dialects.sqlite", "vvmigrate.commands.downgrade",
+    "rich.console", "rich.progress", "sqlalchemy", "sqlalchemy.dialects.sqlite", "vvmigrate.commands.adopt",
+    "vvmigrate.commands.downgrade",
     "vvmigrate.commands.inspect", "vvmigrate.commands.plan", "vvmigrate.commands.prune", "vvmigrate.commands.recover",
     "vvmigrate.commands.repair", "vvmigrate.commands.upgrade", "vvmigrate.text",
 )  # fmt: skip

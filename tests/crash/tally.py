@@ -27,7 +27,7 @@ KINDS = {
     "every_power_loss_by_the_rules": "power loss, by the rules",
     "every_real_power_cut": "power cut, real",
 }
-STEP = re.compile(r"(upgrade|downgrade) \w+-\w+|repair [\w.-]+|prune all")
+STEP = re.compile(r"(upgrade|downgrade|adopt) \w+-\w+|repair [\w.-]+|prune all")
 Row = tuple[str, str]
 
 

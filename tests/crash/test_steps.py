@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from . import power
-from .cases import COMPANION, EVERY, RICH, UP, WHOLE, Case
+from .cases import ADOPT, COMPANION, EVERY, RICH, UP, WHOLE, Case
 from .crashstates import Profile, explore
 from .engine_check import Check
 from .engine_host import StepHarness
@@ -16,7 +16,7 @@ from .scenario import Report
 SEED = 20250101
 PROFILES: tuple[Profile, ...] = ("posix", "journaled")
 why_not = cache(power.why_not)
-each_step = pytest.mark.parametrize("case", EVERY, ids=str)
+each_step = pytest.mark.parametrize("case", [*EVERY, pytest.param(ADOPT, marks=pytest.mark.full)], ids=str)
 each_rich_step = pytest.mark.parametrize("case", RICH, ids=str)
 
 
@@ -82,7 +82,7 @@ def test_a_step_survives_every_fault(shim: Path, case: Case) -> None:
 @pytest.mark.full
 @pytest.mark.parametrize("case", WHOLE, ids=str)
 def test_a_whole_run_survives_every_kill(shim: Path, case: Case, tmp_path: Path) -> None:
-    """From nothing to the last revision and back to base: each step is before or after, in their order."""
+    """From nothing to the last revision, back, and an old host's take-over: each step is before or after, in order."""
     with case.harness(shim, case.between(tmp_path / "way")) as h:
         # A kill right after a call is one right before the next: nothing on the disk lies between them.
         kills = h.strike(["kill"]) + h.strike(["after"], points=[len(h.calls)])

@@ -17,9 +17,9 @@ from vvmigrate.commands.settled import clock_warnings
 from vvmigrate.commands.site import Site, open_site
 from vvmigrate.commands.status import missing
 from vvmigrate.commands.verify import compare, how_deep
-from vvmigrate.engine import adoption, database, journal
+from vvmigrate.engine import adoption, database, journal, lodging
 from vvmigrate.engine.drift import Drift
-from vvmigrate.engine.host import ROOT
+from vvmigrate.engine.host import HOME, ROOT
 from vvmigrate.engine.session import Session
 from vvmigrate.engine.state import Target
 from vvmigrate.errors import IntegrityError, StateError, VvmigrateError
@@ -62,6 +62,7 @@ def doctor(call: Call) -> Report:
         with session:
             found += [_from_warning(text) for text in session.warnings]
             found += _of_the_session(session)
+            found += _as_far_as_possible(_rehearsed_elsewhere(session))
             site = open_site(call, settings, session)
             for part in (_ahead, _promised, _degraded, _unset, _drifted, _left_beside):
                 found += _as_far_as_possible(part(site))
@@ -131,6 +132,22 @@ def _of_the_session(session: Session) -> Iterator[Finding]:
             "stop the orchestrator, then: sqlite3 DATABASE .recover",
             StateError.exit_code,
             session.database_path,
+        )
+
+
+def _rehearsed_elsewhere(session: Session) -> Iterator[Finding]:
+    """Copies of what is private, in a folder that somebody named to `rehearse`."""
+    state = session.host.state(HOME)
+    for name in lodging.noted(state):
+        if state is None:
+            return
+        note = lodging.read(state, name)
+        yield Finding(
+            f"a rehearsal works in {note.folder}, or was killed there",
+            "Copies of this host's key, secrets and .env lie in it until a command that writes finds the folder there "
+            "and nobody at work.",
+            f"vvmigrate recover; if the folder is gone for good: rm {(state / name).path}",
+            path=note.folder,
         )
 
 

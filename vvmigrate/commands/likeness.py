@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,12 +17,17 @@ from vvmigrate.engine.existing import quoted
 from vvmigrate.engine.host import HOME, ROOT, STATE
 from vvmigrate.engine.session import DATABASE
 from vvmigrate.engine.state import Target, digest
+from vvmigrate.errors import EnvFileError
 from vvmigrate.files import Entry, Place
 
 ORIGIN = ("installed_at", "source")
 """What the information of a model says of when and where from, which is no part of a state."""
 
+LAYOUT = "comments and order"
+"""The part of `.env` that is no key: a key's name holds no blank."""
+
 _LEFT_OUT = (STATE, "logs")
+_ENV = Target(HOME, ".env")
 
 
 @dataclass(frozen=True)
@@ -30,11 +36,13 @@ class Fact:
 
     Attributes:
         words: for people.
-        content: a digest that is compared and never shown: `.env` has one too.
+        content: a digest that is compared and never shown: the keys of `.env` have one too.
+        part_of: the path of the file of which this is a part.
     """
 
     words: str
     content: str = ""
+    part_of: str = ""
 
 
 NOTHING = Fact("nothing")
@@ -46,7 +54,7 @@ class Picture:
 
     Attributes:
         digest: see docs/cli.md.
-        facts: by path; of a table or an index by the database's path and its name.
+        facts: by path; of a table or an index by the database's path and its name, of a key likewise by that of `.env`.
     """
 
     digest: str
@@ -62,19 +70,49 @@ class Picture:
         return self.facts.get(path, NOTHING)
 
 
-def picture(site: Site) -> Picture:
-    """A picture of a host; it reads every file in home and storage root, so that it is for shadows."""
+def picture(site: Site, told: Callable[[str], str]) -> Picture:
+    """A picture of a host; it reads every file in home and storage root, so that it is for shadows.
+
+    Args:
+        told: a text with the paths that the shadow stands for in the place of its own.
+    """
     host = site.session.host
     facts: dict[str, Fact] = {}
+    env = _env(site)
     for area in (HOME, ROOT):
         tree = host.tree(area)
         for there in _everything(tree / "") if tree is not None else ():
-            target = Target(area, there.name)
-            facts[there.path] = _fact(_timeless(site, target, there.entry()))
+            target, path = Target(area, there.name), told(there.path)
+            facts[path] = _fact(_timeless(site, target, there.entry()))
+            if target == env:
+                facts |= _keys(path, facts[path], host.read(target), told)
     if site.ledger is not None:
         path = host.path(DATABASE)
-        facts |= {f"{path}: {name}": fact for name, fact in _schema(site.session.ledger.connection)}
+        facts |= {told(f"{path}: {name}"): fact for name, fact in _schema(site.session.ledger.connection)}
     return Picture(state_digest(site), facts)
+
+
+def _env(site: Site) -> Target:
+    """Where `.env` is, if it is a link."""
+    seen = site.session.host.glance(_ENV)
+    return Target(HOME, os.path.normpath(seen.target)) if seen.kind == "link" else _ENV
+
+
+def _keys(path: str, file: Fact, data: bytes, told: Callable[[str], str]) -> dict[str, Fact]:
+    """`.env` key by key, as it is merged and taken back; as one file where it cannot be read that way."""
+    from vvmigrate.content.env.document import Document  # not at the top: `status` need not pay for it
+
+    text = told(data.decode("utf-8", "surrogateescape"))
+    try:
+        document = Document.parse(text.encode("utf-8", "surrogateescape"), name=path)
+    except EnvFileError:
+        return {}
+    layout = [line.text[: line.token[0]] + line.text[line.token[1] :] for line in document.lines]
+    facts = {LAYOUT: Fact(f"{len(layout)} lines", f"{_number(layout):x}", path)}
+    for key in document.positions:
+        words = "a value" if document.get(key) else "no value"
+        facts[key] = Fact(words, f"{_number(document.values_of(key)):x}", path)
+    return {path: Fact(file.words), **{f"{path}: {name}": fact for name, fact in facts.items()}}
 
 
 def _everything(folder: Place) -> Iterator[Place]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 from vvmigrate.commands.downgrade import downgrade, steps_down
 from vvmigrate.commands.forecast import DOWN, UP, Workplace, open_workplace
-from vvmigrate.commands.likeness import NOTHING, Picture, picture
+from vvmigrate.commands.likeness import LAYOUT, NOTHING, Picture, picture
 from vvmigrate.commands.looking import looking
 from vvmigrate.commands.opening import Call
 from vvmigrate.commands.outlook import version_after
@@ -149,11 +150,10 @@ def _look(shadowed: Shadowed) -> Picture:
     found: list[Picture] = []
 
     def look(site: Site, _: Report) -> None:
-        found.append(picture(site))
+        found.append(picture(site, shadowed.told))
 
     _done(shadowed, looking(shadowed.calling("look"), open_site, look))
-    seen = found[0]
-    return Picture(seen.digest, {shadowed.told(path): fact for path, fact in seen.facts.items()})
+    return found[0]
 
 
 class Trial:
@@ -225,18 +225,31 @@ class Trial:
 
     def _changes(self, after: Picture, back: Picture, kept: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """What the first way changed, and whether the other way brought it back."""
-        reasons = {item["path"].partition(": ")[0]: item["reason"] for item in kept}
-        store = f"{self._course.shadowed.root}/{STORE}"
+        reasons = {item["path"]: item["reason"] for item in kept}
         paths = sorted({*self._before.differences(after), *self._before.differences(back)})
         changes = []
         for path in paths:
-            lasting = path == store or path.startswith(f"{store}/")
-            stays = "stays in the store until it is pruned" if lasting else reasons.get(path)
             is_back = self._before.at(path) == back.at(path)
-            changes.append(
-                {**_difference(path, self._before, after), "back": is_back, "stays": None if is_back else stays}
-            )
+            stays = None if is_back else self._stays(path, back, reasons)
+            changes.append({**_difference(path, self._before, after), "back": is_back, "stays": stays})
         return changes
+
+    def _stays(self, path: str, back: Picture, reasons: Mapping[str, str]) -> str | None:
+        """Why a path may be otherwise than before; of `.env`, a key that is kept excuses no other key."""
+        store = f"{self._course.shadowed.root}/{STORE}"
+        if path == store or path.startswith(f"{store}/"):
+            return "stays in the store until it is pruned"
+        before, now = self._before.at(path), back.at(path)
+        whole = before.part_of or now.part_of
+        if reason := reasons.get(path) or reasons.get(whole):
+            return reason
+        layout = bool(whole) and path == f"{whole}: {LAYOUT}"
+        parts = [kept for kept in reasons if back.at(kept).part_of == (whole or path)]
+        if parts and (layout or (not whole and before == NOTHING)):
+            return f"holds what is kept: {', '.join(kept.removeprefix(f'{whole or path}: ') for kept in parts)}"
+        if layout and self._course.direction == DOWN:
+            return "lines that come in again find their place in the file as it is then"
+        return None
 
     def _judge(self, left: list[dict[str, Any]], one: Picture, other: Picture, text: str) -> None:
         """See that a state is the one it should be.

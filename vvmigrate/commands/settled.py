@@ -176,7 +176,7 @@ def _is_calm(session: Session) -> bool:
     state = session.host.state(ROOT)
     if state is None or session.connection is None or journal.pending(state) or intention.read(session.host):
         return False
-    waits = any((state / name).stat() is not None for name in WAITING)
+    waits = any((state / name).stat() is not None for name in WAITING) or lodging.noted(session.host.state(HOME))
     staged = any((tree / name).names() for _, tree in session.host.states() for name in ("staging", lodging.FOLDER))
     whole = (state / "reserve").stat() is not None and vault.anchor(state) == session.ledger.head()
     return whole and not waits and not staged

@@ -81,8 +81,9 @@ def open_shadow(place: Workplace, revisions: list[Revision], direction: str, sta
     before = _moment(session)
     wanted = _wanted(place, revisions, direction)
     named = call.options.get("within")
-    top = open_folder(call.folder / named) if named else Tree.open(place.settings.home)
-    folder = stack.enter_context(lodging.lodging(stack.enter_context(top)))
+    home = stack.enter_context(Tree.open(place.settings.home))
+    top = stack.enter_context(open_folder(call.folder / named)) if named else home
+    folder = stack.enter_context(lodging.lodging(top, home if named else None))
     made = Shadowed(call, shadow.cast(session, wanted, folder), str(place.settings.home), root_of(session))
     _, again = call.read()
     with again:

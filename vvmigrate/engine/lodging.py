@@ -1,47 +1,86 @@
 """A private folder for what must not outlive its maker: `rehearsal/` in a state directory.
 
 It is held by a lock on the directory itself, which the kernel frees however its holder ends. Whoever can take that lock
-finds only what a holder that was killed has left, and removes it.
+finds only what a holder that was killed has left, and removes it. Of one that is not in the home's own state directory
+a note is there, `rehearsal.<n>`, from before anything is put into it until it is empty again.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
+from vvmigrate.engine import vault
 from vvmigrate.engine.host import STATE, state_tree
 from vvmigrate.engine.signals import put_off
-from vvmigrate.errors import LockedError
+from vvmigrate.errors import LockedError, RefusedError, VvmigrateError
 from vvmigrate.files import Tree
 
 FOLDER = "rehearsal"
 
 
+@dataclass(frozen=True)
+class Note:
+    """Where somebody lodges.
+
+    Attributes:
+        folder: the absolute path of what holds the state directory.
+        inode: of this folder: where its disk is not mounted, or another one, stands something else.
+    """
+
+    folder: str
+    inode: int
+
+    @property
+    def name(self) -> str:
+        """The note's name in the home's state directory."""
+        return f"{FOLDER}.{hashlib.sha256(self.folder.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
+
+
 @contextmanager
-def lodging(top: Tree) -> Iterator[Tree]:
+def lodging(top: Tree, home: Tree | None = None) -> Iterator[Tree]:
     """A private, empty folder in the state directory of some folder; nothing of it is left when the block ends.
+
+    Args:
+        home: the home, where the folder is another one.
 
     Raises:
         LockedError: somebody else lodges there.
-        StateError: the state directory is not the caller's own.
+        StateError: a state directory is not the caller's own.
     """
+    note = Note(str(top.path), _inode(top))
+    with _state(top) as state, _state(home) if home else nullcontext() as notes, _taken(state) as folder:
+        try:
+            if notes:
+                (notes / note.name).replace(json.dumps(asdict(note)).encode())
+            yield folder
+        finally:
+            with put_off():
+                _leave(state, folder, notes, note.name)
+
+
+@contextmanager
+def _state(top: Tree) -> Iterator[Tree]:
+    """The state directory of a folder; one that had to be made goes with the block."""
     known = (top / STATE).stat() is not None
     state = state_tree(top, make=True)
     if state is None:
         raise AssertionError("a state directory was made, and is not there")
     try:
-        with _taken(state) as folder:
-            try:
-                yield folder
-            finally:
-                with put_off():
-                    _empty(folder)
-                    (state / FOLDER).remove_directory()
+        yield state
     finally:
         state.close()
         if not known:
-            with suppress(OSError):  # somebody has put something there meanwhile
-                (top / STATE).remove_directory()
+            _remove_empty(top)
+
+
+def _remove_empty(top: Tree) -> None:
+    with suppress(OSError):  # somebody has put something there meanwhile
+        (top / STATE).remove_directory()
 
 
 @contextmanager
@@ -59,14 +98,68 @@ def _taken(state: Tree) -> Iterator[Tree]:
         yield folder
 
 
-def sweep(state: Tree | None) -> None:
-    """Remove what a holder that was killed has left; one that still works is left alone."""
-    if state is None or (state / FOLDER).stat() is None:
-        return
-    with (state / FOLDER).subtree() as folder:
-        if folder.hold():
-            _empty(folder)
-            (state / FOLDER).remove_directory()
+def _leave(state: Tree, folder: Tree, notes: Tree | None, name: str) -> None:
+    """Nothing is there any more, durably where it is noted; only then the note goes."""
+    _empty(folder)
+    if notes is not None:
+        folder.fsync()
+        (notes / name).remove_file(missing_ok=True)
+    (state / FOLDER).remove_directory()
+
+
+def noted(state: Tree | None) -> list[str]:
+    """The names of the notes in a home's state directory."""
+    names = (state / "").names() if state is not None else ()
+    return [name for name in names if name.startswith(f"{FOLDER}.") and not name.endswith(".new")]
+
+
+def read(state: Tree, name: str) -> Note:
+    """One note.
+
+    Raises:
+        RefusedError: it cannot be understood.
+    """
+    try:
+        return Note(**(vault.read_json(state, name) or {}))
+    except TypeError as error:
+        path = (state / name).path
+        raise RefusedError(f"{path}: does not say where a rehearsal was: {error}", path=path) from error
+
+
+def sweep(state: Tree | None) -> list[str]:
+    """Remove what a holder that was killed has left; one that still works is left alone.
+
+    Returns:
+        The folders beyond the home in which something may have been left, and nothing is any more. Where that cannot be
+        told, as of a disk that is not there, the note stays.
+    """
+    if state is None:
+        return []
+    if (state / FOLDER).stat() is not None:
+        with (state / FOLDER).subtree() as folder:
+            if folder.hold():
+                _leave(state, folder, None, "")
+    swept: list[str] = []
+    for name in noted(state):
+        with suppress(OSError, VvmigrateError):
+            swept += _sweep_elsewhere(state, name)
+    return swept
+
+
+def _sweep_elsewhere(notes: Tree, name: str) -> list[str]:
+    note = read(notes, name)
+    with Tree.open(Path(note.folder)) as top:
+        if _inode(top) != note.inode:
+            return []
+        with _state(top) as state, _taken(state) as folder:
+            _leave(state, folder, notes, name)
+        _remove_empty(top)
+    return [note.folder]
+
+
+def _inode(top: Tree) -> int:
+    info = (top / "").stat()
+    return info.st_ino if info is not None else 0
 
 
 def _empty(folder: Tree) -> None:

@@ -52,7 +52,12 @@ def _lines(changes: Iterable[Mapping[str, Any]]) -> Iterator[str]:
         paths = [printable(change["path"]) for change in members]
         stays = members[0]["stays"]
         left = f" [yellow]({escape(printable(stays))})[/]" if stays else ""
-        yield _words(members[0], ", ".join([paths[0], *map(os.path.basename, paths[1:])])) + left
+        yield _words(members[0], ", ".join([paths[0], *map(_name, paths[1:])])) + left
+
+
+def _name(path: str) -> str:
+    """What is told of a path after one in the same folder: of a part of a file its own name."""
+    return os.path.basename(path).rpartition(": ")[2]
 
 
 def _words(change: Mapping[str, Any], where: str) -> str:
