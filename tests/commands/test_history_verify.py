@@ -12,7 +12,7 @@ import pytest
 
 from tests.commands.proof import nothing_changes
 from tests.conftest import HostFolder
-from vvmigrate.engine.ledger import canonical
+from vvmigrate.engine.chain import canonical
 
 
 @pytest.fixture
