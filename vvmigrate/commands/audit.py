@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from vvmigrate.engine import vault
+from vvmigrate.engine.effects import KEPT_TEXT
 from vvmigrate.engine.host import HOME, ROOT
 from vvmigrate.engine.rows import notes_of, plain
 from vvmigrate.engine.session import Session, check_identity
@@ -84,13 +85,11 @@ def _of_sources(session: Session, state: Tree, *, proved: bool) -> Iterator[str]
 
 def _stored(session: Session, *, proved: bool) -> Iterator[tuple[Mapping[str, Any], str, str]]:
     """What every attempt of this epoch names, with its kind and SHA-256; nothing is done because of older ones."""
-    from vvmigrate.operations.env_file import BASE  # not at the top: who only reads the history need not pay for it
-
     ledger = session.ledger
     for step in ledger.rows("vv_step", "seq > ?", (ledger.epoch_seq(),)):
         yield step, vault.SOURCE, plain(step["script_sha256"])
         yield step, vault.WAY_BACK, str(notes_of(step).get("way_back", ""))
-    for step, digest in ledger.noted(BASE) if proved else ():
+    for step, digest in ledger.noted(KEPT_TEXT) if proved else ():
         yield step, vault.TEXT, str(digest)
 
 

@@ -67,7 +67,7 @@ class Chain(Rows):
         """The keyed digest of some bytes, in hex."""
         if self._key is None:
             raise StateError("the ledger's key is not readable by this user")
-        return hmac.new(self._key, data, hashlib.sha256).hexdigest()
+        return hmac.digest(self._key, data, "sha256").hex()
 
     def masked(self, effect: Effect) -> Effect:
         """The effect as the database may hold it: a secret file's digest is keyed, its size left out."""
@@ -122,7 +122,12 @@ class Chain(Rows):
         self.connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", tuple(row.values()))
 
     def _hash(self, table: str, row: Mapping[str, Any]) -> str:
-        return self.mac(canonical([table, {name: value for name, value in row.items() if name != "hash"}]))
+        """What the hash of a link must be.
+
+        Args:
+            row: without it.
+        """
+        return self.mac(canonical([table, row]))
 
     def problems(self) -> list[str]:
         """What does not hold in the chain, a sentence each; empty when history is as it was written."""
@@ -130,29 +135,30 @@ class Chain(Rows):
         digests = self._effect_digests(since)
         nothing, found, previous, broken = self.mac(canonical([])), [], Head(), not since
         for table, row in self._links():
-            if row["seq"] < since:
-                previous = Head(row["seq"], plain(row["hash"]))
+            seq, claimed = row["seq"], row.pop("hash")
+            if seq < since:
+                previous = Head(seq, plain(claimed))
                 continue
-            where = f"history row {row['seq']}"
-            if row["seq"] != previous.seq + 1:
+            where = f"history row {seq}"
+            if seq != previous.seq + 1:
                 found.append(f"{where}: expected number {previous.seq + 1}: rows were removed or inserted")
             if row["previous_hash"] != previous.hash:
                 found.append(f"{where}: does not follow the row before it")
-            if not _same(row["hash"], self._hash(table, row)):
+            if not _same(claimed, self._hash(table, row)):
                 found.append(f"{where}: was changed after it was written")
-            elif row["seq"] == since and json.loads(row["notes"])["epoch"]["sha256"] != self.seal(since):
+            elif seq == since and json.loads(row["notes"])["epoch"]["sha256"] != self.seal(since):
                 found.append(f"{where}: the rows before it were changed after it was written")
                 broken = True
             if table == "vv_step" and not _same(row["effects_digest"], digests.pop(row["step_id"], nothing)):
                 found.append(f"{where}: the effects recorded for it were changed")
-            previous = Head(row["seq"], plain(row["hash"]))
+            previous = Head(seq, plain(claimed))
         of_nobody = sorted(map(plain, digests)) if broken else ()  # those from before an epoch are sealed with it
         return found + [f"effects of a step {name} were inserted: no row of the history has it" for name in of_nobody]
 
     def _links(self) -> list[tuple[str, dict[str, Any]]]:
         """The rows of the chain with their tables, in its order."""
         links = ((table, row) for table in schema.LINKS for row in self.rows(table))
-        return sorted(links, key=lambda link: int(link[1]["seq"]))
+        return sorted(links, key=lambda link: link[1]["seq"])
 
     def _effect_digests(self, since: int) -> dict[Any, str]:
         """Of every step from a row on, and of what is no step, the keyed digest of the effects that are there.
