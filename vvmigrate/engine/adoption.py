@@ -43,22 +43,24 @@ def unproved(session: Session) -> list[VvmigrateError]:
 
     Whoever may not see the key cannot tell.
     """
-    bound, place = session.bound, session.host.place(DATABASE)
+    bound = session.bound
     if not _is_known(session) or bound is None or session.connection is None:
         return []
+    place = session.host.place(DATABASE)
     checks: list[Callable[[], object]] = [
         lambda: check_identity(session, bound),
         lambda: database.check_tables(session.ledger.connection, place.path),
-        lambda: session.ledger.check_chain() if session.key is not None else None,
+        lambda: _check_chain(session, place),
     ]
     return _failing(place, checks)[:1]  # where one fails, those after it tell nothing
 
 
 def contradictions(session: Session) -> list[VvmigrateError]:
     """What says something else than the rows of an open host, which are as they were written."""
-    state, place = session.host.state(ROOT), session.host.place(DATABASE)
+    state = session.host.state(ROOT)
     if not _is_known(session) or state is None:
         return []
+    place = session.host.place(DATABASE)
     if session.connection is None:
         text = f"{place.path}: holds no ledger, although this host has one"
         return [StateError(text, hint=RECONCILE, path=place.path)]
@@ -86,6 +88,16 @@ def _failing(place: Place, checks: Iterable[Callable[[], object]]) -> list[Vvmig
             except (StateError, IntegrityError) as error:
                 found.append(error)
     return found
+
+
+def _check_chain(session: Session, place: Place) -> None:
+    if session.key is None:
+        return
+    try:
+        session.ledger.check_chain()
+    except IntegrityError:  # of a history whose end is gone that is said first, as it is by whoever opens it to write
+        vault.check_anchor(session.host.private, session.ledger, place.path)
+        raise
 
 
 def _check_journal(session: Session) -> None:
