@@ -100,7 +100,7 @@ def _print(report: Any, screen: Any, *, as_json: bool) -> None:
 
     try:
         if as_json:
-            sys.stdout.write(json.dumps(report.as_json(), ensure_ascii=True) + "\n")
+            sys.stdout.write(json.dumps(report.as_json(), ensure_ascii=True, default=repr) + "\n")
             sys.stdout.flush()
             if report.error is not None and screen is not None:
                 screen.end()

@@ -12,7 +12,7 @@ import pytest
 
 from tests.commands.proof import nothing_changes
 from tests.conftest import HostFolder
-from vvmigrate.engine.ledger import canonical
+from vvmigrate.engine.chain import canonical
 
 
 @pytest.fixture
@@ -169,6 +169,20 @@ def test_a_revision_that_was_taken_back_may_be_changed(lived: HostFolder) -> Non
     assert problems(lived) == []
     lived.up()
     assert problems(lived) == []
+
+
+@pytest.mark.parametrize("ending", [".back.json", ".txt"])
+def test_what_was_stored_beside_the_sources_is_looked_at(host: HostFolder, ending: str) -> None:
+    """The recorded way back, and the template that `.env` was merged with: changed or gone, each is found."""
+    host.up("0005")
+    assert problems(host) == []
+    stored = [path for path in sources(host) if path.name.endswith(ending)]
+    stored[0].write_text("other")
+    assert any(stored[0].name in text for text in problems(host))
+    for path in stored:
+        path.unlink()
+    assert sum("is gone or was changed" in text for text in problems(host)) == len(stored)
+    assert host.call("doctor").exit_code == 7
 
 
 # ---- what it does not need -------------------------------------------------------------------------------------------

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from vvmigrate.engine import vault
+from vvmigrate.engine.effects import KEPT_TEXT
 from vvmigrate.engine.host import HOME, ROOT
-from vvmigrate.engine.session import Session
+from vvmigrate.engine.rows import notes_of, plain
+from vvmigrate.engine.session import Session, check_identity
 from vvmigrate.engine.sources import read_source, revision_files
 from vvmigrate.errors import IntegrityError, RevisionError, StateError
 from vvmigrate.files import Tree
@@ -23,17 +25,30 @@ def audit(session: Session) -> list[str]:
     Raises:
         StateError: this user may not read the key, so that nothing can be told.
     """
-    found = session.ledger.problems()
-    state = session.host.state(ROOT)
+    found = [*_of_the_ledger(session), *session.ledger.problems()]
+    proved, state = not found, session.host.state(ROOT)
     if state is not None:
         found += _of_the_end(session, state)
-    return found + beyond_rows(session)
+    return found + beyond_rows(session, proved=proved)
 
 
-def beyond_rows(session: Session) -> list[str]:
-    """The same of what lies beside the database: the sources that ran, and the release's revisions."""
+def _of_the_ledger(session: Session) -> Iterator[str]:
+    """Whose history it is."""
+    try:
+        if session.bound is not None and session.bound.complete:
+            check_identity(session, session.bound)
+    except StateError as error:
+        yield error.message
+
+
+def beyond_rows(session: Session, *, proved: bool) -> list[str]:
+    """The same of what lies beside the database: what was stored of the revisions that ran, and the release's.
+
+    Args:
+        proved: whether the rows are as they were written; of others no effect is read.
+    """
     state = session.host.state(ROOT)
-    stored = _of_sources(session, state) if state is not None else ()
+    stored = _of_sources(session, state, proved=proved) if state is not None else ()
     return [*stored, *_of_the_release(session)]
 
 
@@ -45,25 +60,37 @@ def _of_the_end(session: Session, state: Tree) -> Iterator[str]:
             f"expected a history of at least {at.seq} rows, found {ledger.head().seq}: rows at its end were removed, "
             "or the database is an older copy"
         )
-    with suppress(StateError):  # several version rows: whoever opens the host for writing says so
+    try:
         steps, version = ledger.committed(), ledger.version()
         last = steps[-1]["version_after"] if steps else ""
         if version != last:
             yield f"the version row says {version or 'base'}, the history says {last or 'base'}"
+    except StateError as error:  # several version rows
+        yield error.message
 
 
-def _of_sources(session: Session, state: Tree) -> Iterator[str]:
-    """What ran, as it was stored then: every attempt's, since the history names it for ever."""
-    seen: set[str] = set()
-    for step in session.ledger.rows("vv_step"):
-        digest = str(step["script_sha256"])
-        if digest in seen or not digest:
+def _of_sources(session: Session, state: Tree, *, proved: bool) -> Iterator[str]:
+    """What ran, its recorded way back, and the templates that `.env` was merged with, as they were stored then."""
+    what = {vault.SOURCE: "stored source", vault.WAY_BACK: "recorded way back", vault.TEXT: "kept template of .env"}
+    seen = {("", kind) for kind in what}
+    for step, kind, digest in _stored(session, proved=proved):
+        if (digest, kind) in seen:
             continue
-        seen.add(digest)
+        seen.add((digest, kind))
         try:
-            vault.source(state, digest)
+            vault.source(state, digest, kind)
         except IntegrityError as error:
-            yield f"revision {step['revision']}: its stored source is gone or was changed: {error.message}"
+            yield f"revision {step['revision']}: its {what[kind]} is gone or was changed: {error.message}"
+
+
+def _stored(session: Session, *, proved: bool) -> Iterator[tuple[Mapping[str, Any], str, str]]:
+    """What every attempt of this epoch names, with its kind and SHA-256; nothing is done because of older ones."""
+    ledger = session.ledger
+    for step in ledger.rows("vv_step", "seq > ?", (ledger.epoch_seq(),)):
+        yield step, vault.SOURCE, plain(step["script_sha256"])
+        yield step, vault.WAY_BACK, str(notes_of(step).get("way_back", ""))
+    for step, digest in ledger.noted(KEPT_TEXT) if proved else ():
+        yield step, vault.TEXT, str(digest)
 
 
 def _of_the_release(session: Session) -> Iterator[str]:

@@ -52,7 +52,8 @@ def doctor(call: Call) -> Report:
     """Look at everything.
 
     Returns:
-        `findings`: what, why, remedy, path and exit code of each. A host that cannot be opened is a finding too.
+        `findings`: what, why, remedy, path and exit code of each. A host that cannot be opened is a finding too; of a
+        history that does not verify nothing is believed, so that then the rest is not compared with it.
     """
     report = Report(call.command, body={"findings": []})
     call = call.asking_nobody()
@@ -61,11 +62,14 @@ def doctor(call: Call) -> Report:
         settings, session = call.read()
         with session:
             found += [_from_warning(text) for text in session.warnings]
-            found += _of_the_session(session)
+            unproved = adoption.unproved(session)
+            found += map(_from_error, unproved or adoption.contradictions(session))
+            found += _of_the_session(session, proved=not unproved)
             found += _as_far_as_possible(_rehearsed_elsewhere(session))
-            site = open_site(call, settings, session)
-            for part in (_ahead, _promised, _degraded, _unset, _drifted, _left_beside):
-                found += _as_far_as_possible(part(site))
+            if not unproved:
+                site = open_site(call, settings, session)
+                for part in (_ahead, _promised, _degraded, _unset, _drifted, _left_beside):
+                    found += _as_far_as_possible(part(site))
     except VvmigrateError as error:
         found.append(_from_error(error))
     report.body["findings"] = [asdict(finding) for finding in found]
@@ -100,8 +104,12 @@ def _from_warning(text: str) -> Finding:
     return Finding(text, "This is allowed, but rarely meant.", "see docs/cli.md, Settings")
 
 
-def _of_the_session(session: Session) -> Iterator[Finding]:
-    """What can be told without the release."""
+def _of_the_session(session: Session, *, proved: bool) -> Iterator[Finding]:
+    """What can be told without the release.
+
+    Args:
+        proved: whether the rows are as they were written.
+    """
     state = session.host.state(ROOT)
     waits = journal.pending(state)
     if waits is not None:
@@ -112,14 +120,13 @@ def _of_the_session(session: Session) -> Iterator[Finding]:
             path=waits.path,
         )
     yield from _room(session)
-    yield from map(_from_error, adoption.doubts(session))
     if session.connection is None:
         return
     for text in clock_warnings(session):
         yield Finding(text, "Times in the history and in certificates will be wrong.", "set the clock: timedatectl")
     yield from (
         Finding(text, _MEANS[7], "vvmigrate history --verify", IntegrityError.exit_code)
-        for text in beyond_rows(session)
+        for text in beyond_rows(session, proved=proved)
     )
     try:
         rows = session.connection.execute("PRAGMA quick_check(3)").fetchall()

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from vvmigrate.commands.audit import audit
 from vvmigrate.commands.opening import Call
 from vvmigrate.engine.effects import Effect
+from vvmigrate.engine.rows import notes_of
 from vvmigrate.engine.session import Session
 from vvmigrate.engine.state import ADOPT, ATTRIBUTES
 from vvmigrate.errors import IntegrityError, VvmigrateError
@@ -27,6 +27,9 @@ COMPARE = (
     "compare with a copy of the database, of the log, or of the release; if there is no better one: "
     "vvmigrate adopt --reconcile"
 )
+
+
+UNREADABLE = "the effects that are recorded of it cannot be read: vvmigrate history --verify"
 
 
 def history(call: Call, span: str = "") -> Report:
@@ -77,12 +80,16 @@ def _chosen(options: Mapping[str, Any], span: str) -> tuple[str, tuple[Any, ...]
 
 def _entry(session: Session, row: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
     entry: dict[str, Any] = {name: row[name] for name in ENTRY}
-    notes = json.loads(row["notes"])
+    notes = notes_of(row)
     entry["release"] = notes.get("release")
     entry["kept"] = notes.get("kept", [])
     if options.get("effects"):
         entry["warnings"] = notes.get("warnings", [])
-        entry["effects"] = [_effect(session, effect) for effect in session.ledger.effects(row["step_id"])]
+        try:
+            entry["effects"] = [_effect(session, effect) for effect in session.ledger.effects(row["step_id"])]
+        except (IntegrityError, ValueError, TypeError, KeyError, AttributeError):  # a row that proves nothing
+            entry["effects"] = []
+            entry["warnings"] = [*entry["warnings"], UNREADABLE]
     return entry
 
 

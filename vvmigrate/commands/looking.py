@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from vvmigrate.commands.opening import Call
 from vvmigrate.commands.site import Site
-from vvmigrate.engine import journal
+from vvmigrate.engine import adoption, journal
 from vvmigrate.engine.host import ROOT
 from vvmigrate.engine.session import Session
 from vvmigrate.errors import VvmigrateError
@@ -38,12 +38,17 @@ def _nothing_collected() -> Iterator[None]:
 
 
 def looking(
-    call: Call, opened: Callable[[Call, Settings, Session], Opened], look: Callable[[Opened, Report], None]
+    call: Call,
+    opened: Callable[[Call, Settings, Session], Opened],
+    look: Callable[[Opened, Report], None],
+    *,
+    judging: bool = False,
 ) -> Report:
-    """A whole command that only looks; it asks nobody anything.
+    """A whole command that only looks; it asks nobody anything. Rows that are not genuine it does not look at.
 
     Args:
         opened: reads the revisions of the open host, as far as the look needs them.
+        judging: whether what contradicts the rows is part of the report, after the look.
 
     Returns:
         Its report, whatever happened.
@@ -57,7 +62,12 @@ def looking(
                 call.listener("warning", text=text)
             if waits := journal.pending(session.host.state(ROOT)):
                 call.listener("warning", text=f"{waits.path}: a step was interrupted and waits: vvmigrate recover")
-            look(opened(call, settings, session), report)
+            doubts = adoption.unproved(session)
+            if not doubts:
+                look(opened(call, settings, session), report)
+                doubts = adoption.contradictions(session) if judging else []
+            for doubt in doubts:
+                report.fail(doubt)
     except VvmigrateError as error:
         report.fail(error)
     return report

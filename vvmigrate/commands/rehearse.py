@@ -19,6 +19,7 @@ from vvmigrate.commands.shadowed import Shadowed, open_shadow
 from vvmigrate.commands.site import Site, open_site
 from vvmigrate.commands.upgrade import upgrade, wanted
 from vvmigrate.content.store import STORE
+from vvmigrate.engine import adoption
 from vvmigrate.engine.signals import Ended
 from vvmigrate.engine.sources import Revision
 from vvmigrate.errors import RefusedError, StepError, VvmigrateError
@@ -81,6 +82,8 @@ def _opened(call: Call, target: str, report: Report, stack: ExitStack) -> Course
     with session:
         for text in session.warnings:
             call.listener("warning", text=text)
+        for doubt in adoption.unproved(session):
+            raise doubt
         place = open_workplace(call, settings, session)
         revisions, direction = _line(place, target)
         _, held, _ = split_at_hold(place, revisions) if direction == UP else (revisions, None, {})

@@ -14,6 +14,7 @@ import hashlib
 import hmac
 import json
 import os
+import sqlite3
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -27,6 +28,7 @@ from vvmigrate import settings as settle
 from vvmigrate.engine import intention, journal, lodging, roots, vault
 from vvmigrate.engine import session as sessions
 from vvmigrate.engine.host import HOME, ROOT
+from vvmigrate.engine.rows import plain
 from vvmigrate.engine.session import Opening, Session
 from vvmigrate.errors import VvmigrateError
 from vvmigrate.files import Place
@@ -63,9 +65,10 @@ def clock_warnings(session: Session) -> list[str]:
     now = session.run["started_at"]
     if now < FIRST_RELEASE:
         return [f"the clock says {now}: it has no date yet; times in the history will be wrong, its order will not"]
-    others = "SELECT max(finished_at) FROM vv_step WHERE run_id <> ?"
-    row = session.ledger.connection.execute(others, (session.run["run_id"],)).fetchone()
-    last = str(row[0] or "")
+    ledger = session.ledger
+    others = "SELECT max(finished_at) FROM vv_step WHERE run_id <> ? AND seq >= ?"
+    row = ledger.first(others, (session.run["run_id"], ledger.epoch_seq()))
+    last = plain(row[0] or "") if row else ""
     if now < last:
         return [f"the clock says {now}, but the last step ended at {last}: it went back; the history keeps its order"]
     return []
@@ -84,7 +87,7 @@ def nothing_to_do(
     Returns:
         And what was assumed; None where there is any doubt.
     """
-    with suppress(VvmigrateError, OSError, ValueError, KeyError, TypeError, AttributeError):
+    with suppress(VvmigrateError, OSError, ValueError, KeyError, TypeError, AttributeError, sqlite3.Error):
         home = settle.find_home(options.get("home"), environ, folder)
         settings = settle.with_trusted_keys(settle.resolve(home, options, environ, {}))
         roots.check_trust(home, roots.what_runs(home))
@@ -167,8 +170,15 @@ def _rows(session: Session) -> Iterator[object]:
     connection = session.ledger.connection
     yield connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name").fetchall()
     for table in TABLES:
-        cursor = connection.execute(f"SELECT * FROM {table} ORDER BY rowid")  # noqa: S608 - our own names
-        yield from iter(partial(cursor.fetchmany, ROWS_AT_ONCE), [])
+        yield session.ledger.reading(partial(_digest_of, connection, table))
+
+
+def _digest_of(connection: sqlite3.Connection, table: str) -> bytes:
+    digest = hashlib.sha256()
+    cursor = connection.execute(f"SELECT * FROM {table} ORDER BY rowid")  # noqa: S608 - our own names
+    for rows in iter(partial(cursor.fetchmany, ROWS_AT_ONCE), []):
+        digest.update(repr(rows).encode())
+    return digest.digest()
 
 
 def _is_calm(session: Session) -> bool:

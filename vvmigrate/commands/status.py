@@ -14,7 +14,7 @@ from vvmigrate.commands.site import Site, open_site
 from vvmigrate.commands.verify import as_json, compare
 from vvmigrate.content.env.template import FILE
 from vvmigrate.content.store import STORE
-from vvmigrate.engine import adoption, journal
+from vvmigrate.engine import journal
 from vvmigrate.engine.drift import QUICK
 from vvmigrate.engine.host import ROOT
 from vvmigrate.engine.state import Target
@@ -60,10 +60,8 @@ def status(call: Call) -> Report:
         if any(report.body[key] for key in keys) or is_a_finding(report.body["confirm"]):
             report.raise_to(FINDINGS)
         check_not_ahead(site)
-        for doubt in adoption.doubts(site.session):
-            report.fail(doubt)
 
-    return looking(call, open_site, look)
+    return looking(call, open_site, look, judging=True)
 
 
 def _run(row: dict[str, Any]) -> dict[str, Any]:

@@ -8,21 +8,24 @@ each revision is taken over again where it holds.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
 from vvmigrate.engine import database, intention, journal, recovery, stage, vault
 from vvmigrate.engine.binding import Binding
+from vvmigrate.engine.chain import EPOCH_ROW
 from vvmigrate.engine.host import HOME, ROOT
 from vvmigrate.engine.journal import Journal
-from vvmigrate.engine.ledger import COMMITTED, EPOCH_ROW
-from vvmigrate.engine.session import DATABASE, RECONCILE, Session, check_identity, make_database, now, open_database
+from vvmigrate.engine.ledger import COMMITTED
+from vvmigrate.engine.rows import RECONCILE, plain
+from vvmigrate.engine.session import DATABASE, Session, check_identity, make_database, now, open_database
 from vvmigrate.engine.signals import put_off
 from vvmigrate.engine.sources import read_package
 from vvmigrate.engine.undo import undo
 from vvmigrate.errors import IntegrityError, RefusedError, StateError, VvmigrateError
-from vvmigrate.schema import VERSION_TABLE
+from vvmigrate.files import Place
+from vvmigrate.schema import FORMAT, VERSION_TABLE
 
 RECONCILED, REKEYED = "reconciled with the database that is there", "new key: the old one is lost"
 
@@ -32,32 +35,69 @@ Confirm = Callable[[str], None]
 
 def doubts(session: Session) -> list[VvmigrateError]:
     """Why an open host cannot simply be continued; nothing is changed. Empty where all is well, or on the first day."""
-    state, bound = session.host.state(ROOT), session.bound
-    if state is None or bound is None or not bound.complete:
+    return unproved(session) or contradictions(session)
+
+
+def unproved(session: Session) -> list[VvmigrateError]:
+    """Why nothing may be read out of the rows of an open host; empty where they are as they were written.
+
+    Whoever may not see the key cannot tell.
+    """
+    bound = session.bound
+    if not _is_known(session) or bound is None or session.connection is None:
         return []
     place = session.host.place(DATABASE)
-    found: list[VvmigrateError] = []
+    checks: list[Callable[[], object]] = [
+        lambda: check_identity(session, bound),
+        lambda: database.check_tables(session.ledger.connection, place.path),
+        lambda: _check_chain(session, place),
+    ]
+    return _failing(place, checks)[:1]  # where one fails, those after it tell nothing
+
+
+def contradictions(session: Session) -> list[VvmigrateError]:
+    """What says something else than the rows of an open host, which are as they were written."""
+    state = session.host.state(ROOT)
+    if not _is_known(session) or state is None:
+        return []
+    place = session.host.place(DATABASE)
     if session.connection is None:
-        text, hint = f"{place.path}: holds no ledger, although this host has one", RECONCILE
-        return [StateError(text, hint=hint, path=place.path)]
+        text = f"{place.path}: holds no ledger, although this host has one"
+        return [StateError(text, hint=RECONCILE, path=place.path)]
     ledger = session.ledger
     checks: list[Callable[[], object]] = [
         lambda: vault.require_key(state, ledger),
         lambda: vault.check_anchor(state, ledger, place.path),
-        lambda: ledger.check() if session.key is not None else None,
+        lambda: ledger.check_version() if session.key is not None else None,
         lambda: _check_journal(session),
     ]
+    return _failing(place, checks)
+
+
+def _is_known(session: Session) -> bool:
+    """Whether the host has had its first day, and this user may see what is known of it."""
+    return session.host.state(ROOT) is not None and session.bound is not None and session.bound.complete
+
+
+def _failing(place: Place, checks: Iterable[Callable[[], object]]) -> list[VvmigrateError]:
+    found: list[VvmigrateError] = []
     with database.translated(place):
-        try:
-            check_identity(session, bound)
-        except StateError as error:
-            return [error]  # another host's rows prove nothing here, nor could they
         for check in checks:
             try:
                 check()
             except (StateError, IntegrityError) as error:
                 found.append(error)
     return found
+
+
+def _check_chain(session: Session, place: Place) -> None:
+    if session.key is None:
+        return
+    try:
+        session.ledger.check_chain()
+    except IntegrityError:  # of a history whose end is gone that is said first, as it is by whoever opens it to write
+        vault.check_anchor(session.host.private, session.ledger, place.path)
+        raise
 
 
 def _check_journal(session: Session) -> None:
@@ -122,7 +162,7 @@ class Settling:
         session.key = vault.key(session.host.private)
         with database.translated(place):
             if session.ledger.installed():
-                session.ledger.ledger_id()  # of a newer tool, or none at all: not for `adopt` to settle
+                session.ledger.check_format()  # of a newer tool: not for `adopt` to settle
                 database.check_tables(session.ledger.connection, place.path)
         return doubts(session)
 
@@ -200,7 +240,7 @@ def _check_release(session: Session) -> None:
     if home is not None and claimed and claimed not in {source.revision for source in read_package(home / "")}:
         raise StateError(
             f"the database says revision {claimed}, which this release does not have",
-            hint="install the release that it belongs to, then the same command",
+            hint="install the release that it belongs to, or put the row of vv_version back; then the same command",
         )
 
 
@@ -210,7 +250,8 @@ def _is_proved(session: Session, bound: Binding) -> bool:
         return session.ledger.head().seq == 0
     with suppress(StateError, IntegrityError):
         check_identity(session, bound)
-        session.ledger.check()
+        session.ledger.check_chain()
+        session.ledger.check_version()
         return True
     return False
 
@@ -235,7 +276,7 @@ def _row(session: Session, found: Sequence[str], *, epoch: bool, title: str) -> 
     row |= {"result": "adopted", "error": "; ".join(found), "version_before": claimed, "version_after": claimed}
     if epoch:
         head = ledger.head()
-        notes["epoch"] = {"rows": head.seq, "sha256": ledger.seal(head.seq + 1), "claimed": claimed}
+        notes["epoch"] = {"rows": head.seq, "sha256": ledger.seal(ledger.next_seq()), "claimed": claimed}
         row |= {"direction": EPOCH_ROW, "version_after": "", "notes": json.dumps(notes, sort_keys=True)}
     return row
 
@@ -254,11 +295,12 @@ def _write(session: Session, bound: Binding, row: dict[str, Any], waits: Journal
     ended = {"finished_at": now(), "digest_after": row["digest_before"], "duration_s": None}
     ledger.append_step(row | ended, ())
     if epoch:
-        ledger.connection.execute("UPDATE vv_ledger SET ledger_id = ?", (bound.ledger_id,))
+        ledger.connection.execute("DELETE FROM vv_ledger")
+        ledger.connection.execute("INSERT INTO vv_ledger VALUES (?, ?)", (bound.ledger_id, FORMAT))
         ledger.connection.execute(f"DELETE FROM {VERSION_TABLE}")  # noqa: S608 - our own name
     for hold in held:  # what was taken back does not return because a key was lost
         names = ("revision", "state", "reason", "script_sha256", "user", "at")
-        ledger.append("vv_hold", {name: hold[name] for name in names} | {"run_id": row["run_id"]})
+        ledger.append("vv_hold", {name: plain(hold[name]) for name in names} | {"run_id": row["run_id"]})
     at = {"version_before": row["version_after"], "version_after": row["version_after"]}
     with suppress(StateError):  # one that cannot be understood ends without a row of its own
         if (promise := intention.read(session.host)) is not None:

@@ -26,6 +26,9 @@ CONTENT_BYTES = 16 << 10
 MENDED = "mended"
 """Key of an effect's note: it published again what an earlier effect had. The way back of that one is its way back."""
 
+KEPT_TEXT = "template"
+"""Key of an effect's note: SHA-256 of a text of the release that is kept in the state directory (`Change.text`)."""
+
 TAKEN_OVER = "taken over"
 """Key of an effect's note: what was there already only got the place that we would have given it."""
 

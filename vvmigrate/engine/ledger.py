@@ -1,74 +1,50 @@
-"""The ledger: recorded state and history, in the orchestrator's database.
-
-The database's owner may write every row, so rows prove themselves: each link's hash is an HMAC, under a key that only
-the state directory holds, of the row and of the hash before it.
-"""
+"""The ledger: recorded state and history, in the orchestrator's database. What its rows mean."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator
 from typing import Any
 
-from vvmigrate import schema
+from vvmigrate.engine.chain import ADOPT_ROW, EPOCH_ROW, Chain, canonical
 from vvmigrate.engine.effects import Effect
-from vvmigrate.engine.rows import Head, Rows
+from vvmigrate.engine.rows import UNDECODED
 from vvmigrate.engine.state import ADOPT, Target
 from vvmigrate.errors import IntegrityError, StateError
-from vvmigrate.files import Entry
 
 COMMITTED = ("applied", "adopted", "degraded", "reverted", "repaired", "superseded")
 """Results of steps that happened; `failed` and `interrupted` ones did not."""
 
-ADOPT_ROW, EPOCH_ROW = "adopt", "epoch"
-"""Directions of rows of `vv_step` that are of no revision: a person's decision about the host as a whole. From an epoch
-on rows count; what is older can be read, but nothing is done because of it."""
 PARSED_AT_ONCE = 256
 """Rows whose effects are parsed as one document."""
 
 
-def canonical(value: Any) -> bytes:
-    """The one way to write a value as bytes: JSON, sorted keys, ASCII."""
-    return json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode()
-
-
-class Ledger(Rows):
-    """The ledger's rows, over an open connection.
-
-    Args:
-        connection: of `database.connect`.
-        key: the chain's key, or None for a reader that may not see it: nothing can be verified or added then.
-    """
-
-    def __init__(self, connection: sqlite3.Connection, key: bytes | None) -> None:
-        """Take over the connection."""
-        super().__init__(connection)
-        self._key = key
+class Ledger(Chain):
+    """The ledger's rows, over an open connection."""
 
     def committed(self) -> list[dict[str, Any]]:
         """The steps of revisions that happened in this epoch, oldest first."""
+        return self.rows("vv_step", *self._happened())
+
+    def _happened(self) -> tuple[str, tuple[Any, ...]]:
+        """Which steps these are, as an SQL condition and its arguments."""
         marks = ",".join("?" * len(COMMITTED))
         where = f"result IN ({marks}) AND direction NOT IN (?, ?) AND seq > ?"
-        return self.rows("vv_step", where, (*COMMITTED, ADOPT_ROW, EPOCH_ROW, self.epoch_seq()))
+        return where, (*COMMITTED, ADOPT_ROW, EPOCH_ROW, self.epoch_seq())
 
     def epoch(self) -> dict[str, Any] | None:
         """The row that began this epoch; None in the first one."""
         rows = self.newest("vv_step", "direction = ?", (EPOCH_ROW,), limit=1)
         return rows[0] if rows else None
 
-    def epoch_seq(self) -> int:
-        """The number of the row that began this epoch; 0 in the first one."""
-        found = self.connection.execute("SELECT max(seq) FROM vv_step WHERE direction = ?", (EPOCH_ROW,)).fetchone()
-        return int(found[0] or 0)
-
     def effects(self, step_id: str) -> list[Effect]:
-        """What a step did, in its order. Digests of secret files are keyed."""
-        rows = self.rows("vv_effect", "step_id = ?", (step_id,))
-        return [Effect.from_json(json.loads(row["effect"])) for row in sorted(rows, key=lambda row: row["n"])]
+        """What a step did, in its order. Digests of secret files are keyed.
+
+        Raises:
+            IntegrityError: a row holds no effect.
+        """
+        return [effect for _, effect in self._parsed("step_id = ?", (step_id,))]
 
     def recorded(self) -> dict[Target, tuple[Effect, dict[str, Any]]]:
         """What stands recorded at each managed path: the last effect on it, and the step that had it.
@@ -76,7 +52,8 @@ class Ledger(Rows):
         A path is managed while a revision that is applied had an effect on it.
         """
         by_step: dict[str, list[Effect]] = {}
-        for step_id, effect in self._parsed("1"):
+        where, arguments = self._happened()
+        for step_id, effect in self._parsed(f"step_id IN (SELECT step_id FROM vv_step WHERE {where})", arguments):
             by_step.setdefault(step_id, []).append(effect)
         last: dict[Target, tuple[Effect, dict[str, Any]]] = {}
         managed: dict[str, set[Target]] = {}
@@ -92,23 +69,41 @@ class Ledger(Rows):
 
     def lasting(self) -> Iterator[Effect]:
         """The effects that no downgrade takes back, of steps that happened, oldest first."""
+        lasting = canonical({"lasting": True})[1:-1].decode()
+        return (effect for _, effect in self._mentioning(lasting) if effect.lasting)
+
+    def noted(self, key: str) -> Iterator[tuple[dict[str, Any], Any]]:
+        """What effects noted under a key, with the steps that had them, oldest first."""
+        return ((s, effect.note[key]) for s, effect in self._mentioning(f"{json.dumps(key)}:") if key in effect.note)
+
+    def _mentioning(self, text: str) -> Iterator[tuple[dict[str, Any], Effect]]:
+        """Effects in whose row a text is, with their steps, oldest first."""
         found: dict[str, list[Effect]] = {}
-        for step_id, effect in self._parsed("instr(effect, ?)", (canonical({"lasting": True})[1:-1].decode(),)):
+        where, arguments = self._happened()
+        where = f"instr(effect, ?) AND step_id IN (SELECT step_id FROM vv_step WHERE {where})"
+        for step_id, effect in self._parsed(where, (text, *arguments)):
             found.setdefault(step_id, []).append(effect)
-        return (effect for step in self.committed() for effect in found.get(step["step_id"], ()) if effect.lasting)
+        return ((step, effect) for step in self.committed() for effect in found.get(step["step_id"], ()))
 
     def _parsed(self, where: str, arguments: tuple[Any, ...] = ()) -> Iterator[tuple[str, Effect]]:
         """Effects with the id of their step, in its order; many are parsed at once, in half the time of one by one.
 
         Raises:
-            ValueError, TypeError, KeyError: a row holds no effect.
+            IntegrityError: a row holds no effect. Whoever may see the key has checked the chain before, and does not
+                meet it.
         """
         select = f"SELECT step_id, effect FROM vv_effect WHERE {where} ORDER BY step_id, n"
-        cursor = self.connection.execute(select, arguments)
-        while rows := cursor.fetchmany(PARSED_AT_ONCE):
-            values = json.loads(f"[{','.join(text for _, text in rows)}]")
-            for (step_id, _), value in zip(rows, values, strict=True):
-                yield step_id, Effect.from_json(value)
+        try:
+            cursor = self.connection.execute(select, arguments)
+            while rows := cursor.fetchmany(PARSED_AT_ONCE):
+                values = json.loads(f"[{','.join(text for _, text in rows)}]")
+                for (step_id, _), value in zip(rows, values, strict=True):
+                    yield step_id, Effect.from_json(value)
+        except (ValueError, TypeError, KeyError, AttributeError, sqlite3.OperationalError) as error:
+            if isinstance(error, sqlite3.OperationalError) and UNDECODED not in str(error):
+                raise
+            text = f"the effects that are recorded cannot be read: {error}"
+            raise IntegrityError(text, hint="vvmigrate history --verify") from error
 
     def since_applied(self, revision: str) -> list[tuple[str, Effect]]:
         """What a revision recorded since it was last applied, retries and repairs included, newest first.
@@ -182,105 +177,12 @@ class Ledger(Rows):
                 found[row["revision"]] = held[row["revision"]]
         return found
 
-    # ---- the chain -----------------------------------------------------------------------------------------------
-
-    def mac(self, data: bytes) -> str:
-        """The keyed digest of some bytes, in hex."""
-        if self._key is None:
-            raise StateError("the ledger's key is not readable by this user")
-        return hmac.new(self._key, data, hashlib.sha256).hexdigest()
-
-    def masked(self, effect: Effect) -> Effect:
-        """The effect as the database may hold it: a secret file's digest is keyed, its size left out."""
-        if not effect.secret:
-            return effect
-
-        def mask(entry: Entry) -> Entry:
-            return replace(entry, digest=self.mac(entry.digest.encode()) if entry.digest else "", size_bytes=0)
-
-        return replace(effect, before=mask(effect.before), after=mask(effect.after))
-
-    def append(self, table: str, values: Mapping[str, Any]) -> Head:
-        """Add a link to the chain and read it back. Inside the caller's transaction.
+    def check_version(self) -> None:
+        """Refuse a version row that the history contradicts.
 
         Raises:
-            StateError: what was read back is not what was written: something on the table interferes.
+            StateError: it says something else.
         """
-        last = self.head()
-        row = {"seq": last.seq + 1, **values, "previous_hash": last.hash}
-        row["hash"] = self._hash(table, row)
-        self._insert(table, row)
-        if self.rows(table, "seq = ?", (row["seq"],)) != [row]:
-            raise StateError(f"a row of {table} does not read back as it was written")
-        return Head(row["seq"], row["hash"])
-
-    def append_step(self, values: Mapping[str, Any], effects: Iterable[Effect]) -> Head:
-        """Add a step with its effects."""
-        texts = [canonical(self.masked(effect).as_json()).decode() for effect in effects]
-        for n, text in enumerate(texts):
-            self._insert("vv_effect", {"step_id": values["step_id"], "n": n, "effect": text})
-        stored = [row["effect"] for row in self.rows("vv_effect", "step_id = ?", (values["step_id"],))]
-        if stored != texts:
-            raise StateError("the rows of vv_effect do not read back as they were written")
-        return self.append("vv_step", {**values, "effects_digest": self.mac(canonical(texts))})
-
-    def _insert(self, table: str, row: Mapping[str, Any]) -> None:
-        names, marks = ", ".join(row), ", ".join("?" * len(row))
-        self.connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", tuple(row.values()))
-
-    def _hash(self, table: str, row: Mapping[str, Any]) -> str:
-        return self.mac(canonical([table, {name: value for name, value in row.items() if name != "hash"}]))
-
-    def problems(self) -> list[str]:
-        """What does not hold in the chain, a sentence each; empty when history is as it was written."""
-        links = sorted(
-            ((table, row) for table in schema.LINKS for row in self.rows(table)), key=lambda link: link[1]["seq"]
-        )
-        since = self.epoch_seq()
-        found, previous = [], Head()
-        for table, row in links:
-            if row["seq"] < since:
-                previous = Head(row["seq"], row["hash"])
-                continue
-            where = f"history row {row['seq']}"
-            if row["seq"] != previous.seq + 1:
-                found.append(f"{where}: expected number {previous.seq + 1}: rows were removed or inserted")
-            if row["previous_hash"] != previous.hash:
-                found.append(f"{where}: does not follow the row before it")
-            if not hmac.compare_digest(row["hash"], self._hash(table, row)):
-                found.append(f"{where}: was changed after it was written")
-            elif row["seq"] == since and json.loads(row["notes"])["epoch"]["sha256"] != self.seal(since):
-                found.append(f"{where}: the rows before it were changed after it was written")
-            if table == "vv_step":
-                effects = self.rows("vv_effect", "step_id = ?", (row["step_id"],))
-                texts = [effect["effect"] for effect in effects]
-                moved = [effect["n"] for effect in effects] != list(range(len(effects)))
-                if moved or not hmac.compare_digest(row["effects_digest"], self.mac(canonical(texts))):
-                    found.append(f"{where}: the effects recorded for it were changed")
-            previous = Head(row["seq"], row["hash"])
-        return found
-
-    def seal(self, before: int) -> str:
-        """SHA-256 in hex of all rows older than one, as they are: no key is needed, and none proves them."""
-        digest = hashlib.sha256()
-        for table in schema.LINKS:
-            digest.update(repr(self.rows(table, "seq < ?", (before,))).encode("utf-8", "surrogateescape"))
-        where = "step_id IN (SELECT step_id FROM vv_step WHERE seq < ?)"
-        digest.update(repr(self.rows("vv_effect", where, (before,))).encode("utf-8", "surrogateescape"))
-        return digest.hexdigest()
-
-    def check(self) -> None:
-        """Refuse a history that was tampered with, or that contradicts the version row.
-
-        Raises:
-            IntegrityError: the chain does not hold.
-            StateError: the version row says something else than the history.
-        """
-        if found := self.problems():
-            raise IntegrityError(
-                f"the history does not verify: {found[0]}" + (f" (and {len(found) - 1} more)" if found[1:] else ""),
-                hint="vvmigrate history --verify",
-            )
         steps = self.committed()
         expected, version = (steps[-1]["version_after"] if steps else ""), self.version()
         if version != expected:

@@ -13,12 +13,14 @@ from typing import Any
 
 from vvmigrate.engine import journal as journals
 from vvmigrate.engine import lodging, stage, vault
+from vvmigrate.engine.chain import ADOPT_ROW
 from vvmigrate.engine.database import translate
 from vvmigrate.engine.effects import Effect
 from vvmigrate.engine.host import HOME, Host
 from vvmigrate.engine.journal import Journal
-from vvmigrate.engine.ledger import ADOPT_ROW, COMMITTED
-from vvmigrate.engine.session import DECISION, RECONCILE, RUN, Session, now
+from vvmigrate.engine.ledger import COMMITTED
+from vvmigrate.engine.rows import RECONCILE
+from vvmigrate.engine.session import DECISION, RUN, Session, now
 from vvmigrate.engine.signals import put_off
 from vvmigrate.engine.state import ADOPT, Kept
 from vvmigrate.engine.undo import undo
@@ -175,7 +177,8 @@ def settle(
     """
     ledger = session.ledger
     try:
-        ledger.check()
+        ledger.check_chain()
+        ledger.check_version()
         verdict = decide(journal, ledger.step(journal.step_id), ledger.head().hash, ledger.version())
     except sqlite3.Error as problem:
         raise translate(problem, session.database_path) from problem

@@ -19,13 +19,12 @@ from vvmigrate.engine import database, lock, roots, vault
 from vvmigrate.engine.effects import Merger
 from vvmigrate.engine.host import HOME, ROOT, Host, make_folders, state_tree
 from vvmigrate.engine.ledger import Ledger
-from vvmigrate.engine.rows import Head
+from vvmigrate.engine.rows import RECONCILE, Head
 from vvmigrate.engine.state import Target
 from vvmigrate.errors import RefusedError, StateError
 from vvmigrate.files import Owner, Tree
 
 RUN, DECISION = "run", "decision"
-RECONCILE = "vvmigrate adopt --reconcile"
 
 
 def now() -> str:
@@ -250,7 +249,8 @@ def open_database(session: Session, bound: bindings.Binding) -> None:
         database.check_tables(ledger.connection, place.path)
         session.key = vault.check_key(state, ledger)
         vault.check_anchor(state, session.ledger, place.path)
-        session.ledger.check()
+        session.ledger.check_chain()
+        session.ledger.check_version()
 
 
 def make_database(session: Session, bound: bindings.Binding) -> None:

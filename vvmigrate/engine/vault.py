@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import secrets
 from contextlib import suppress
 from typing import Any
@@ -138,9 +139,11 @@ def source(state: Tree, digest: str, kind: str = SOURCE) -> bytes:
     Raises:
         IntegrityError: it is missing or was changed.
     """
+    what = {SOURCE: "source", WAY_BACK: "recorded way back"}.get(kind, "text")
+    if not re.fullmatch("[0-9a-f]{64}", digest):
+        raise IntegrityError(f"expected the SHA-256 of the {what}, found {digest!r}")
     place = state / f"sources/{digest}{kind}"
     if place.stat() is None or hashlib.sha256(data := place.read()).hexdigest() != digest:
-        what = {SOURCE: "source", WAY_BACK: "recorded way back"}.get(kind, "text")
         raise IntegrityError(f"{place.path}: expected the {what} with SHA-256 {digest}", path=place.path)
     return data
 

@@ -17,7 +17,7 @@ from vvmigrate.content.env.revert import revert
 from vvmigrate.content.env.template import FILE, TEMPLATE, Template
 from vvmigrate.engine import state as st
 from vvmigrate.engine import vault
-from vvmigrate.engine.effects import EARLIER, ONCE, Merger, TakenBack
+from vvmigrate.engine.effects import EARLIER, KEPT_TEXT, ONCE, Merger, TakenBack
 from vvmigrate.engine.host import ROOT
 from vvmigrate.engine.state import Change, Proposal, Target
 from vvmigrate.errors import EnvFileError, IntegrityError, RefusedError
@@ -28,9 +28,7 @@ from vvmigrate.operations.env_values import asked, generated, in_force, offered
 
 MODE = 0o600
 MERGE = "env"
-BASE = "template"
-"""Key of an effect's note: SHA-256 of the template's text, which is kept in the state directory."""
-LASTING = ("keys", "supplied", BASE)
+LASTING = ("keys", "supplied", KEPT_TEXT)
 
 
 def take_back(current: bytes, before: bytes | None, after: bytes, note: Mapping[str, Any]) -> TakenBack:
@@ -237,7 +235,7 @@ class _Merging:
 
 def _base(situation: Situation, noted: Mapping[str, Any]) -> tuple[bytes | None, tuple[str, ...]]:
     """The template's text at the last merge on this host, as far as it was kept, and what is wrong with it."""
-    state, digest = situation.host.state(ROOT), str(noted.get(BASE, ""))
+    state, digest = situation.host.state(ROOT), str(noted.get(KEPT_TEXT, ""))
     if state is None or not digest:
         return None, ()
     try:
@@ -262,7 +260,7 @@ def _note(noted: Mapping[str, Any], merged: Merged, template: Template, given: s
     lasting = {
         "keys": sorted({*noted.get("keys", ())} - {*names, *merged.commented} | present),
         "supplied": sorted(supplied | given),
-        BASE: hashlib.sha256(text).hexdigest() if (text := template.document.to_bytes()) else "",
+        KEPT_TEXT: hashlib.sha256(text).hexdigest() if (text := template.document.to_bytes()) else "",
     }
     return {**lasting, ONCE: {"given": sorted(given), "renamed": names, EARLIER: earlier}}
 
