@@ -5,6 +5,7 @@ They go through Alembic's functions and `env.py`, so each of their steps is one 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,6 +27,7 @@ def alembic_config(host: HostFolder, monkeypatch: pytest.MonkeyPatch) -> Config:
     """The release's configuration; a revision that was taken back may return, since the tests go up again."""
     for name, value in host.environment().items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # Alembic imports env.py by its path: not what is tried here
     return Config(host.home / "alembic.ini", attributes={"vvmigrate": {"release_hold": True}})
 
 
