@@ -52,6 +52,9 @@ rm -f .coverage .coverage.*
     --ignore-glob='*/test_delivery_*.py' "$@"
 # Measuring the deliveries would double their time; install.sh runs in processes of its own.
 .venv-tests/bin/python -m pytest -n 2 tests/install tests/content/test_delivery_*.py tests/commands/test_delivery_*.py "$@"
-# The crash tests count every call of the command that they strike: nothing may measure it, and they use both cores.
-.venv-tests/bin/python -m pytest tests/crash "$@"
+# The crash tests count every call of the command that they strike: nothing may measure it. Much of their time is waiting,
+# so two run side by side; with --full one at a time, since all write their figures into one page.
+crash=(-n 2)
+[ "$*" != --full ] || crash=()
+.venv-tests/bin/python -m pytest ${crash[@]+"${crash[@]}"} tests/crash "$@"
 .venv-tests/bin/python -m coverage report --fail-under=90
