@@ -8,8 +8,9 @@ each revision is taken over again where it holds.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 from vvmigrate.engine import database, intention, journal, recovery, stage, vault
@@ -52,7 +53,7 @@ def unproved(session: Session) -> list[VvmigrateError]:
         lambda: database.check_tables(session.ledger.connection, place.path),
         lambda: _check_chain(session, place),
     ]
-    return _failing(place, checks)[:1]  # where one fails, those after it tell nothing
+    return list(islice(_failing(place, checks), 1))  # where one fails, those after it tell nothing, or cannot be made
 
 
 def contradictions(session: Session) -> list[VvmigrateError]:
@@ -71,7 +72,7 @@ def contradictions(session: Session) -> list[VvmigrateError]:
         lambda: ledger.check_version() if session.key is not None else None,
         lambda: _check_journal(session),
     ]
-    return _failing(place, checks)
+    return list(_failing(place, checks))
 
 
 def _is_known(session: Session) -> bool:
@@ -79,15 +80,13 @@ def _is_known(session: Session) -> bool:
     return session.host.state(ROOT) is not None and session.bound is not None and session.bound.complete
 
 
-def _failing(place: Place, checks: Iterable[Callable[[], object]]) -> list[VvmigrateError]:
-    found: list[VvmigrateError] = []
-    with database.translated(place):
-        for check in checks:
-            try:
+def _failing(place: Place, checks: Iterable[Callable[[], object]]) -> Iterator[VvmigrateError]:
+    for check in checks:
+        try:
+            with database.translated(place):
                 check()
-            except (StateError, IntegrityError) as error:
-                found.append(error)
-    return found
+        except (StateError, IntegrityError) as error:
+            yield error
 
 
 def _check_chain(session: Session, place: Place) -> None:
