@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
 import socket
@@ -17,7 +18,7 @@ import pytest
 
 from tests.commands.proof import NOBODY
 from tests.commands.revisions import VIDEOS, put
-from tests.conftest import HostFolder
+from tests.conftest import HostFolder, copy_release
 from tests.content.fault_server import FaultServer, serving
 
 Mount = Callable[..., None]
@@ -168,3 +169,24 @@ def syslog() -> Iterator[socket.socket]:
         os.unlink(path)
     finally:
         os.close(folder)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> HostFolder:
+    """A host at its last revision."""
+    host = copy_release(tmp_path_factory.mktemp("whole"))
+    host.up(values={"DVR_IP": "192.168.1.20"})
+    return host
+
+
+@pytest.fixture
+def worked(host: HostFolder, whole: HostFolder) -> HostFolder:
+    """A copy of a host at its last revision, bound to its own folders; the orchestrator has worked there."""
+    for mine, theirs in ((host.home, whole.home), (host.root, whole.root)):
+        shutil.copytree(theirs, mine, symlinks=True, dirs_exist_ok=True)
+    bound = json.loads((host.home / ".vvmigrate/root").read_bytes()) | {"storage_root": str(host.root)}
+    (host.home / ".vvmigrate/root").write_text(json.dumps(bound))
+    env = host.home / ".env"
+    env.write_text(env.read_text().replace(str(whole.root), str(host.root)))
+    host.sql("INSERT INTO processed_videos VALUES ('x', 'a.mp4', 1, 'processed', 'then', NULL, NULL)")
+    return host

@@ -19,31 +19,18 @@ full = pytest.mark.full
 ASSET = b"a newer picture"
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> HostFolder:
-    """A host at its last revision."""
-    host = copy_release(tmp_path_factory.mktemp("whole"))
-    host.up(values={"DVR_IP": "192.168.1.20"})
-    return host
-
-
 @pytest.fixture
-def later(host: HostFolder, whole: HostFolder, tmp_path: Path) -> HostFolder:
-    """A copy of it that went on by one revision, after its database was backed up to `yesterday`."""
-    for mine, theirs in ((host.home, whole.home), (host.root, whole.root)):
-        shutil.copytree(theirs, mine, symlinks=True, dirs_exist_ok=True)
-    bound = json.loads((host.home / ".vvmigrate/root").read_bytes()) | {"storage_root": str(host.root)}
-    (host.home / ".vvmigrate/root").write_text(json.dumps(bound))
-    env = host.home / ".env"
-    env.write_text(env.read_text().replace(str(whole.root), str(host.root)))
-    host.sql("INSERT INTO processed_videos VALUES ('x', 'a.mp4', 1, 'processed', 'then', NULL, NULL)")
-    shutil.copy2(host.database, tmp_path / "yesterday")
-    (host.home / "fallback/other.png").write_bytes(ASSET)
+def later(worked: HostFolder, tmp_path: Path) -> HostFolder:
+    """A host that went on by one revision, after its database was backed up to `yesterday`."""
+    shutil.copy2(worked.database, tmp_path / "yesterday")
+    (worked.home / "fallback/other.png").write_bytes(ASSET)
     up = 'op.install_assets("fallback", "fallback", ["other.png"])\n'
-    host.revision("0007", up + 'op.add_column("processed_videos", sa.Column("camera", sa.Text))\nop.write_signature()')
-    (host.root / "fallback/other.png").write_bytes(b"what stood there")
-    host.up()
-    return host
+    worked.revision(
+        "0007", up + 'op.add_column("processed_videos", sa.Column("camera", sa.Text))\nop.write_signature()'
+    )
+    (worked.root / "fallback/other.png").write_bytes(b"what stood there")
+    worked.up()
+    return worked
 
 
 def yesterday(host: HostFolder) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,23 +12,9 @@ from pytest_alembic.runner import runner
 from sqlalchemy import create_engine
 
 from tests.conftest import HostFolder
-from tests.content.fault_server import FaultServer, serving
-from tests.drill.releases import Release, make
+from tests.drill.releases import Release
 
 NAMES = ("1.0", "1.1", "1.2")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[FaultServer]:
-    """Where the models can be had."""
-    with serving() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def releases(tmp_path_factory: pytest.TempPathFactory, server: FaultServer) -> dict[str, Release]:
-    """The three releases."""
-    return make(tmp_path_factory.mktemp("releases"), server)
 
 
 @pytest.fixture

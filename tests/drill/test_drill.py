@@ -14,27 +14,14 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import HostFolder
-from tests.content.fault_server import FaultServer, serving
+from tests.content.fault_server import FaultServer
 from tests.crash import dying
 from tests.drill import orchestrator
-from tests.drill.releases import DATA, Release, make, model_in_use
+from tests.drill.releases import DATA, Release, model_in_use
 
 EDITED = "\n# Mine, and it stays.\nVV_LOG_LEVEL=DEBUG\nMY_OWN_KEY='a value of mine'\n"
 OUTPUTS = (".env", "vv-signature.json")
 MADE_AT = re.compile(rb'"created_at": "[^"]*"')
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[FaultServer]:
-    """Where the models can be had, while it runs."""
-    with serving() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def releases(tmp_path_factory: pytest.TempPathFactory, server: FaultServer) -> dict[str, Release]:
-    """The three releases."""
-    return make(tmp_path_factory.mktemp("releases"), server)
 
 
 @pytest.fixture
