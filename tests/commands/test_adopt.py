@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.commands.proof import says
-from tests.conftest import BASELINE, HostFolder, copy_release
+from tests.conftest import BASELINE, HostFolder
 
 full = pytest.mark.full
 MODEL = "models/bitnet_summarizer"
@@ -21,29 +21,21 @@ DIRECTORIES = (
 )
 
 
-@pytest.fixture(scope="module")
-def twin(tmp_path_factory: pytest.TempPathFactory) -> HostFolder:
-    """A host that vvmigrate brought up: what bootstrap.py's host looks like is taken from it."""
-    host = copy_release(tmp_path_factory.mktemp("twin"))
-    host.up(values={"DVR_IP": "192.168.1.20"})
-    return host
-
-
 @pytest.fixture
-def old(host: HostFolder, twin: HostFolder) -> HostFolder:
+def old(host: HostFolder, whole: HostFolder) -> HostFolder:
     """A host as bootstrap.py leaves it: a real model folder, an older information file, a log of videos, no ledger."""
     for name in DIRECTORIES:
         (host.root / name).mkdir(parents=True)
         (host.root / name).chmod(0o775)
     host.root.chmod(0o775)
-    shutil.copytree((twin.root / MODEL).resolve(), host.root / MODEL)
+    shutil.copytree((whole.root / MODEL).resolve(), host.root / MODEL)
     (host.root / "models/.current_model_info.json").write_text(json.dumps(OLD_INFO))
     for name in ("loop_silencioso.mp4", "placeholder.png"):
         shutil.copyfile(host.home / "fallback" / name, host.root / "fallback" / name)
-    env = (twin.home / ".env").read_text().replace(str(twin.root), str(host.root))
+    env = (whole.home / ".env").read_text().replace(str(whole.root), str(host.root))
     (host.home / ".env").write_text(env)
     (host.home / ".env").chmod(0o600)
-    for (sql,) in twin.sql(
+    for (sql,) in whole.sql(
         "SELECT sql FROM sqlite_master WHERE name NOT LIKE 'vv_%' AND sql IS NOT NULL ORDER BY rowid"
     ):
         host.sql(sql)
