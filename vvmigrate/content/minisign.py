@@ -56,8 +56,8 @@ class PublicKey:
 
     @property
     def name(self) -> str:
-        """The key's id as minisign prints it."""
-        return self.id[::-1].hex().upper()
+        """The key's id as minisign prints it: a number, without zeros in front."""
+        return f"{int.from_bytes(self.id, 'little'):X}"
 
     def text(self) -> str:
         """The line of base64."""
