@@ -114,7 +114,6 @@ EXCEPTIONS = {
     ("vvmigrate.running", "os.open"): "/dev/null in the place of a stream that is closed or broken",
     ("vvmigrate.running", "open(w)"): "the same stream, by its number",
     ("vvmigrate.engine.database", "sqlite3.connect"): "SQLite opens its own files; nobody else may",
-    ("vvmigrate.engine.lowered", "ctypes"): "setfsuid(2): it changes who is asked for, and nothing on a disk",
     (
         "vvmigrate.commands.shell",
         "subprocess",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from vvmigrate import __version__
@@ -12,7 +11,6 @@ from vvmigrate.errors import VvmigrateError
 SIGNALLED = 128
 
 
-@dataclass
 class Report:
     """A command's result.
 
@@ -23,10 +21,12 @@ class Report:
         body: the verb's own keys, plain values only.
     """
 
-    command: str
-    exit_code: int = 0
-    error: VvmigrateError | None = None
-    body: dict[str, Any] = field(default_factory=dict)
+    def __init__(self, command: str, body: dict[str, Any] | None = None) -> None:
+        """Nothing went wrong yet."""
+        self.command = command
+        self.exit_code = 0
+        self.error: VvmigrateError | None = None
+        self.body = body if body is not None else {}
 
     def as_json(self) -> dict[str, Any]:
         """The document of `--json`."""
@@ -58,5 +58,5 @@ def error_as_json(error: VvmigrateError | None) -> dict[str, Any] | None:
 
 
 def listed(items: Any) -> list[dict[str, Any]]:
-    """Flat dataclasses as dictionaries."""
-    return [dict(item) if isinstance(item, Mapping) else dict(vars(item)) for item in items]
+    """Named tuples, and what is one already, as dictionaries."""
+    return [dict(item) if isinstance(item, Mapping) else item._asdict() for item in items]

@@ -39,7 +39,7 @@ def run(name: str, options: Mapping[str, Any], function: Callable[[Any], Any]) -
     from vvmigrate.commands.opening import Call
     from vvmigrate.engine import signals
     from vvmigrate.errors import VvmigrateError
-    from vvmigrate.report import Report
+    from vvmigrate.report import SIGNALLED, Report
 
     signals.install()
     as_json = bool(options.get("as_json"))
@@ -67,7 +67,8 @@ def run(name: str, options: Mapping[str, Any], function: Callable[[Any], Any]) -
         report = Report(name)
         report.fail(error)
     except signals.Ended as ended:
-        report = Report(name, exit_code=128 + ended.number)
+        report = Report(name)
+        report.raise_to(SIGNALLED + ended.number)
     except Exception as error:
         if options.get("debug"):
             raise

@@ -13,9 +13,8 @@ import os
 import pwd
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from vvmigrate.errors import RefusedError, UsageError
 from vvmigrate.files import Owner
@@ -31,8 +30,7 @@ MOST_DIGITS = 7
 _SPAN = re.compile(r"([0-9]{1,7})([smhd])")
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """One command's settings.
 
     Attributes:
@@ -74,12 +72,12 @@ class Settings:
     update_env: bool = False
     strict: bool = False
     interactive: bool = False
-    values: Mapping[str, str] = field(default_factory=dict)
-    environment: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, str] = {}
+    environment: Mapping[str, str] = {}
     mirror: str = ""
-    proxies: Mapping[str, str] = field(default_factory=dict)
+    proxies: Mapping[str, str] = {}
     ca_bundle: str = ""
-    tokens: Mapping[str, str] = field(default_factory=dict)
+    tokens: Mapping[str, str] = {}
     offline: bool = False
     resume: bool = True
     allow_degraded: bool = False
@@ -182,7 +180,7 @@ def with_trusted_keys(settings: Settings) -> Settings:
         RefusedError: see `read_trusted_keys`.
     """
     keys, file = read_trusted_keys(settings.environment)
-    return replace(settings, trusted_keys=keys, trusted_file=file)
+    return settings._replace(trusted_keys=keys, trusted_file=file)
 
 
 def resolve(

@@ -220,7 +220,7 @@ def test_only_a_retry_has_an_end_of_its_own(bare: HostFolder) -> None:
         pace = supply.pace(retry)
         assert 0 < pace.left_s() <= 300
         assert supply.pace(retry).deadline == pace.deadline
-        forever = replace(retry, settings=replace(settings, delivery_timeout_s=0.0), memory={})
+        forever = replace(retry, settings=settings._replace(delivery_timeout_s=0.0), memory={})
         assert supply.pace(forever).deadline is None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -17,6 +18,37 @@ HEAVY = ("alembic", "click", "sqlalchemy", "requests", "jsonschema", "rich", "do
 """What a look that finds nothing must not import: seconds of a small host's processor."""
 
 
+SETTLED = {
+    "vvmigrate": {"commands", "engine", "errors", "files", "report", "schema", "settings"},
+    "vvmigrate.commands": {"settled"},
+    "vvmigrate.engine": {
+        *("binding", "chain", "database", "effects", "host", "intention", "journal", "ledger", "lock", "lodging"),
+        *("lowered", "roots", "rows", "session", "signals", "state", "vault"),
+    },
+    "vvmigrate.files": {"entry", "folder", "look", "place"},
+}
+HELPING = {
+    "vvmigrate": {"cli", "errors", "given", "options", "running", "verbs"},
+    "vvmigrate.verbs": {"adopting", "authoring", "changing", "confirming", "looking", "signing", "trying"},
+}
+"""Of ours, what a boot that has nothing to do, and the help, may import; a new name here has to be worth its time."""
+
+SLOW = {
+    "dataclasses",
+    "inspect",
+    "ast",
+    "ctypes",
+    "logging",
+    "socket",
+    "ssl",
+    "uuid",
+    "secrets",
+    "subprocess",
+    "threading",
+}
+"""Of Python's own, what takes milliseconds, and what that boot has no use for."""
+
+
 @pytest.fixture
 def up(host: HostFolder) -> HostFolder:
     """A host at its last revision, with nothing left to be done."""
@@ -24,11 +56,27 @@ def up(host: HostFolder) -> HostFolder:
     return host
 
 
-def imported(host: HostFolder, *arguments: str, environ: dict[str, str] | None = None) -> tuple[set[str], int, str]:
-    """Which of the heavy modules a command imports, its exit code, and what it prints."""
+def modules(host: HostFolder, *arguments: str, environ: dict[str, str] | None = None) -> tuple[set[str], int, str]:
+    """The names of all modules that a command imports, its exit code, and what it prints."""
     done = host.run(*arguments, environ={"PYTHONPROFILEIMPORTTIME": "1", **(environ or {})})
     lines = [line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")]
-    return {name.partition(".")[0] for name in lines} & set(HEAVY), done.returncode, done.stdout
+    return set(lines), done.returncode, done.stdout
+
+
+def imported(host: HostFolder, *arguments: str, environ: dict[str, str] | None = None) -> tuple[set[str], int, str]:
+    """Which of the heavy modules a command imports, its exit code, and what it prints."""
+    names, code, text = modules(host, *arguments, environ=environ)
+    return {name.partition(".")[0] for name in names} & set(HEAVY), code, text
+
+
+def ours(names: set[str]) -> dict[str, set[str]]:
+    """Of some modules those of this package, by the package that holds them."""
+    found: dict[str, set[str]] = {}
+    for name in names:
+        package, _, module = name.rpartition(".")
+        if package.partition(".")[0] == "vvmigrate":
+            found.setdefault(package, set()).add(module)
+    return found
 
 
 def went(host: HostFolder, *arguments: str, environ: dict[str, str] | None = None) -> tuple[bool, int]:
@@ -48,6 +96,14 @@ def test_it_imports_nothing_heavy_and_changes_nothing(up: HostFolder) -> None:
         assert imported(up, "upgrade", "--quiet") == (set(), 0, "")
         assert went(up, "upgrade", "head") == (False, 0)
     assert (up.home / "logs/bootstrap.log").read_bytes() == log
+
+
+def test_nobody_adds_to_what_a_boot_loads_unseen(up: HostFolder) -> None:
+    """Every module on the way to "nothing to do" stands in a list, and no library but Python's own."""
+    names, code, text = modules(up, "upgrade", "head")
+    assert (code, text) == (0, "nothing to do: at 0006\n")
+    assert ours(names) == SETTLED
+    assert names & SLOW == set()
 
 
 def test_it_says_what_the_long_way_says(up: HostFolder) -> None:
@@ -108,6 +164,14 @@ DOUBTS: dict[str, tuple[Callable[[HostFolder], object], int]] = {
     "another revision": (lambda h: h.revision("0007", "op.make_directories(['more'])"), 0),
     "an edited revision": (lambda h: append(h.home / "migrations/versions/0003_fallback_assets.py", "\n# mine\n"), 0),
     "a broken revision": (lambda h: append(h.home / "migrations/versions/0003_fallback_assets.py", "\n)\n"), 6),
+    "a revision that others may write": (
+        lambda h: (h.home / "migrations/versions/0003_fallback_assets.py").chmod(0o646),
+        0 if os.geteuid() else 6,
+    ),
+    "a sticky one, which only means something for folders": (
+        lambda h: (h.home / "migrations/versions/0003_fallback_assets.py").chmod(0o1646),
+        0 if os.geteuid() else 6,
+    ),
     "another env.py": (lambda h: append(h.home / "migrations/env.py", "\n# mine\n"), 0),
     "another configuration": (lambda h: append(h.home / "alembic.ini", "\n# mine\n"), 0),
     "another manifest": (lambda h: append(h.home / "model_manifest.json", " "), 0),
@@ -124,6 +188,12 @@ DOUBTS: dict[str, tuple[Callable[[HostFolder], object], int]] = {
     "a state directory that others may enter": (lambda h: (h.root / STATE).chmod(0o755), 4),
     "no ledger id": (lambda h: (h.root / STATE / "ledger_id").unlink(), 6),
     "a changed row": (tamper, 7),
+    "a value of another kind": (lambda h: h.sql("UPDATE vv_step SET user = CAST(user AS BLOB)"), 7),
+    "text that is none": (lambda h: h.sql("UPDATE vv_step SET user = CAST(x'ff' AS TEXT) WHERE seq = 2"), 7),
+    "the last digit of a time": (
+        lambda h: h.sql("UPDATE vv_step SET duration_s = duration_s + 1e-16 WHERE seq = 2"),
+        7,
+    ),
     "a row that is gone": (lose_a_row, 4),
     "a trigger": (plant_a_trigger, 4),
     "another database": (restore_another_database, 4),
@@ -183,8 +253,9 @@ def test_what_is_left_to_be_done_is_never_forgotten(host: HostFolder) -> None:
 @pytest.mark.parametrize("arguments", [["--help"], ["upgrade", "--help"], ["--version"]])
 def test_help_imports_nothing_heavy(host: HostFolder, arguments: list[str]) -> None:
     """Nobody waits for the words that say what there is."""
-    heavy, code, text = imported(host, *arguments)
-    assert (heavy, code, bool(text)) == ({"click"}, 0, True)
+    names, code, text = modules(host, *arguments)
+    assert ({name.partition(".")[0] for name in names} & set(HEAVY), code, bool(text)) == ({"click"}, 0, True)
+    assert ours(names) == HELPING
 
 
 LOOKS = (["status"], ["current"], ["heads"], ["show", "0003"], ["history"], ["verify", "--quick"])

@@ -205,20 +205,23 @@ def test_a_clock_that_is_wrong_confuses_nothing(bare: HostFolder, monkeypatch: p
     assert bare.call("history", verify=True).exit_code == 0
 
 
-def test_a_clock_that_jumped_back_is_a_warning(bare: HostFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("year", "what"), [(1970, "it has no date yet"), (2025, "it went back")])
+def test_a_clock_that_jumped_back_is_a_warning(
+    bare: HostFolder, monkeypatch: pytest.MonkeyPatch, year: int, what: str
+) -> None:
     """Somebody should look at a clock that is behind the last row of the history."""
 
     class Clock(datetime):
         @classmethod
         def now(cls, tz: Any = None) -> Any:
-            return datetime(1970, 1, 1, tzinfo=UTC)
+            return datetime(year, 1, 1, tzinfo=UTC)
 
     bare.up()
     monkeypatch.setattr(sessions, "datetime", Clock)
     told: list[tuple[str, dict[str, Any]]] = []
     bare.revision("0002", "op.make_directories(['later'])")
     bare.up(told=told)
-    assert any("clock" in facts["text"] for event, facts in told if event == "warning")
+    assert any("clock" in facts["text"] and what in facts["text"] for event, facts in told if event == "warning")
 
 
 def test_a_crowded_folder_is_neither_read_nor_touched(bare: HostFolder) -> None:

@@ -125,7 +125,9 @@ class Check:
                 return f"history: {problems[0]}"
             head, steps, kept = ledger.head(), ledger.rows("vv_step"), ledger.rows("vv_kept")
             runs = {row["run_id"] for row in ledger.rows("vv_run")}
-        anchor = json.loads((private / "anchor").read_text("utf-8")) if (private / "anchor").exists() else vars(Head())
+        anchor = (
+            json.loads((private / "anchor").read_text("utf-8")) if (private / "anchor").exists() else Head()._asdict()
+        )
         new = steps[self._rows_before(outcome) :]
         done = [s for s in new if s["result"] in COMMITTED]
         others = [s["result"] for s in new if s not in done]
@@ -133,7 +135,7 @@ class Check:
         way = list(self.path[1 : side.done + 1])
         begun = _seen(outcome.root)["step_id"]
         rules = {
-            f"the anchor says {anchor}, the chain ends at {head}": anchor == vars(head),
+            f"the anchor says {anchor}, the chain ends at {head}": anchor == head._asdict(),
             f"{side.name}, but the history has {[(s['revision'], s['result']) for s in done]}": way
             == [s["version_after"] for s in done],
             "the versions in the history do not follow each other": all(

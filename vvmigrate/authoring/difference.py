@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from alembic.autogenerate.api import AutogenContext
 from alembic.autogenerate.render import renderers
@@ -11,8 +12,7 @@ from alembic.operations import MigrateOperation
 REMEDY = "vvmigrate revision -m TEXT --autogenerate"
 
 
-@dataclass(frozen=True)
-class Difference:
+class Difference(NamedTuple):
     """Something that an input declares and no revision brings, or the other way round.
 
     Attributes:

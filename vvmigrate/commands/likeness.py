@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from vvmigrate.commands.site import Site
@@ -183,7 +183,7 @@ def _timeless(site: Site, target: Target, entry: Entry) -> Entry:
     except (ValueError, KeyError, TypeError, OSError):
         return entry
     data = json.dumps(kept, sort_keys=True).encode()
-    return replace(entry, digest=hashlib.sha256(data).hexdigest())
+    return entry._replace(digest=hashlib.sha256(data).hexdigest())
 
 
 def _without_origin(told: Any) -> Any:

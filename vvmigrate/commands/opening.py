@@ -111,7 +111,7 @@ class Call:
         settings = with_signed_files(settings)
         run = sessions.who_runs(self.command, self.arguments)
         try:
-            session = sessions.open_writer(replace(opening_of(settings), **self.opens), run, mergers)
+            session = sessions.open_writer(opening_of(settings)._replace(**self.opens), run, mergers)
         except OSError as error:
             where = os.fsdecode(error.filename or settings.home)
             raise RefusedError(f"{where}: the host cannot be opened: {error.strerror}", path=where) from error

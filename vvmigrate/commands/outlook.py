@@ -85,7 +85,7 @@ def json_of(forecast: Forecast, paths: Mapping[str, str]) -> dict[str, Any]:
             {"url": item.url, "size_bytes": item.size_bytes, "sha256": item.sha256}
             for item in forecast.proposal.downloads
         ],
-        "kept": [vars(item) for item in forecast.proposal.kept],
+        "kept": [item._asdict() for item in forecast.proposal.kept],
         "skipped": list(forecast.proposal.skipped),
         "warnings": list(forecast.proposal.warnings)
         + (

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 from vvmigrate.commands.forecast import DOWN, UP, Forecast, Workplace, open_workplace
@@ -81,7 +80,7 @@ def _judge(run: Going, mine: Intention | None) -> Verdict | None:
 
 def _check(run: Going, check: HealthCheck, mine: Intention | None) -> Verdict | None:
     if mine is not None:
-        intentions.write(run.place.session.host, replace(mine, state=CHECKING))
+        intentions.write(run.place.session.host, mine._replace(state=CHECKING))
     try:
         run.said["health"], why = check.run(run.place, run.affects)
     except Ended as ended:
@@ -105,7 +104,7 @@ def _say_what_stays(run: Going) -> None:
 
 def _wait(run: Going, found: Intention) -> None:
     now = Moment.of(run.place.session)
-    waiting = replace(found, state=WAITING, boot_id=now.boot_id, since_s=now.uptime_s)
+    waiting = found._replace(state=WAITING, boot_id=now.boot_id, since_s=now.uptime_s)
     intentions.write(run.place.session.host, waiting)
     run.said["confirm"] = as_json(waiting, now)
 
@@ -189,7 +188,7 @@ def take_back(run: Going, found: Intention, verdict: Verdict) -> None:
         StateError: a step back could not be done; the promise stands.
     """
     session = run.place.session
-    going = replace(found, state=REVERTING, reason=verdict.reason, hold=verdict.hold)
+    going = found._replace(state=REVERTING, reason=verdict.reason, hold=verdict.hold)
     if going != found:
         intentions.write(session.host, going)
     made = session.ledger.applied_by(found.run_id)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -43,7 +42,7 @@ def with_signed_files(settings: Settings) -> Settings:
         except OSError as error:
             where = str(error.filename)
             raise RefusedError(f"{where}: cannot be read: {error.strerror}", path=where) from error
-    return replace(settings, signed=listed)
+    return settings._replace(signed=listed)
 
 
 def signed_only(home: Path, environ: Mapping[str, str]) -> Check:
@@ -55,7 +54,7 @@ def signed_only(home: Path, environ: Mapping[str, str]) -> Check:
     settings = with_trusted_keys(Settings(home, None, home, environment=environ))
     if not settings.trusted_keys:
         return unchecked
-    return partial(check_signed, with_signed_files(replace(settings, ini_sha256=read_ini(home)[1])))
+    return partial(check_signed, with_signed_files(settings._replace(ini_sha256=read_ini(home)[1])))
 
 
 def trusted_keys(settings: Settings) -> tuple[minisign.PublicKey, ...]:

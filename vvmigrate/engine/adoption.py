@@ -269,7 +269,7 @@ def _undo(session: Session, waits: Journal) -> None:
 def _row(session: Session, found: Sequence[str], *, epoch: bool, title: str) -> dict[str, Any]:
     """What the history tells of it: who, when, why, and where the old chain ended."""
     ledger, anchor = session.ledger, vault.anchor(session.host.private)
-    notes: dict[str, Any] = {"found": list(found), "anchor": vars(anchor)}
+    notes: dict[str, Any] = {"found": list(found), "anchor": anchor._asdict()}
     row = recovery.decision(session.run, title, notes)
     claimed = _version(session)
     row |= {"result": "adopted", "error": "; ".join(found), "version_before": claimed, "version_after": claimed}

@@ -9,8 +9,8 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from vvmigrate.engine import roots, vault
 from vvmigrate.engine.host import ROOT, STATE, Host, state_tree
@@ -21,8 +21,7 @@ from vvmigrate.files import Tree
 NAME = "root"
 
 
-@dataclass(frozen=True)
-class Binding:
+class Binding(NamedTuple):
     """The storage root of a home.
 
     Attributes:
@@ -57,7 +56,7 @@ def read(state: Tree | None) -> Binding | None:
 
 def write(state: Tree, binding: Binding) -> None:
     """Make a binding durable."""
-    (state / NAME).replace(json.dumps(asdict(binding), sort_keys=True).encode())
+    (state / NAME).replace(json.dumps(binding._asdict(), sort_keys=True).encode())
 
 
 def fresh(root: Path, variant: str) -> Binding:
@@ -67,7 +66,7 @@ def fresh(root: Path, variant: str) -> Binding:
 
 def settled(binding: Binding, variant: str) -> Binding:
     """The same binding, once root and database are there, with the variant that was asked for now, if any was."""
-    return replace(binding, complete=True, variant=variant or binding.variant)
+    return binding._replace(complete=True, variant=variant or binding.variant)
 
 
 def check_request(binding: Binding | None, requested: Path | None) -> str | None:
@@ -140,7 +139,7 @@ def rebound(bound: Binding | None, root: Path, home: Path, take_over: Callable[[
             hint="copy it again while nothing writes there",
             path=str(root),
         )
-    return replace(bound, storage_root=str(root), complete=True)
+    return bound._replace(storage_root=str(root), complete=True)
 
 
 def check_known(host: Host, bound: Binding) -> None:

@@ -11,7 +11,6 @@ import hmac
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -75,9 +74,9 @@ class Chain(Rows):
             return effect
 
         def mask(entry: Entry) -> Entry:
-            return replace(entry, digest=self.mac(entry.digest.encode()) if entry.digest else "", size_bytes=0)
+            return entry._replace(digest=self.mac(entry.digest.encode()) if entry.digest else "", size_bytes=0)
 
-        return replace(effect, before=mask(effect.before), after=mask(effect.after))
+        return effect._replace(before=mask(effect.before), after=mask(effect.after))
 
     def next_seq(self) -> int:
         """The number of the next link.

@@ -8,8 +8,7 @@ needs space, and whatever was replaced keeps its inode, mode, owner and attribut
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from vvmigrate.engine.host import Host
 from vvmigrate.engine.state import Target
@@ -38,8 +37,7 @@ EARLIER = "earlier"
 """Key in there: what had been noted of the path before. The way back notes it again."""
 
 
-@dataclass(frozen=True)
-class TakenBack:
+class TakenBack(NamedTuple):
     """What became of a file of keys when what we had done to it was taken out.
 
     Attributes:
@@ -52,15 +50,14 @@ class TakenBack:
     content: bytes | None
     kept: tuple[tuple[str, str], ...] = ()
     told: bool = True
-    note: Mapping[str, Any] = field(default_factory=dict)
+    note: Mapping[str, Any] = {}
 
 
 Merger = Callable[[bytes, bytes | None, bytes, Mapping[str, Any]], TakenBack]
 """Takes what we did out of a file that somebody changed since: (current, before, after, note)."""
 
 
-@dataclass(frozen=True)
-class Effect:
+class Effect(NamedTuple):
     """One change, staged. See `state.Change` for the attributes of the same name.
 
     Attributes:
@@ -78,11 +75,15 @@ class Effect:
     secret: bool = False
     lasting: bool = False
     detail: str = ""
-    note: Mapping[str, Any] = field(default_factory=dict)
+    note: Mapping[str, Any] = {}
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
-        return asdict(self)
+        return self._asdict() | {
+            "target": self.target._asdict(),
+            "before": self.before.as_json(),
+            "after": self.after.as_json(),
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -104,7 +105,7 @@ class Effect:
 
     def settled(self) -> Self:
         """The effect as it is once its step is committed and its before-image has moved to `undo/`."""
-        return replace(self, slot=self.slot.replace("staging/", "undo/", 1))
+        return self._replace(slot=self.slot.replace("staging/", "undo/", 1))
 
     def slot_place(self, host: Host) -> Place:
         """Where the slot is.

@@ -17,7 +17,7 @@ from typing import Self
 
 from vvmigrate.engine.state import Target
 from vvmigrate.errors import RefusedError, StateError
-from vvmigrate.files import Entry, Place, Tree
+from vvmigrate.files import Entry, Place, Tree, prepare_to_write
 
 STATE = ".vvmigrate"
 HOME, ROOT = "home", "root"
@@ -147,6 +147,8 @@ class Host:
         Raises:
             RefusedError: one of them cannot be opened.
         """
+        if writing:
+            prepare_to_write()
         trees: list[Tree | None] = []
         for path in (home, root):
             try:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
+from typing import Any, NamedTuple, Self, get_type_hints
 
 from vvmigrate.engine import vault
 from vvmigrate.engine.host import HOME, STATE, Host
@@ -26,8 +25,7 @@ LONGEST_S = 1e9
 """No machine is up for longer, and nobody waits for longer."""
 
 
-@dataclass(frozen=True)
-class Moment:
+class Moment(NamedTuple):
     """A point in time that needs no clock with a date.
 
     Attributes:
@@ -44,16 +42,14 @@ class Moment:
         return cls(str(session.run["boot_id"]), time.clock_gettime(time.CLOCK_BOOTTIME))
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """Why a run is taken back, and whether what it applied may return by itself."""
 
     reason: str
     hold: bool
 
 
-@dataclass(frozen=True)
-class Intention:
+class Intention(NamedTuple):
     """A run that is to be taken back unless it ends well.
 
     Attributes:
@@ -108,8 +104,8 @@ class Intention:
         return Verdict(f"not confirmed {what}", hold=True)
 
 
-_STANDS_FOR: dict[str, Any] = {"str": str, "float": int | float, "bool": bool}
-_KINDS = {field.name: _STANDS_FOR[str(field.type)] for field in fields(Intention)}
+_TYPES = get_type_hints(Intention)
+_KINDS: dict[str, Any] = {name: int | float if kind is float else kind for name, kind in _TYPES.items()}
 
 
 def read(host: Host) -> Intention | None:
@@ -151,7 +147,7 @@ def _understood(found: dict[str, Any]) -> Intention:
 
 def write(host: Host, intention: Intention) -> None:
     """Make an intention durable, in place of the one that stood."""
-    (_state(host) / NAME).replace(json.dumps({"format": FORMAT, **asdict(intention)}).encode())
+    (_state(host) / NAME).replace(json.dumps({"format": FORMAT, **intention._asdict()}).encode())
 
 
 def drop(host: Host) -> None:

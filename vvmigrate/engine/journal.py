@@ -11,8 +11,7 @@ import json
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from vvmigrate.engine import state as st
 from vvmigrate.engine.effects import Effect
@@ -36,8 +35,7 @@ ACTIONS = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class Journal:
+class Journal(NamedTuple):
     """One step's effects, and the place in the history at which it was to happen.
 
     Attributes:
@@ -56,7 +54,7 @@ class Journal:
 
     def to_bytes(self) -> bytes:
         """One line of JSON, then the SHA-256 of that line in hex."""
-        body = asdict(self) | {"format": FORMAT, "effects": [effect.as_json() for effect in self.effects]}
+        body = self._asdict() | {"format": FORMAT, "effects": [effect.as_json() for effect in self.effects]}
         line = json.dumps(body, sort_keys=True, ensure_ascii=True).encode()
         return line + b"\n" + hashlib.sha256(line).hexdigest().encode() + b"\n"
 

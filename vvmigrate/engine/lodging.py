@@ -11,8 +11,8 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from vvmigrate.engine import vault
 from vvmigrate.engine.host import STATE, state_tree
@@ -23,8 +23,7 @@ from vvmigrate.files import Tree
 FOLDER = "rehearsal"
 
 
-@dataclass(frozen=True)
-class Note:
+class Note(NamedTuple):
     """Where somebody lodges.
 
     Attributes:
@@ -56,7 +55,7 @@ def lodging(top: Tree, home: Tree | None = None) -> Iterator[Tree]:
     with _state(top) as state, _state(home) if home else nullcontext() as notes, _taken(state) as folder:
         try:
             if notes:
-                (notes / note.name).replace(json.dumps(asdict(note)).encode())
+                (notes / note.name).replace(json.dumps(note._asdict()).encode())
             yield folder
         finally:
             with put_off():

@@ -7,26 +7,23 @@ only to where the owner could go anyway.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
-_libc = ctypes.CDLL(None)
-
 
 @contextmanager
 def lowered(uid: int, gid: int) -> Iterator[None]:
     """In this block the kernel judges access to files as if another user asked."""
-    _libc.setfsgid(gid)
-    _libc.setfsuid(uid)
+    from vvmigrate.files import linux  # not at the top: where nobody's rights are taken on, nobody waits for it
+
+    linux.access_files_as(uid, gid)
     try:
         yield
     finally:
-        _libc.setfsuid(os.geteuid())
-        _libc.setfsgid(os.getegid())
+        linux.access_files_as(os.geteuid(), os.getegid())
 
 
 def connection_class(info: os.stat_result, top: str | os.PathLike[str]) -> type[sqlite3.Connection]:

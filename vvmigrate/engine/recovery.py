@@ -192,7 +192,7 @@ def settle(
         for effect in reversed(journal.effects):
             kept += undo(effect, session.host, session.mergers)
         fsync_all(session.host, journal.effects)
-        notes = json.loads(journal.step.get("notes", "{}")) | {"kept": [vars(item) for item in kept]}
+        notes = json.loads(journal.step.get("notes", "{}")) | {"kept": [item._asdict() for item in kept]}
         record(session, {**journal.step, "result": result, "error": error, "notes": json.dumps(notes)}, once=once)
     journals.remove(session.host.private)
     stage.sweep(session.host)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from vvmigrate.engine import state as st
 from vvmigrate.engine.effects import MENDED, Effect, Merger
@@ -57,7 +57,7 @@ class Reverser:
     def _same(self, effect: Effect, seen: Entry) -> bool:
         """Whether it is still what we left there; a secret file's digest is recorded keyed."""
         if effect.secret and seen.digest:
-            seen = replace(seen, digest=self.ledger.mac(seen.digest.encode()))
+            seen = seen._replace(digest=self.ledger.mac(seen.digest.encode()))
         if seen.kind == "dir" and effect.after.kind == "dir":
             return True
         return seen.same_content(effect.after)
@@ -92,8 +92,8 @@ class Reverser:
         action = st.SWITCH_LINK if before.kind == "link" else st.PLACE_TREE if before.kind == "dir" else st.PLACE_FILE
         change = Change(action, effect.target, seen, before, detail="as it was before", size_bytes=before.size_bytes)
         if before.kind not in ("file", "link"):  # cannot be copied, or is too large to be: it moves back itself
-            return Proposal((replace(change, source=effect.slot),))
-        return Proposal((replace(change, fill=image.copy_to),))
+            return Proposal((change._replace(source=effect.slot),))
+        return Proposal((change._replace(fill=image.copy_to),))
 
     def _merged(self, effect: Effect, seen: Entry, overlay: Overlay, path: str) -> Proposal:
         """A file of keys goes back key by key, from whatever it is now."""
@@ -121,12 +121,12 @@ class Reverser:
             note=note,
         )
         if wanted is None:
-            change = replace(change, action=st.REMOVE_FILE, after=ABSENT)
+            change = change._replace(action=st.REMOVE_FILE, after=ABSENT)
         else:  # with its digest: an older effect of this revision's on the same file starts from there
             like = effect.before if wanted == before and current == after else seen
             digest = hashlib.sha256(wanted).hexdigest()
-            change = replace(change, after=replace(like, digest=digest, size_bytes=len(wanted)))
-        return Proposal((replace(change, detail="back to what it was, key by key"),), kept, affects=frozenset({"env"}))
+            change = change._replace(after=like._replace(digest=digest, size_bytes=len(wanted)))
+        return Proposal((change._replace(detail="back to what it was, key by key"),), kept, affects=frozenset({"env"}))
 
     def _image(self, effect: Effect) -> Place | None:
         state = self.host.state(effect.store)

@@ -12,6 +12,8 @@ from shlex import quote
 from vvmigrate.errors import RefusedError
 from vvmigrate.files import Owner, Place, Tree
 
+VERSIONS = "migrations/versions"
+_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "fuse.sshfs", "afs", "glusterfs"})
 """File systems on which SQLite's WAL cannot work, and on which our promise about power loss does not hold."""
 
@@ -19,6 +21,14 @@ NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "fuse
 def _upwards(path: Path) -> Iterator[Path]:
     yield path
     yield from path.parents
+
+
+def is_roots_alone(info: os.stat_result) -> bool:
+    """Whether nobody but root can have written what a stat tells of."""
+    mode = info.st_mode
+    if info.st_uid or not mode & _OTHERS:
+        return not info.st_uid
+    return stat.S_ISLNK(mode) or (stat.S_ISDIR(mode) and bool(mode & stat.S_ISVTX))
 
 
 def check_trust(home: Path, inside: Iterable[str | Path]) -> None:
@@ -35,8 +45,7 @@ def check_trust(home: Path, inside: Iterable[str | Path]) -> None:
         return
     for path in [*_upwards(home), *inside]:
         info = os.lstat(path)
-        others = info.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not stat.S_ISLNK(info.st_mode)
-        if info.st_uid != 0 or (others and not info.st_mode & stat.S_ISVTX):
+        if not is_roots_alone(info):
             raise RefusedError(
                 f"{path}: root runs nothing from here: it is {stat.filemode(info.st_mode)} of user {info.st_uid}, "
                 "so others than root may have written it",
@@ -57,12 +66,17 @@ def check_keys(path: Path | None) -> None:
 
 def what_runs(home: Path) -> list[str]:
     """Paths of what is read and run from a release, so that root must be able to trust it."""
-    versions = os.path.join(home, "migrations/versions")
-    found = [os.path.join(home, name) for name in ("alembic.ini", "migrations", "migrations/env.py")]
-    found = [path for path in (*found, versions) if os.path.lexists(path)]
+    found = what_runs_first(home)
+    versions = os.path.join(home, VERSIONS)
     with suppress(OSError):  # none there, or none that this user may see
         found += sorted(f"{versions}/{name}" for name in os.listdir(versions) if name.endswith(".py"))
     return found
+
+
+def what_runs_first(home: Path) -> list[str]:
+    """Those paths without the revisions."""
+    found = [os.path.join(home, name) for name in ("alembic.ini", "migrations", "migrations/env.py", VERSIONS)]
+    return [path for path in found if os.path.lexists(path)]
 
 
 def check_root(root: Path, home: Path) -> None:

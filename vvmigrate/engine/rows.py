@@ -10,8 +10,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from vvmigrate import schema
 from vvmigrate.errors import StateError
@@ -24,8 +23,7 @@ LAST_SEQ = (1 << 63) - 1  # sqlite.org/autoinc.html: the largest number of a row
 Found = TypeVar("Found")
 
 
-@dataclass(frozen=True)
-class Head:
+class Head(NamedTuple):
     """The end of the chain: sequence number and hash of its last row."""
 
     seq: int = 0

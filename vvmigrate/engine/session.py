@@ -8,10 +8,9 @@ import pwd
 import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, NamedTuple, Self
 
 from vvmigrate import __version__
 from vvmigrate.engine import binding as bindings
@@ -59,8 +58,7 @@ def who_runs(command: str, arguments: list[str]) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class Opening:
+class Opening(NamedTuple):
     """What is needed to open a host.
 
     Attributes:
@@ -87,23 +85,34 @@ class Opening:
     open_database: Callable[[Session, bindings.Binding], None] | None = None
 
 
-@dataclass
 class Session:
     """A host that is open for writing, or for reading.
 
     `connection` is None for a reader on a host that has no database yet.
     """
 
-    host: Host
-    opening: Opening
-    run: dict[str, Any]
-    ledger_id: str
-    connection: sqlite3.Connection | None
-    key: bytes | None
-    bound: bindings.Binding | None = None
-    mergers: Mapping[str, Merger] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-    _stack: ExitStack = field(default_factory=ExitStack)
+    def __init__(
+        self,
+        host: Host,
+        opening: Opening,
+        run: dict[str, Any],
+        ledger_id: str,
+        connection: sqlite3.Connection | None,
+        key: bytes | None,
+        bound: bindings.Binding | None = None,
+        mergers: Mapping[str, Merger] | None = None,
+    ) -> None:
+        """Take over what was opened."""
+        self.host = host
+        self.opening = opening
+        self.run = run
+        self.ledger_id = ledger_id
+        self.connection = connection
+        self.key = key
+        self.bound = bound
+        self.mergers = mergers or {}
+        self.warnings: list[str] = []
+        self._stack = ExitStack()
 
     @property
     def ledger(self) -> Ledger:

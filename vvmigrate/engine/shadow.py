@@ -12,7 +12,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vvmigrate.engine import binding as bindings
@@ -107,7 +107,7 @@ def cast(session: Session, wanted: Wanted, folder: Tree) -> Shadow:
         _bring_state(host, HOME, home, wanted)
         if session.bound is not None:
             with (home / STATE).subtree() as state:
-                bindings.write(state, replace(session.bound, storage_root=str(shadow.root)))
+                bindings.write(state, session.bound._replace(storage_root=str(shadow.root)))
     if host.tree(ROOT) is not None:
         with (folder / "storage").subtree() as root:
             _bring_storage(session, wanted, root)

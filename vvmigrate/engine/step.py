@@ -251,8 +251,8 @@ class _Step:
         return {
             **json.loads(self.row["notes"]),
             **({"way_back": self.way_back} if self.way_back else {}),
-            **({state.SUPERSEDED: [vars(item) for item in proposal.superseded]} if proposal.superseded else {}),
-            "kept": [vars(item) for item in proposal.kept],
+            **({state.SUPERSEDED: [item._asdict() for item in proposal.superseded]} if proposal.superseded else {}),
+            "kept": [item._asdict() for item in proposal.kept],
             "warnings": list(proposal.warnings),
             "skipped": list(proposal.skipped),
         }

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
-import secrets
 from contextlib import suppress
 from typing import Any
 
@@ -47,7 +47,7 @@ def key(state: Tree | None) -> bytes | None:
 
 def make_key(state: Tree) -> bytes:
     """Make the chain's key: 32 random bytes, as long as the hash that it keys (RFC 2104, section 3)."""
-    fresh = secrets.token_bytes(32)
+    fresh = os.urandom(32)
     (state / "key").replace(fresh.hex().encode() + b"\n")
     return fresh
 
@@ -167,7 +167,7 @@ def read_json(state: Tree | None, name: str) -> dict[str, Any] | None:
 
 def next_key(state: Tree) -> bytes:
     """Make the key of the next epoch, durably, beside the place of the one that is lost."""
-    (state / NEXT_KEY).replace(secrets.token_hex(32).encode() + b"\n")
+    (state / NEXT_KEY).replace(os.urandom(32).hex().encode() + b"\n")
     return bytes.fromhex((state / NEXT_KEY).read(200).decode("ascii"))
 
 

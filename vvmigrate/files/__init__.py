@@ -2,6 +2,17 @@
 
 from vvmigrate.files.entry import ABSENT, Entry, Owner
 from vvmigrate.files.folder import CHUNK_BYTES, Folder, leads_nowhere
-from vvmigrate.files.place import Place, Tree, WriteBehind
+from vvmigrate.files.place import Place, Tree, WriteBehind, prepare_to_write
 
-__all__ = ["ABSENT", "CHUNK_BYTES", "Entry", "Folder", "Owner", "Place", "Tree", "WriteBehind", "leads_nowhere"]
+__all__ = [
+    "ABSENT",
+    "CHUNK_BYTES",
+    "Entry",
+    "Folder",
+    "Owner",
+    "Place",
+    "Tree",
+    "WriteBehind",
+    "leads_nowhere",
+    "prepare_to_write",
+]

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True)
-class Owner:
+class Owner(NamedTuple):
     """A numeric user and group."""
 
     uid: int
     gid: int
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """What stands at a path.
 
     Attributes:
@@ -52,8 +49,8 @@ class Entry:
     def with_attributes(self, mode: int, owner: Owner | None) -> Entry:
         """The same content with another mode and, unless None, another owner."""
         if owner is None:
-            return replace(self, mode=mode)
-        return replace(self, mode=mode, uid=owner.uid, gid=owner.gid)
+            return self._replace(mode=mode)
+        return self._replace(mode=mode, uid=owner.uid, gid=owner.gid)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Entry:
@@ -66,7 +63,7 @@ class Entry:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values for the journal and the ledger."""
-        return asdict(self)
+        return self._asdict()
 
 
 ABSENT = Entry()

@@ -12,7 +12,6 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 
 from vvmigrate.errors import RefusedError
 from vvmigrate.files.entry import ABSENT, Entry
@@ -20,6 +19,8 @@ from vvmigrate.files.entry import ABSENT, Entry
 CHUNK_BYTES = 1 << 20
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 WALK = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+LIMIT_BYTES = 64 << 20
 
 _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "link"}
 _AT_ONCE_BYTES = 256 << 10  # a file below this is one read; a larger one goes through file_digest's buffer
@@ -35,7 +36,6 @@ def kind_of(info: os.stat_result) -> str:
     return _KINDS.get(stat.S_IFMT(info.st_mode), "other")
 
 
-@dataclass(frozen=True)
 class Folder:
     """An open directory, and every way to look at what stands right below it. Its names have one component.
 
@@ -43,8 +43,10 @@ class Folder:
         path: for people.
     """
 
-    descriptor: int
-    path: str
+    def __init__(self, descriptor: int, path: str) -> None:
+        """It is somebody else's, who closes it."""
+        self.descriptor = descriptor
+        self.path = path
 
     @contextmanager
     def below(self, name: str) -> Iterator[Folder]:
@@ -111,16 +113,16 @@ class Folder:
             inner = self.glance(name) if sha256 else self.entry(name)
             if inner.kind == "dir":
                 with self.below(name) as folder:
-                    inner = replace(inner, digest=folder.digest(known, modes, f"{above}{name}/"))
+                    inner = inner._replace(digest=folder.digest(known, modes, f"{above}{name}/"))
             elif inner.kind == "file" and sha256:
-                inner = replace(inner, digest=sha256)
+                inner = inner._replace(digest=sha256)
             mode = modes.get(inner.kind, inner.mode)
             line = f"{name!r} {inner.kind} {mode:o} {inner.digest} {inner.target!r}\n"
             digest.update(line.encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
-    def open_file(self, name: str) -> tuple[int, int]:
-        """Descriptor of a regular file, for reading, and its size in bytes.
+    def open_file(self, name: str) -> tuple[int, os.stat_result]:
+        """Descriptor of a regular file, for reading, and what is told of it.
 
         Raises:
             OSError: missing, unreadable, a link (`ELOOP`), or not a regular file (`EINVAL`).
@@ -130,23 +132,24 @@ class Folder:
         if not stat.S_ISREG(info.st_mode):
             os.close(descriptor)
             raise OSError(errno.EINVAL, "not a regular file", os.path.join(self.path, name))
-        return descriptor, info.st_size
+        return descriptor, info
 
-    def read(self, name: str, limit_bytes: int = 64 << 20) -> bytes:
+    def read(self, name: str, limit_bytes: int = LIMIT_BYTES) -> bytes:
         """The content of a regular file of at most `limit_bytes`."""
-        descriptor, size_bytes = self.open_file(name)
-        data, piece_bytes = bytearray(), min(size_bytes + 1, CHUNK_BYTES)
+        return self.told_and_read(name, limit_bytes)[1]
+
+    def told_and_read(self, name: str, limit_bytes: int = LIMIT_BYTES) -> tuple[os.stat_result, bytes]:
+        """What is told of a regular file of at most `limit_bytes`, and its content."""
+        descriptor, info = self.open_file(name)
         try:
-            while True:
-                chunk = os.read(descriptor, piece_bytes)
-                data += chunk
-                if len(data) > limit_bytes:
-                    raise OSError(errno.EFBIG, f"larger than {limit_bytes} bytes", os.path.join(self.path, name))
-                if len(chunk) < piece_bytes:  # one more byte was asked for than it had: this is its end
-                    return bytes(data)
-                piece_bytes = CHUNK_BYTES
+            data = os.read(descriptor, min(info.st_size, limit_bytes) + 1)
+            while info.st_size < len(data) <= limit_bytes and (more := os.read(descriptor, CHUNK_BYTES)):
+                data += more  # one more byte was asked for than it had, and came: it has grown, or tells no size
         finally:
             os.close(descriptor)
+        if len(data) > limit_bytes:
+            raise OSError(errno.EFBIG, f"larger than {limit_bytes} bytes", os.path.join(self.path, name))
+        return info, data
 
     def _right_below(self, name: str) -> str:
         if name == ".." or "/" in name or "\0" in name:

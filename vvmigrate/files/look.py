@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Protocol, Self, TypeVar
 
@@ -27,12 +26,13 @@ class Held(Protocol):
     descriptor: int
 
 
-@dataclass(frozen=True)
 class Look:
     """A relative name below a tree, and every way to look at what stands there."""
 
-    tree: Held
-    name: str
+    def __init__(self, tree: Held, name: str) -> None:
+        """Nothing is looked at yet."""
+        self.tree = tree
+        self.name = name
 
     @property
     def path(self) -> str:
@@ -109,7 +109,7 @@ class Look:
         if seen.kind != "dir" or not tree:
             return seen
         with self.folder() as folder:
-            return replace(seen, digest=folder.digest(known or {}, modes or {}))
+            return seen._replace(digest=folder.digest(known or {}, modes or {}))
 
     def glance(self) -> Entry:
         """Look at what stands here without reading its content: no digest."""

@@ -5,14 +5,12 @@ It knows names, kinds, modes and bytes; it knows nothing of steps, journals or d
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -22,10 +20,13 @@ from vvmigrate.files.folder import CHUNK_BYTES, READ, WALK
 from vvmigrate.files.look import Look
 
 _NOREPLACE, _EXCHANGE = 1, 2  # renameat2(2), <linux/fs.h>
-_libc = ctypes.CDLL(None, use_errno=True)
-_SYNC_FILE_RANGE_WRITE = 2  # sync_file_range(2), <linux/fs.h>
-_WRITE_BEHIND_BYTES = 32 << 20
 _FICLONE = 0x40049409  # ioctl_ficlone(2), <linux/fs.h>
+_WRITE_BEHIND_BYTES = 32 << 20
+
+
+def prepare_to_write() -> None:
+    """Load what only changes need, so that none of them stops half way because it cannot be loaded any more."""
+    from vvmigrate.files import linux  # noqa: F401 - see there
 
 
 class WriteBehind:
@@ -44,8 +45,9 @@ class WriteBehind:
         self._waiting_bytes += size_bytes
         if self._waiting_bytes >= _WRITE_BEHIND_BYTES:
             self._waiting_bytes = 0
-            everything = ctypes.c_int64(0), ctypes.c_int64(0)
-            _libc.sync_file_range(self._file.fileno(), *everything, _SYNC_FILE_RANGE_WRITE)
+            from vvmigrate.files import linux
+
+            linux.begin_to_write(self._file.fileno())
 
 
 class Tree:
@@ -110,7 +112,6 @@ def _share_blocks(source: BinaryIO, target: BinaryIO) -> bool:
     return True
 
 
-@dataclass(frozen=True)
 class Place(Look):
     """A relative name below a tree, and every way to change what stands there."""
 
@@ -236,11 +237,14 @@ class Place(Look):
     # ---- moving and removing -------------------------------------------------------------------------------------
 
     def _rename(self, other: Place, flags: int) -> None:
+        from vvmigrate.files import linux
+
         with self.at() as (parent, name), other.at() as (other_parent, other_name):
-            names = os.fsencode(name), os.fsencode(other_name)
-            if _libc.renameat2(parent, names[0], other_parent, names[1], ctypes.c_uint(flags)) != 0:
-                number = ctypes.get_errno()
-                raise OSError(number, os.strerror(number), other.path)
+            try:
+                linux.rename(parent, name, other_parent, other_name, flags)
+            except OSError as error:
+                error.filename = other.path
+                raise
 
     def move(self, other: Place) -> None:
         """Rename to where nothing may stand.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from alembic.operations import Operations
@@ -166,9 +166,9 @@ class MergeEnv(Operation):
         given = {*answers, *situation.settings.values, *offer.values.keys() & {*merged.added}}
         note, text = _note(noted, merged, template, given), template.document.to_bytes()
         proposal = self._change(situation, target, seen, theirs, merged, template)
-        noting = tuple(replace(change, secret=True, note=note, text=text) for change in proposal.changes)
+        noting = tuple(change._replace(secret=True, note=note, text=text) for change in proposal.changes)
         said = Proposal(warnings=warnings, required_missing=merged.missing_required)
-        return said + replace(proposal, changes=noting)
+        return said + proposal._replace(changes=noting)
 
     def _change(
         self,

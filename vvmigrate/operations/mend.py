@@ -91,9 +91,9 @@ def _from_records(situation: Situation, effect: Effect, seen: Entry, facts: froz
     change = Change("", effect.target, seen, wanted, lasting=effect.lasting, secret=effect.secret, note=_note(effect))
     if facts <= {"mode", "owner"} and wanted.kind != "link":  # a link's owner is set when it is made
         after = seen.with_attributes(wanted.mode, wanted.owner)
-        return [replace(change, action=st.ATTRIBUTES, after=after, detail=f"was {_attributes(seen)}")]
+        return [change._replace(action=st.ATTRIBUTES, after=after, detail=f"was {_attributes(seen)}")]
     if wanted.kind == "link":
-        return [replace(change, action=st.SWITCH_LINK, detail=f"to {wanted.target} again")]
+        return [change._replace(action=st.SWITCH_LINK, detail=f"to {wanted.target} again")]
     if wanted.kind == "dir":
         return _directory(situation, effect, change)
     return _file(situation, effect, change) if not facts & ANEW else []
@@ -102,7 +102,7 @@ def _from_records(situation: Situation, effect: Effect, seen: Entry, facts: froz
 def _directory(situation: Situation, effect: Effect, change: Change) -> list[Change]:
     tree = _tree_of(situation, effect)
     if not tree:
-        return [replace(change, action=st.MAKE_DIRECTORY, detail="made again")]
+        return [change._replace(action=st.MAKE_DIRECTORY, detail="made again")]
     place = situation.host.place(effect.target)
     if change.before.kind == "dir" and place.entry(tree=True, modes=INNER_MODES).digest == tree:
         return list(_inner(place, effect.target))
@@ -113,15 +113,15 @@ def _file(situation: Situation, effect: Effect, change: Change) -> list[Change]:
     text = effect.note.get(CONTENT)
     if isinstance(text, str) and hashlib.sha256(text.encode()).hexdigest() == effect.after.digest:
         content = text.encode()
-        return [replace(change, action=st.PLACE_FILE, content=content, size_bytes=len(content), detail="as recorded")]
+        return [change._replace(action=st.PLACE_FILE, content=content, size_bytes=len(content), detail="as recorded")]
     image = _image(situation, effect)
     if image is None:
         return []
-    change = replace(change, action=st.PLACE_FILE, detail="as recorded")
+    change = change._replace(action=st.PLACE_FILE, detail="as recorded")
     if effect.secret:
         content = image.read()
-        return [replace(change, content=content, size_bytes=len(content))]
-    return [replace(change, fill=image.copy_to, size_bytes=effect.after.size_bytes)]
+        return [change._replace(content=content, size_bytes=len(content))]
+    return [change._replace(fill=image.copy_to, size_bytes=effect.after.size_bytes)]
 
 
 def _attributes(entry: Entry) -> str:
@@ -181,7 +181,7 @@ def _as(effect: Effect, seen: Entry, change: Change) -> Change:
     before = change.before if change.merge and change.before.exists else seen
     merge = change.merge if before.kind in ("file", "absent") else ""
     note = {**_note(effect), **change.note}
-    return replace(change, before=before, merge=merge, note=note, lasting=effect.lasting)
+    return change._replace(before=before, merge=merge, note=note, lasting=effect.lasting)
 
 
 def _note(effect: Effect) -> dict[str, object]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
 from vvmigrate.content import manifest
@@ -14,7 +15,6 @@ from vvmigrate.content.delivery.pace import Pace
 from vvmigrate.content.manifest import Artefact
 from vvmigrate.content.manifest_rules import default_filename
 from vvmigrate.engine.host import ROOT
-from vvmigrate.engine.state import Download
 from vvmigrate.errors import RefusedError
 from vvmigrate.files import Owner, Place, Tree
 from vvmigrate.operations.base import Situation
@@ -23,10 +23,14 @@ RETRY_S = 300.0  # a boot that tries a degraded step again does not wait longer 
 RECEIVED = ".partial"
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelDownload(Download):
-    """An artefact of the manifest that a step must fetch, and what it is of."""
+class ModelDownload(NamedTuple):
+    """An artefact of the manifest that a step must fetch (`state.Download`), and what it is of."""
 
+    url: str
+    size_bytes: int
+    sha256: str
+    room_bytes: int
+    network_bytes: int
     model: str
     version: str
     variant: str

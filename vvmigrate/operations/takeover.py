@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 
 from vvmigrate.content.store import MODELS, STORE
 from vvmigrate.engine import state as st
@@ -79,5 +78,5 @@ def _given(entry: Entry) -> Owner | None:
 
 def _taken(proposal: Proposal) -> Proposal:
     """Marked, so that it counts as taken over; what the link replaces is the same model, and nothing that is kept."""
-    marked = tuple(replace(change, note={**change.note, TAKEN_OVER: True}) for change in proposal.changes)
-    return replace(proposal, changes=marked, kept=())
+    marked = tuple(change._replace(note={**change.note, TAKEN_OVER: True}) for change in proposal.changes)
+    return proposal._replace(changes=marked, kept=())
