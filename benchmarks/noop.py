@@ -22,9 +22,9 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
-from vvmigrate.commands.opening import Call  # noqa: E402 - the checkout's own
 from vvmigrate.engine import recovery, vault  # noqa: E402
 from vvmigrate.operations import MERGERS  # noqa: E402
+from vvmigrate.runs.opening import Call  # noqa: E402 - the checkout's own
 
 RELEASE = ("alembic.ini", "migrations", "model_manifest.json", ".env.example", "fallback")
 REVISION = '''"""Revision {0}"""

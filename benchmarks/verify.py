@@ -27,10 +27,10 @@ from typing import NamedTuple
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
-from vvmigrate.commands.opening import Call  # noqa: E402 - the checkout's own
 from vvmigrate.commands.upgrade import upgrade  # noqa: E402
 from vvmigrate.commands.verify import verify  # noqa: E402
 from vvmigrate.report import Report  # noqa: E402
+from vvmigrate.runs.opening import Call  # noqa: E402 - the checkout's own
 
 RELEASE = ("alembic.ini", "migrations", "model_manifest.json", ".env.example", "fallback")
 REVISION = '''"""Many assets"""

@@ -40,8 +40,8 @@ from vvmigrate.commands import (
     verify,
     why,
 )
-from vvmigrate.commands.opening import Call
 from vvmigrate.report import Report
+from vvmigrate.runs.opening import Call
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RELEASE = ("alembic.ini", "migrations", "model_manifest.json", ".env.example", "fallback")

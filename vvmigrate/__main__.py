@@ -43,7 +43,7 @@ def _is_settled(options: dict[str, str]) -> bool:
     """Whether there was nothing to do; then it was said."""
     if None in (sys.stdin, sys.stdout, sys.stderr):
         return False
-    from vvmigrate.commands.settled import nothing_to_do
+    from vvmigrate.runs.settled import nothing_to_do
 
     given = {"home": options.get("--home"), "storage_root": options.get("--storage-root")}
     found = nothing_to_do(given, dict(os.environ), Path.cwd())

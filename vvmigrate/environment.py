@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from vvmigrate.errors import UsageError, VvmigrateError
 
 if TYPE_CHECKING:
-    from vvmigrate.commands.opening import Call
     from vvmigrate.engine.scripts import Scripts
+    from vvmigrate.runs.opening import Call
 
 
 def run() -> None:
@@ -97,7 +97,7 @@ def _checked(config: Any) -> tuple[str, Scripts]:
     Raises:
         VvmigrateError: see `forecast.open_workplace`.
     """
-    from vvmigrate.commands.forecast import open_workplace
+    from vvmigrate.runs.forecast import open_workplace
 
     call = _call("current", "", config)
     settings, session = call.read()
@@ -112,7 +112,7 @@ def _call(name: str, target: str, config: Any, listener: Any = None) -> Call:
     Raises:
         UsageError: it stands for none.
     """
-    from vvmigrate.commands.opening import Call, silent
+    from vvmigrate.runs.opening import Call, silent
 
     if config.config_file_name is None:
         raise UsageError("expected a Config of the release's alembic.ini, found one without a file")

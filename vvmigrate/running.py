@@ -36,10 +36,10 @@ def verb(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.Com
 def run(name: str, options: Mapping[str, Any], function: Callable[[Any], Any]) -> None:
     """Run a verb, show its report, exit with its code."""
     from vvmigrate import text
-    from vvmigrate.commands.opening import Call
     from vvmigrate.engine import signals
     from vvmigrate.errors import VvmigrateError
     from vvmigrate.report import SIGNALLED, Report
+    from vvmigrate.runs.opening import Call
 
     signals.install()
     as_json = bool(options.get("as_json"))

@@ -12,8 +12,8 @@ import pytest
 from tests.commands.proof import nothing_changes, says
 from tests.conftest import HostFolder, copy_release
 from tests.crash import dying
-from vvmigrate.commands import work
 from vvmigrate.engine import binding, recovery
+from vvmigrate.runs import work
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from tests.commands.trial import BOOT_ID, another_time, is_taken_back, promise, 
 from tests.conftest import HostFolder
 from vvmigrate import text
 from vvmigrate.__main__ import plain_upgrade
-from vvmigrate.commands.settled import nothing_to_do
 from vvmigrate.engine.intention import CHECKING, REVERTING, STEPPING, WAITING, Intention, Moment, Verdict
 from vvmigrate.report import Report
+from vvmigrate.runs.settled import nothing_to_do
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from tests.commands.models import DATA, NAME, NEWER, archive, current, generatio
 from tests.commands.proof import nothing_changes, says
 from tests.conftest import HostFolder
 from tests.content.fault_server import Act, FaultServer, body, good, silent, stalled, status, truncated
-from vvmigrate.commands.forecast import open_workplace
-from vvmigrate.commands.opening import Call
 from vvmigrate.operations import supply
+from vvmigrate.runs.forecast import open_workplace
+from vvmigrate.runs.opening import Call
 
 GONE = status("404 Not Found")
 BROKEN = archive(DATA)[:-20]

@@ -11,10 +11,10 @@ import pytest
 from tests.commands.test_up_and_down import live_a_little, timeless
 from tests.conftest import BASELINE, HostFolder
 from tests.crash.dying import COMMITTED, PROTOCOL, SEALED, WRITTEN, Moment, crash, settled
-from vvmigrate.commands import work
 from vvmigrate.content.delivery import archive, download
 from vvmigrate.engine import journal, recovery, vault
 from vvmigrate.engine.session import Session
+from vvmigrate.runs import work
 
 BEFORE_IT_HAPPENED = (Moment(Session, "note_run"), Moment(journal.Journal, "seal", after=False), *PROTOCOL[:4])
 AFTER_IT_HAPPENED = (*PROTOCOL[4:], Moment(journal, "remove"), Moment(recovery, "end_run"), Moment(work.Run, "end"))

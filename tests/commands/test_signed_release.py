@@ -18,7 +18,7 @@ import pytest
 from tests.commands.proof import NOBODY, nothing_changes
 from tests.commands.signing import Author, install, keep_release, trusting
 from tests.conftest import BASELINE, HostFolder
-from vvmigrate.commands.settled import nothing_to_do
+from vvmigrate.runs.settled import nothing_to_do
 
 LIST, SIGNATURE = "vv-release.json", "vv-release.json.minisig"
 HEALTHY = {"DVR_IP": "192.168.1.20"}

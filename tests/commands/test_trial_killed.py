@@ -16,10 +16,10 @@ from tests.commands.trial import holds, is_taken_back, promise
 from tests.conftest import HostFolder
 from tests.crash import dying
 from tests.crash.dying import Moment
-from vvmigrate.commands import health
 from vvmigrate.engine import intention, recovery, signals
 from vvmigrate.engine.journal import Journal
 from vvmigrate.engine.ledger import Ledger
+from vvmigrate.runs import health
 
 FAILING = {"verify_with": "exit 3"}
 SEED = 20250101

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from vvmigrate.authoring import allowed, fixed, inputs, line, outside, rows, statements, way_back
+from vvmigrate.authoring import allowed, fixed, inputs, line, outside, reversible, rows, statements
 from vvmigrate.authoring.checkout import Checkout
 from vvmigrate.authoring.findings import Finding
 from vvmigrate.authoring.release import Release, read
-from vvmigrate.authoring.trial import Trial, try_all
+from vvmigrate.authoring.round_trip import RoundTrip, try_all
 from vvmigrate.engine.sources import Check, unchecked
 from vvmigrate.errors import RefusedError
 from vvmigrate.files import Place
@@ -38,11 +38,11 @@ class Subject:
 
     Attributes:
         release: the revisions as they are written.
-        trials: what came of trying them, by the file's name.
+        trips: what came of trying them, by the file's name.
     """
 
     release: Release
-    trials: dict[str, Trial]
+    trips: dict[str, RoundTrip]
 
 
 def check(home: Place, may_run: Check = unchecked) -> Checked:
@@ -58,7 +58,7 @@ def check(home: Place, may_run: Check = unchecked) -> Checked:
     subject = Subject(release, try_all(release, unsound, risky))
     found = {finding for look in CHECKS for finding in look(subject)}
     rest, accepted = allowed.sort_out(release, _without_echoes(found))
-    tried = {name for name, trial in subject.trials.items() if trial.up is not None}
+    tried = {name for name, trip in subject.trips.items() if trip.up is not None}
     not_tried = [draft.revision for draft in release.drafts if draft.name not in tried]
     return Checked(len(release.drafts) + len(release.unreadable), not_tried, rest, accepted)
 
@@ -93,17 +93,17 @@ def _outside(release: Release) -> Iterator[Finding]:
 
 def _as_tried(subject: Subject) -> Iterator[Finding]:
     for draft in subject.release.drafts:
-        trial = subject.trials.get(draft.name, Trial())
-        up, down = rows.statements(draft, "upgrade", trial.up), rows.statements(draft, "downgrade", trial.down)
-        yield from trial.findings
-        yield from way_back.findings(draft, up, down, trial)
-        yield from rows.findings(draft, up, trial)
+        trip = subject.trips.get(draft.name, RoundTrip())
+        up, down = rows.statements(draft, "upgrade", trip.up), rows.statements(draft, "downgrade", trip.down)
+        yield from trip.findings
+        yield from reversible.findings(draft, up, down, trip)
+        yield from rows.findings(draft, up, trip)
 
 
 def _inputs(subject: Subject) -> Iterator[Finding]:
     """Inputs that no revision covers. To compare them every revision has to run: where one cannot, it says so."""
     release = subject.release
-    if any(draft.name not in subject.trials or subject.trials[draft.name].up is None for draft in release.drafts):
+    if any(draft.name not in subject.trips or subject.trips[draft.name].up is None for draft in release.drafts):
         return
     try:
         with Checkout.open(release.home.tree.path, release.may_run) as checkout:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from vvmigrate.authoring.findings import Finding
 from vvmigrate.authoring.release import Draft
+from vvmigrate.authoring.round_trip import RoundTrip
 from vvmigrate.authoring.sql import SCHEMA, UNREAD, Statement, read
 from vvmigrate.authoring.statements import of as written_in
-from vvmigrate.authoring.trial import Trial
 from vvmigrate.engine.rehearsal import Rehearsed
 
 _CHANGES = frozenset({"INSERT", "UPDATE", "DELETE", "REPLACE"})
@@ -32,7 +32,7 @@ def statements(draft: Draft, function: str, tried: Rehearsed | None) -> list[Sta
     return [one for one in written if one.table or one.verb not in better] + more
 
 
-def findings(draft: Draft, up: list[Statement], trial: Trial) -> Iterator[Finding]:
+def findings(draft: Draft, up: list[Statement], trip: RoundTrip) -> Iterator[Finding]:
     """Whole tables that are changed after DDL, and rows that are read.
 
     Args:
@@ -40,7 +40,7 @@ def findings(draft: Draft, up: list[Statement], trial: Trial) -> Iterator[Findin
     """
     yield from _slow(draft, up)
     lines = [one.line for one in up if one.verb == "SELECT" and not one.table.startswith(("sqlite_", "pragma_"))]
-    if not lines and trial.up is not None and trial.up.reads_rows:
+    if not lines and trip.up is not None and trip.up.reads_rows:
         lines = [draft.line("upgrade")]
     for line in lines:
         yield draft.finding(

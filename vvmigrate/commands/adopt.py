@@ -14,15 +14,8 @@ from functools import partial
 from shlex import quote
 from typing import Any
 
-from vvmigrate.commands.asked import Asked, ask, claimed, first_that_hold
-from vvmigrate.commands.forecast import UP, Forecast, Workplace
-from vvmigrate.commands.looking import FINDINGS
-from vvmigrate.commands.opening import Call, root_of
-from vvmigrate.commands.pending import split_at_hold
-from vvmigrate.commands.trial import refuse_while_waiting
 from vvmigrate.commands.upgrade import wanted
 from vvmigrate.commands.verify import as_json, compare
-from vvmigrate.commands.work import Run, carry_out
 from vvmigrate.content.env.document import Document
 from vvmigrate.engine import runtime
 from vvmigrate.engine.adoption import Confirm, Settling
@@ -34,6 +27,13 @@ from vvmigrate.engine.state import ADOPT, ATTRIBUTES, Change, Proposal
 from vvmigrate.errors import ConflictError, EnvFileError, StateError, UsageError
 from vvmigrate.operations.env_file import find_file
 from vvmigrate.report import Report
+from vvmigrate.runs.asked import Asked, ask, claimed, first_that_hold
+from vvmigrate.runs.forecast import UP, Forecast, Workplace
+from vvmigrate.runs.looking import FINDINGS
+from vvmigrate.runs.opening import Call, root_of
+from vvmigrate.runs.pending import split_at_hold
+from vvmigrate.runs.trial import refuse_while_waiting
+from vvmigrate.runs.work import Run, carry_out
 
 Difference = dict[str, str]
 """`path` (empty for what is no path) and `detail`."""

@@ -19,8 +19,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vvmigrate.commands.fetch import PRESENT, check_room, described, open_folder, receive
-from vvmigrate.commands.opening import Call
-from vvmigrate.commands.work import Run, add_nothing, carry_out
 from vvmigrate.content.delivery import download, tar
 from vvmigrate.content.delivery.decompress import ByteStream
 from vvmigrate.content.delivery.disk import naming_full_disk
@@ -33,6 +31,8 @@ from vvmigrate.operations import InstallModel, Situation, supply
 from vvmigrate.operations.generation import generation_of, read_manifest
 from vvmigrate.operations.supply import ModelDownload
 from vvmigrate.report import Report
+from vvmigrate.runs.opening import Call
+from vvmigrate.runs.work import Run, add_nothing, carry_out
 
 CREATE, APPLY = "create", "apply"
 INDEX = "index.json"

@@ -6,13 +6,13 @@ from dataclasses import asdict
 
 from vvmigrate import settings
 from vvmigrate.authoring import checks
-from vvmigrate.commands.looking import FINDINGS
-from vvmigrate.commands.opening import Call
-from vvmigrate.commands.trust import signed_only
 from vvmigrate.engine.roots import check_trust, what_runs
 from vvmigrate.errors import RefusedError, VvmigrateError
 from vvmigrate.files import Tree
 from vvmigrate.report import Report
+from vvmigrate.runs.looking import FINDINGS
+from vvmigrate.runs.opening import Call
+from vvmigrate.runs.trust import signed_only
 
 
 def check(call: Call) -> Report:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from vvmigrate.commands.opening import Call
-from vvmigrate.commands.promised import as_json
-from vvmigrate.commands.taking_back import settle_if_possible
-from vvmigrate.commands.work import Run, add_nothing, carry_out
 from vvmigrate.engine import intention as intentions
 from vvmigrate.engine import recovery
 from vvmigrate.engine.intention import Intention, Moment
 from vvmigrate.errors import StateError, StepError, VvmigrateError
 from vvmigrate.report import Report
+from vvmigrate.runs.opening import Call
+from vvmigrate.runs.promised import as_json
+from vvmigrate.runs.taking_back import settle_if_possible
+from vvmigrate.runs.work import Run, add_nothing, carry_out
 
 PATIENCE_S = 60
 """How long it waits for whoever works here, if nobody says: the unit that watches the deadline looks every minute."""

@@ -8,13 +8,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import groupby
 
-from vvmigrate.commands.audit import beyond_rows
-from vvmigrate.commands.looking import FINDINGS
-from vvmigrate.commands.opening import Call
-from vvmigrate.commands.pending import degraded, is_ahead, pending, split_at_hold
-from vvmigrate.commands.promised import is_a_finding, seen
-from vvmigrate.commands.settled import clock_warnings
-from vvmigrate.commands.site import Site, open_site
 from vvmigrate.commands.status import missing
 from vvmigrate.commands.verify import compare, how_deep
 from vvmigrate.engine import adoption, database, journal, lodging
@@ -25,6 +18,13 @@ from vvmigrate.engine.state import Target
 from vvmigrate.errors import IntegrityError, StateError, VvmigrateError
 from vvmigrate.operations.env_file import set_hint
 from vvmigrate.report import Report
+from vvmigrate.runs.audit import beyond_rows
+from vvmigrate.runs.looking import FINDINGS
+from vvmigrate.runs.opening import Call
+from vvmigrate.runs.pending import degraded, is_ahead, pending, split_at_hold
+from vvmigrate.runs.promised import is_a_finding, seen
+from vvmigrate.runs.settled import clock_warnings
+from vvmigrate.runs.site import Site, open_site
 
 LOW_BYTES = 64 << 20
 """Free space under which the next step may be refused: many times what a step without a model needs."""

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from vvmigrate.commands.forecast import DOWN, Forecast, Workplace
-from vvmigrate.commands.opening import Call
-from vvmigrate.commands.outlook import outlook, version_after
-from vvmigrate.commands.pending import degraded
-from vvmigrate.commands.releases import last_of
 from vvmigrate.commands.returning import bring, brought_again
-from vvmigrate.commands.taking_back import down_to, hold_of, settle_if_possible
-from vvmigrate.commands.work import Run, carry_out
 from vvmigrate.engine import intention
 from vvmigrate.engine.sources import Revision
 from vvmigrate.errors import RefusedError, UsageError
 from vvmigrate.report import Report
+from vvmigrate.runs.forecast import DOWN, Forecast, Workplace
+from vvmigrate.runs.opening import Call
+from vvmigrate.runs.outlook import outlook, version_after
+from vvmigrate.runs.pending import degraded
+from vvmigrate.runs.releases import last_of
+from vvmigrate.runs.taking_back import down_to, hold_of, settle_if_possible
+from vvmigrate.runs.work import Run, carry_out
 
 
 def downgrade(call: Call, target: str) -> Report:

@@ -6,11 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from vvmigrate.commands.forecast import Workplace
-from vvmigrate.commands.opening import Call
-from vvmigrate.commands.pending import split_at_hold
 from vvmigrate.commands.upgrade import ahead, wanted
-from vvmigrate.commands.work import Run, add_nothing, carry_out
 from vvmigrate.content.delivery import download
 from vvmigrate.content.manifest_rules import default_filename
 from vvmigrate.engine.preflight import room_at
@@ -19,6 +15,10 @@ from vvmigrate.files import Tree
 from vvmigrate.operations import Situation, supply
 from vvmigrate.operations.supply import ModelDownload
 from vvmigrate.report import Report
+from vvmigrate.runs.forecast import Workplace
+from vvmigrate.runs.opening import Call
+from vvmigrate.runs.pending import split_at_hold
+from vvmigrate.runs.work import Run, add_nothing, carry_out
 
 PRESENT, FETCHED = "present", "fetched"
 FILE_MODE = 0o644

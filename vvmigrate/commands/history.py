@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vvmigrate.commands.audit import audit
-from vvmigrate.commands.opening import Call
 from vvmigrate.engine.effects import Effect
 from vvmigrate.engine.rows import notes_of
 from vvmigrate.engine.session import Session
 from vvmigrate.engine.state import ADOPT, ATTRIBUTES
 from vvmigrate.errors import IntegrityError, VvmigrateError
 from vvmigrate.report import Report
+from vvmigrate.runs.audit import audit
+from vvmigrate.runs.opening import Call
 
 ENTRY = (
     *("run_id", "revision", "title", "direction", "result", "started_at", "finished_at", "duration_s", "user", "host"),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from vvmigrate.commands.looking import looking
-from vvmigrate.commands.opening import Call
-from vvmigrate.commands.releases import release_of
-from vvmigrate.commands.site import Site, Sources, open_site
 from vvmigrate.engine.sources import Revision
 from vvmigrate.errors import UsageError
 from vvmigrate.report import Report
+from vvmigrate.runs.looking import looking
+from vvmigrate.runs.opening import Call
+from vvmigrate.runs.releases import release_of
+from vvmigrate.runs.site import Site, Sources, open_site
 
 
 def current(call: Call) -> Report:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from vvmigrate.commands.downgrade import steps_down
-from vvmigrate.commands.forecast import DOWN, UP, Forecast, Workplace, open_workplace
-from vvmigrate.commands.looking import FINDINGS, looking
-from vvmigrate.commands.opening import Call
-from vvmigrate.commands.outlook import outlook, version_after
-from vvmigrate.commands.pending import split_at_hold
-from vvmigrate.commands.promised import standing
 from vvmigrate.commands.returning import brought_again
-from vvmigrate.commands.trial import Conditions, refuse_while_waiting, refuse_without_way_back
 from vvmigrate.commands.upgrade import wanted
 from vvmigrate.engine.intention import CHECKING, WAITING, Moment
 from vvmigrate.report import Report
+from vvmigrate.runs.forecast import DOWN, UP, Forecast, Workplace, open_workplace
+from vvmigrate.runs.looking import FINDINGS, looking
+from vvmigrate.runs.opening import Call
+from vvmigrate.runs.outlook import outlook, version_after
+from vvmigrate.runs.pending import split_at_hold
+from vvmigrate.runs.promised import standing
+from vvmigrate.runs.trial import Conditions, refuse_while_waiting, refuse_without_way_back
 
 
 def plan(call: Call, target: str = "head", *, down: bool = False) -> Report:

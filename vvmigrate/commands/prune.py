@@ -7,13 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from vvmigrate.commands.forecast import Workplace, open_workplace
-from vvmigrate.commands.looking import looking
-from vvmigrate.commands.opening import Call
-from vvmigrate.commands.pending import pending
-from vvmigrate.commands.trial import refuse_while_waiting
 from vvmigrate.commands.upgrade import ahead
-from vvmigrate.commands.work import Run, add_nothing, carry_out
 from vvmigrate.content.delivery import download
 from vvmigrate.content.store import MODELS, STORE
 from vvmigrate.engine import old
@@ -23,6 +17,12 @@ from vvmigrate.errors import VvmigrateError
 from vvmigrate.operations.generation import entry_of
 from vvmigrate.operations.supply import RECEIVED
 from vvmigrate.report import Report, listed
+from vvmigrate.runs.forecast import Workplace, open_workplace
+from vvmigrate.runs.looking import looking
+from vvmigrate.runs.opening import Call
+from vvmigrate.runs.pending import pending
+from vvmigrate.runs.trial import refuse_while_waiting
+from vvmigrate.runs.work import Run, add_nothing, carry_out
 
 
 @dataclass(frozen=True)

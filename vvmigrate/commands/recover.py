@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from vvmigrate.commands.opening import Call
-from vvmigrate.commands.work import carry_out
 from vvmigrate.engine import intention, recovery
 from vvmigrate.engine.intention import Moment
 from vvmigrate.errors import VvmigrateError
 from vvmigrate.log import opened
 from vvmigrate.operations import MERGERS
 from vvmigrate.report import Report
+from vvmigrate.runs.opening import Call
+from vvmigrate.runs.work import carry_out
 
 
 def recover(call: Call) -> Report:

@@ -8,15 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from vvmigrate.commands.downgrade import downgrade, steps_down
-from vvmigrate.commands.forecast import DOWN, UP, Workplace, open_workplace
-from vvmigrate.commands.likeness import LAYOUT, NOTHING, Picture, picture
-from vvmigrate.commands.looking import looking
-from vvmigrate.commands.opening import Call
-from vvmigrate.commands.outlook import version_after
-from vvmigrate.commands.pending import split_at_hold
 from vvmigrate.commands.recover import recover
 from vvmigrate.commands.shadowed import Shadowed, open_shadow
-from vvmigrate.commands.site import Site, open_site
 from vvmigrate.commands.upgrade import upgrade, wanted
 from vvmigrate.content.store import STORE
 from vvmigrate.engine import adoption
@@ -24,6 +17,13 @@ from vvmigrate.engine.signals import Ended
 from vvmigrate.engine.sources import Revision
 from vvmigrate.errors import RefusedError, StepError, VvmigrateError
 from vvmigrate.report import SIGNALLED, Report, error_as_json
+from vvmigrate.runs.forecast import DOWN, UP, Workplace, open_workplace
+from vvmigrate.runs.likeness import LAYOUT, NOTHING, Picture, picture
+from vvmigrate.runs.looking import looking
+from vvmigrate.runs.opening import Call
+from vvmigrate.runs.outlook import version_after
+from vvmigrate.runs.pending import split_at_hold
+from vvmigrate.runs.site import Site, open_site
 
 OTHER_WAY = {UP: DOWN, DOWN: UP}
 

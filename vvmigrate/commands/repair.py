@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from vvmigrate.commands.forecast import REPAIR, Forecast, Workplace
-from vvmigrate.commands.looking import FINDINGS
-from vvmigrate.commands.opening import Call
 from vvmigrate.commands.verify import SIGNATURE, as_json, compare, how_deep, target_of
-from vvmigrate.commands.work import Run, carry_out
 from vvmigrate.engine.drift import Drift
 from vvmigrate.engine.effects import MENDED
 from vvmigrate.engine.host import Host
@@ -18,6 +14,10 @@ from vvmigrate.engine.rehearsal import Rehearsed
 from vvmigrate.engine.state import ADOPT, ATTRIBUTES, Target
 from vvmigrate.operations.mend import Mend
 from vvmigrate.report import Report
+from vvmigrate.runs.forecast import REPAIR, Forecast, Workplace
+from vvmigrate.runs.looking import FINDINGS
+from vvmigrate.runs.opening import Call
+from vvmigrate.runs.work import Run, carry_out
 
 
 def repair(call: Call, paths: Iterable[str] = ()) -> Report:

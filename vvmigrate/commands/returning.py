@@ -8,13 +8,13 @@ from __future__ import annotations
 from contextlib import suppress
 
 from vvmigrate.commands.fetch import receive
-from vvmigrate.commands.forecast import Forecast, Workplace
-from vvmigrate.commands.pending import degraded
-from vvmigrate.commands.work import Run
 from vvmigrate.engine.state import Proposal
 from vvmigrate.errors import ManifestError, RefusedError, RevisionError, VvmigrateError
 from vvmigrate.operations import InstallModel, WriteSignature
 from vvmigrate.operations.supply import ModelDownload
+from vvmigrate.runs.forecast import Forecast, Workplace
+from vvmigrate.runs.pending import degraded
+from vvmigrate.runs.work import Run
 
 
 def brought_again(place: Workplace, forecasts: list[Forecast]) -> list[Forecast]:

@@ -12,10 +12,10 @@ from vvmigrate.authoring.checkout import Checkout
 from vvmigrate.authoring.difference import Section
 from vvmigrate.authoring.inputs import Comparison
 from vvmigrate.authoring.keys import Answers
-from vvmigrate.commands.opening import Call
-from vvmigrate.commands.trust import signed_only
 from vvmigrate.errors import RefusedError, UsageError, VvmigrateError
 from vvmigrate.report import Report, listed
+from vvmigrate.runs.opening import Call
+from vvmigrate.runs.trust import signed_only
 
 REMOVED = "-"
 """The answer that a key has no new name. Nothing is no answer: that is also what the end of input says."""

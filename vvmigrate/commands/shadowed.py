@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from vvmigrate.commands.fetch import open_folder
-from vvmigrate.commands.forecast import DOWN, Workplace
-from vvmigrate.commands.opening import Call, root_of
 from vvmigrate.commands.upgrade import ahead
 from vvmigrate.content import signature
 from vvmigrate.content.store import STORE
@@ -21,6 +19,8 @@ from vvmigrate.engine.sources import Revision
 from vvmigrate.engine.state import Target
 from vvmigrate.errors import LockedError, RefusedError, StepError, VvmigrateError
 from vvmigrate.files import Tree
+from vvmigrate.runs.forecast import DOWN, Workplace
+from vvmigrate.runs.opening import Call, root_of
 
 TAKEN_OVER = ("offline", "allow_degraded", "skip_existing", "lock_timeout")
 

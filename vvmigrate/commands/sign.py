@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vvmigrate import settings as settle
-from vvmigrate.commands.opening import Call
 from vvmigrate.content import minisign, release
 from vvmigrate.content.minisign import SecretKey
 from vvmigrate.errors import IntegrityError, RefusedError, UsageError, VvmigrateError
 from vvmigrate.files import Place, Tree
 from vvmigrate.report import Report
+from vvmigrate.runs.opening import Call
 
 PUBLIC_MODE, SECRET_MODE = 0o644, 0o600
 LIMIT_BYTES = 64 << 10

@@ -4,13 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from vvmigrate.commands.likeness import state_digest
-from vvmigrate.commands.looking import FINDINGS, looking
-from vvmigrate.commands.opening import Call, root_of
-from vvmigrate.commands.pending import check_not_ahead, degraded, is_ahead, pending, split_at_hold
-from vvmigrate.commands.promised import is_a_finding, seen
-from vvmigrate.commands.releases import release_of
-from vvmigrate.commands.site import Site, open_site
 from vvmigrate.commands.verify import as_json, compare
 from vvmigrate.content.env.template import FILE
 from vvmigrate.content.store import STORE
@@ -19,6 +12,13 @@ from vvmigrate.engine.drift import QUICK
 from vvmigrate.engine.host import ROOT
 from vvmigrate.engine.state import Target
 from vvmigrate.report import Report
+from vvmigrate.runs.likeness import state_digest
+from vvmigrate.runs.looking import FINDINGS, looking
+from vvmigrate.runs.opening import Call, root_of
+from vvmigrate.runs.pending import check_not_ahead, degraded, is_ahead, pending, split_at_hold
+from vvmigrate.runs.promised import is_a_finding, seen
+from vvmigrate.runs.releases import release_of
+from vvmigrate.runs.site import Site, open_site
 
 
 def status(call: Call) -> Report:

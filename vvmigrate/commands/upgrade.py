@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from vvmigrate.commands.forecast import UP, Forecast, Later, Workplace, of_all
-from vvmigrate.commands.opening import Call, variant_of
-from vvmigrate.commands.pending import check_not_ahead, degraded, pending, split_at_hold, superseded_of
-from vvmigrate.commands.settled import remember
-from vvmigrate.commands.trial import Conditions, begin, refuse_while_waiting
-from vvmigrate.commands.work import Run, carry_out, fill_report
 from vvmigrate.engine.sources import Revision
 from vvmigrate.engine.step import tells_something
 from vvmigrate.errors import HeldError, RefusedError, RevisionError, VvmigrateError
 from vvmigrate.operations import InstallModel, MergeEnv, Operation
 from vvmigrate.operations.env_file import missing_required
 from vvmigrate.report import Report
+from vvmigrate.runs.forecast import UP, Forecast, Later, Workplace, of_all
+from vvmigrate.runs.opening import Call, variant_of
+from vvmigrate.runs.pending import check_not_ahead, degraded, pending, split_at_hold, superseded_of
+from vvmigrate.runs.settled import remember
+from vvmigrate.runs.trial import Conditions, begin, refuse_while_waiting
+from vvmigrate.runs.work import Run, carry_out, fill_report
 
 
 def upgrade(call: Call, target: str = "head") -> Report:

@@ -9,9 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from vvmigrate.commands.looking import FINDINGS, looking
-from vvmigrate.commands.opening import Call, paths_of
-from vvmigrate.commands.site import Site, open_site
 from vvmigrate.content import signature
 from vvmigrate.content.env.document import Document
 from vvmigrate.content.env.template import FILE
@@ -24,6 +21,9 @@ from vvmigrate.engine.round import Round
 from vvmigrate.engine.state import Target
 from vvmigrate.errors import EnvFileError, UsageError
 from vvmigrate.report import Report
+from vvmigrate.runs.looking import FINDINGS, looking
+from vvmigrate.runs.opening import Call, paths_of
+from vvmigrate.runs.site import Site, open_site
 
 SIGNATURE = Target(HOME, signature.NAME)
 

@@ -8,9 +8,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from vvmigrate.commands.looking import looking
-from vvmigrate.commands.opening import Call
-from vvmigrate.commands.site import Site, open_site
 from vvmigrate.commands.verify import SIGNATURE, as_json, compare, target_of
 from vvmigrate.content.store import MODELS, STORE
 from vvmigrate.engine.drift import Drift
@@ -19,6 +16,9 @@ from vvmigrate.engine.state import ADOPT, ATTRIBUTES, Target
 from vvmigrate.errors import UsageError
 from vvmigrate.files import Entry
 from vvmigrate.report import Report
+from vvmigrate.runs.looking import looking
+from vvmigrate.runs.opening import Call
+from vvmigrate.runs.site import Site, open_site
 
 STEP = ("run_id", "revision", "title", "direction", "result", "finished_at", "user", "sudo_user", "tool_version")
 

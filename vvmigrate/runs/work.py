@@ -10,12 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vvmigrate.commands.forecast import DOWN, Forecast, Workplace, open_workplace
-from vvmigrate.commands.hook import Hook
-from vvmigrate.commands.opening import Call, paths_of
-from vvmigrate.commands.outcomes import outcome_as_json
-from vvmigrate.commands.taking_back import conclude, settle
-from vvmigrate.commands.trial import Conditions
 from vvmigrate.content.delivery import download
 from vvmigrate.content.store import STORE
 from vvmigrate.engine import journal, preflight, recovery, step
@@ -32,6 +26,12 @@ from vvmigrate.operations import MERGERS
 from vvmigrate.operations.generation import STORE_DIGITS
 from vvmigrate.operations.supply import RECEIVED
 from vvmigrate.report import SIGNALLED, Report, error_as_json
+from vvmigrate.runs.forecast import DOWN, Forecast, Workplace, open_workplace
+from vvmigrate.runs.hook import Hook
+from vvmigrate.runs.opening import Call, paths_of
+from vvmigrate.runs.outcomes import outcome_as_json
+from vvmigrate.runs.taking_back import conclude, settle
+from vvmigrate.runs.trial import Conditions
 
 
 @dataclass

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from vvmigrate.commands.forecast import Workplace
-from vvmigrate.commands.opening import root_of
-from vvmigrate.commands.shell import run_line
+from vvmigrate.runs.forecast import Workplace
+from vvmigrate.runs.opening import root_of
+from vvmigrate.runs.shell import run_line
 from vvmigrate.settings import Settings
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from vvmigrate.authoring.findings import Finding
 from vvmigrate.authoring.release import Draft
+from vvmigrate.authoring.round_trip import RoundTrip
 from vvmigrate.authoring.sql import Statement
-from vvmigrate.authoring.trial import Trial
 from vvmigrate.operations import Operation, Revert
 
 ANSWERS = {
@@ -18,7 +18,7 @@ ANSWERS = {
 """What overwrites or removes rows, and by what `downgrade()` can take it back."""
 
 
-def findings(draft: Draft, up: list[Statement], down: list[Statement], trial: Trial) -> Iterator[Finding]:
+def findings(draft: Draft, up: list[Statement], down: list[Statement], trip: RoundTrip) -> Iterator[Finding]:
     """What has no way back.
 
     Args:
@@ -28,7 +28,7 @@ def findings(draft: Draft, up: list[Statement], down: list[Statement], trial: Tr
     if draft.irreversible:
         return
     yield from _rows(draft, up, down)
-    yield from _files(draft, trial)
+    yield from _files(draft, trip)
 
 
 def _raw_drops(draft: Draft, statements: tuple[Statement, ...]) -> Iterator[Finding]:
@@ -60,11 +60,11 @@ def _rows(draft: Draft, up: list[Statement], down: list[Statement]) -> Iterator[
             )
 
 
-def _files(draft: Draft, trial: Trial) -> Iterator[Finding]:
+def _files(draft: Draft, trip: RoundTrip) -> Iterator[Finding]:
     """What operations did to files is only taken back by `op.revert()`."""
-    if trial.up is None or trial.down is None or any(isinstance(op, Revert) for op in trial.down.operations):
+    if trip.up is None or trip.down is None or any(isinstance(op, Revert) for op in trip.down.operations):
         return
-    names = sorted({type(op).__name__ for op in trial.up.operations if isinstance(op, Operation) and op.leaves_files})
+    names = sorted({type(op).__name__ for op in trip.up.operations if isinstance(op, Operation) and op.leaves_files})
     if names:
         yield draft.finding(
             draft.line("downgrade"),

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from vvmigrate.commands.site import Site
 from vvmigrate.engine import intention as intentions
 from vvmigrate.engine.intention import CHECKING, WAITING, Intention, Moment
 from vvmigrate.engine.session import Session
+from vvmigrate.runs.site import Site
 
 
 def seen(site: Site) -> dict[str, Any] | None:

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vvmigrate.commands.opening import Call
-from vvmigrate.commands.trust import check_signed, with_signed_files
 from vvmigrate.content.env.template import TEMPLATE, Template
 from vvmigrate.engine import vault
 from vvmigrate.engine.acts import Act, from_bytes
@@ -20,6 +18,8 @@ from vvmigrate.engine.session import Session
 from vvmigrate.engine.sources import Recorded, Source, read_package, said_by
 from vvmigrate.errors import IntegrityError, RefusedError, RevisionError, StateError
 from vvmigrate.files import Tree
+from vvmigrate.runs.opening import Call
+from vvmigrate.runs.trust import check_signed, with_signed_files
 from vvmigrate.settings import Settings
 
 if TYPE_CHECKING:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vvmigrate.commands.site import Site
 from vvmigrate.errors import UsageError
+from vvmigrate.runs.site import Site
 
 
 def release_of(site: Site, revision: str) -> str | None:

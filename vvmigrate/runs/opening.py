@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from vvmigrate import settings as settled
-from vvmigrate.commands.settled import clock_warnings, opening_of
-from vvmigrate.commands.trust import with_signed_files
 from vvmigrate.engine import binding as bindings
 from vvmigrate.engine import session as sessions
 from vvmigrate.engine.host import HOME, ROOT, state_tree
@@ -21,6 +19,8 @@ from vvmigrate.engine.session import Session
 from vvmigrate.engine.state import Target
 from vvmigrate.errors import RefusedError
 from vvmigrate.files import Tree
+from vvmigrate.runs.settled import clock_warnings, opening_of
+from vvmigrate.runs.trust import with_signed_files
 from vvmigrate.settings import DEFAULT_VARIANT, Settings
 
 Listener = Callable[..., None]

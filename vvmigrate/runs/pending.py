@@ -6,10 +6,10 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from vvmigrate.commands.site import Site
 from vvmigrate.engine.sources import Revision
 from vvmigrate.engine.state import SUPERSEDED, Superseded
 from vvmigrate.errors import StateError
+from vvmigrate.runs.site import Site
 
 
 def is_ahead(site: Site) -> bool:

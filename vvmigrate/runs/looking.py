@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from vvmigrate.commands.opening import Call
-from vvmigrate.commands.site import Site
 from vvmigrate.engine import adoption, journal
 from vvmigrate.engine.host import ROOT
 from vvmigrate.engine.session import Session
 from vvmigrate.errors import VvmigrateError
 from vvmigrate.report import Report
+from vvmigrate.runs.opening import Call
+from vvmigrate.runs.site import Site
 from vvmigrate.settings import Settings
 
 Opened = TypeVar("Opened", bound=Site)

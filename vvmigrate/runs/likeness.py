@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from vvmigrate.commands.site import Site
 from vvmigrate.content import signature
 from vvmigrate.content.store import INFO, STORE
 from vvmigrate.engine.drift import kind_of
@@ -19,6 +18,7 @@ from vvmigrate.engine.session import DATABASE
 from vvmigrate.engine.state import Target, digest
 from vvmigrate.errors import EnvFileError
 from vvmigrate.files import Entry, Place
+from vvmigrate.runs.site import Site
 
 ORIGIN = ("installed_at", "source")
 """What the information of a model says of when and where from, which is no part of a state."""

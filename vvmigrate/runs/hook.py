@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vvmigrate.commands.shell import run_line
 from vvmigrate.engine import vault
 from vvmigrate.files import Tree
+from vvmigrate.runs.shell import run_line
 
 NAME = "changed"
 LONGEST_S = 300.0

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
-from vvmigrate.commands.forecast import Forecast, Workplace
-from vvmigrate.commands.health import HealthCheck
-from vvmigrate.commands.promised import standing
-from vvmigrate.commands.site import Site
 from vvmigrate.engine import intention as intentions
 from vvmigrate.engine.intention import Intention, Moment
 from vvmigrate.engine.step import Outcome
 from vvmigrate.errors import RefusedError, RevisionError
 from vvmigrate.report import Report
+from vvmigrate.runs.forecast import Forecast, Workplace
+from vvmigrate.runs.health import HealthCheck
+from vvmigrate.runs.promised import standing
+from vvmigrate.runs.site import Site
 from vvmigrate.settings import Settings
 
 

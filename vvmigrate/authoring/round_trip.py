@@ -17,7 +17,7 @@ from vvmigrate.errors import RevisionError
 
 
 @dataclass(frozen=True)
-class Trial:
+class RoundTrip:
     """What came of trying one revision.
 
     Attributes:
@@ -29,7 +29,7 @@ class Trial:
     findings: tuple[Finding, ...] = ()
 
 
-def try_all(release: Release, unsound: set[str], risky: set[str]) -> dict[str, Trial]:
+def try_all(release: Release, unsound: set[str], risky: set[str]) -> dict[str, RoundTrip]:
     """Try the revisions in order, up to the first one that cannot be.
 
     Args:
@@ -40,17 +40,17 @@ def try_all(release: Release, unsound: set[str], risky: set[str]) -> dict[str, T
         By the file's name; those that were not tried have no `up`.
     """
     drafts = [draft for draft in release.drafts if draft.name not in risky]
-    trials = {draft.name: Trial(findings=tuple(_imported(draft))) for draft in drafts}
-    spoiled = unsound | risky | {name for name, trial in trials.items() if trial.findings}
+    trips = {draft.name: RoundTrip(findings=tuple(_imported(draft))) for draft in drafts}
+    spoiled = unsound | risky | {name for name, trip in trips.items() if trip.findings}
     sound = list(takewhile(lambda draft: draft.name not in spoiled, release.drafts))
     scripts = Scripts(f"{release.home.path}migrations", [draft.source for draft in sound], {})
     with Rehearsal() as rehearsal:
         for draft in sound:
-            trial = _tried(draft, scripts, rehearsal)
-            trials[draft.name] = trial
-            if trial.up is None:
+            trip = _tried(draft, scripts, rehearsal)
+            trips[draft.name] = trip
+            if trip.up is None:
                 break
-    return trials
+    return trips
 
 
 def _imported(draft: Draft) -> Iterator[Finding]:
@@ -60,19 +60,19 @@ def _imported(draft: Draft) -> Iterator[Finding]:
         yield of_error(error, draft.name, draft.source.path)
 
 
-def _tried(draft: Draft, scripts: Scripts, rehearsal: Rehearsal) -> Trial:
+def _tried(draft: Draft, scripts: Scripts, rehearsal: Rehearsal) -> RoundTrip:
     follows = str(draft.follows or "")
     before = rehearsal.schema()
     up = _run(draft, "upgrade", rehearsal, scripts.upgrades(draft.revision, follows)[0])
     if isinstance(up, Finding):
-        return Trial(findings=(up,))
+        return RoundTrip(findings=(up,))
     if draft.irreversible:
-        return Trial(up)
+        return RoundTrip(up)
     with rehearsal.copy() as copy:
         down = _run(draft, "downgrade", copy, scripts.downgrades(follows or "base", draft.revision)[0])
         if isinstance(down, Finding):
-            return Trial(up, findings=(down,))
-        return Trial(up, down, tuple(_not_as_before(draft, before, copy.schema())))
+            return RoundTrip(up, findings=(down,))
+        return RoundTrip(up, down, tuple(_not_as_before(draft, before, copy.schema())))
 
 
 def _run(draft: Draft, function: str, rehearsal: Rehearsal, step: RevisionStep) -> Rehearsed | Finding:

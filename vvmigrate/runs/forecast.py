@@ -9,10 +9,6 @@ from typing import Any
 
 from alembic.runtime.migration import RevisionStep
 
-from vvmigrate.commands.asked import claimed, way_back_of
-from vvmigrate.commands.opening import Call, root_of, variant_of
-from vvmigrate.commands.pending import superseded_of
-from vvmigrate.commands.site import Site, read_sources
 from vvmigrate.engine import runtime
 from vvmigrate.engine.dropped import Dropped, look
 from vvmigrate.engine.ledger import Ledger
@@ -24,6 +20,10 @@ from vvmigrate.engine.state import Kept, Observer, Overlay, Proposal, Superseded
 from vvmigrate.engine.way_back import WayBack
 from vvmigrate.errors import RefusedError, StepError, VvmigrateError
 from vvmigrate.operations import MERGERS, InstallModel, Operation, Situation
+from vvmigrate.runs.asked import claimed, way_back_of
+from vvmigrate.runs.opening import Call, root_of, variant_of
+from vvmigrate.runs.pending import superseded_of
+from vvmigrate.runs.site import Site, read_sources
 from vvmigrate.settings import Settings
 
 UP, DOWN, REPAIR = "up", "down", "repair"

@@ -10,10 +10,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from vvmigrate.commands.forecast import DOWN, UP, Forecast, Workplace, open_workplace
-from vvmigrate.commands.health import HealthCheck
-from vvmigrate.commands.promised import as_json, standing
-from vvmigrate.commands.trial import Going
 from vvmigrate.engine import intention as intentions
 from vvmigrate.engine import journal
 from vvmigrate.engine.intention import CHECKING, REVERTING, WAITING, Intention, Moment, Verdict
@@ -21,6 +17,10 @@ from vvmigrate.engine.signals import Ended
 from vvmigrate.engine.sources import Revision
 from vvmigrate.errors import HeldError, RefusedError, StateError, StepError, VvmigrateError
 from vvmigrate.report import SIGNALLED
+from vvmigrate.runs.forecast import DOWN, UP, Forecast, Workplace, open_workplace
+from vvmigrate.runs.health import HealthCheck
+from vvmigrate.runs.promised import as_json, standing
+from vvmigrate.runs.trial import Going
 
 BY_A_SIGNAL = Verdict("the run was ended by a signal", hold=False)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vvmigrate.commands.forecast import DOWN, Forecast, Workplace, dropped
-from vvmigrate.commands.opening import paths_of
 from vvmigrate.engine import preflight
 from vvmigrate.engine.sources import Revision
 from vvmigrate.engine.state import Proposal
+from vvmigrate.runs.forecast import DOWN, Forecast, Workplace, dropped
+from vvmigrate.runs.opening import paths_of
 
 
 def outlook(place: Workplace, forecasts: list[Forecast], target: str) -> dict[str, Any]:
