@@ -107,6 +107,14 @@ def test_a_deleted_key_stays_deleted_unless_it_is_required() -> None:
     assert merged.left_out == ("INTERVAL",)
 
 
+def test_a_key_comes_in_beside_one_that_it_was_split_off_from() -> None:
+    """NEW says that it was OLD, and OLD is still a key: nobody deleted NEW, and the value of OLD stays where it is."""
+    both = template(b"OLD=1\n# @was=OLD\nNEW=2\n")
+    merged = merge(b"OLD=5\n", both, base=b"OLD=1\n", once_recorded=frozenset({"OLD"}))
+    assert values(merged.data) == {"OLD": "5", "NEW": "2"}
+    assert (merged.renamed, merged.left_out) == ((), ())
+
+
 def test_a_renamed_key_keeps_its_value_and_its_line() -> None:
     """`@was` renames where the line stands, with quotes and comment, and the way back restores the bytes."""
     renamed = template(b"# @was=OLD\nNEW=1\n")

@@ -154,8 +154,8 @@ def _updated(
     replaced = tuple(key for key, value in given.items() if key in document.positions and document.get(key) != value)
     document = document.with_values({key: given[key] for key in replaced})
     missing = [key for key in template.keys if key.name not in document.positions and key.name not in document.broken]
-    left_out = [key.name for key in missing if _stays_out(key, given, once_recorded)]
-    coming = [key for key in missing if not _stays_out(key, given, once_recorded)]
+    left_out = [key.name for key in missing if _stays_out(key, template, given, once_recorded)]
+    coming = [key for key in missing if key.name not in left_out]
     blocks = make_blocks(coming, values, newline=document.newline, name=document.name)
     others = {key: value for key, value in given.items() if key not in document.positions and key not in blocks}
     document = _appended(insert_blocks(document, template, blocks), others)
@@ -168,9 +168,13 @@ def _updated(
     return Merged(document.to_bytes(), added, replaced, renamed, commented, tuple(left_out), (), tuple(warnings))
 
 
-def _stays_out(key: Key, given: Mapping[str, str], once_recorded: frozenset[str]) -> bool:
-    """Whether the user deleted the key, under this name or a former one: that one would have been renamed."""
-    deleted = not once_recorded.isdisjoint({key.name, *key.was})
+def _stays_out(key: Key, template: Template, given: Mapping[str, str], once_recorded: frozenset[str]) -> bool:
+    """Whether the user deleted the key, under this name or a former one: that one would have been renamed.
+
+    A former name that the template still has was renamed to nothing.
+    """
+    former = {name for name in key.was if name not in template.by_name}
+    deleted = not once_recorded.isdisjoint({key.name, *former})
     return deleted and key.name not in given and not key.required
 
 
