@@ -6,10 +6,10 @@ from typing import Any
 
 from vvmigrate.commands.downgrade import steps_down
 from vvmigrate.commands.returning import brought_again
-from vvmigrate.commands.upgrade import wanted
+from vvmigrate.commands.upgrade import ahead, wanted
 from vvmigrate.engine.intention import CHECKING, WAITING, Moment
 from vvmigrate.report import Report
-from vvmigrate.runs.forecast import DOWN, UP, Forecast, Workplace, open_workplace
+from vvmigrate.runs.forecast import DOWN, Forecast, Workplace, open_workplace
 from vvmigrate.runs.looking import FINDINGS, looking
 from vvmigrate.runs.opening import Call
 from vvmigrate.runs.outlook import outlook, version_after
@@ -30,10 +30,11 @@ def plan(call: Call, target: str = "head", *, down: bool = False) -> Report:
         held: dict[str, Any] | None = None
         if down:
             revisions = steps_down(place, target)
+            forecasts = place.forecast(revisions, DOWN)
+            forecasts += brought_again(place, forecasts)
         else:
             revisions, held, _ = split_at_hold(place, wanted(place, target))
-        forecasts = place.forecast(revisions, DOWN if down else UP)
-        forecasts += brought_again(place, forecasts) if down else []
+            forecasts = ahead(place, revisions)
         report.body = {
             **outlook(place, forecasts, version_after(place, revisions, down=down)),
             "held": [held] if held else [],

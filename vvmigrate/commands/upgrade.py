@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from vvmigrate.engine import preflight
 from vvmigrate.engine.sources import Revision
+from vvmigrate.engine.state import Proposal
 from vvmigrate.engine.step import tells_something
 from vvmigrate.errors import HeldError, RefusedError, RevisionError, VvmigrateError
 from vvmigrate.operations import InstallModel, MergeEnv, Operation
@@ -86,7 +88,7 @@ def _upgrade(run: Run, target: str) -> None:
 def ahead(place: Workplace, revisions: list[Revision]) -> list[Forecast]:
     """What an upgrade would do: applied revisions that have something to do again, then the pending ones."""
     forecasts = place.forecast(revisions, UP, _beyond(place, revisions))
-    return [*_again(place, of_all(forecasts)), *forecasts]
+    return [*_with_room(place, _again(place, of_all(forecasts)), forecasts), *forecasts]
 
 
 def _beyond(place: Workplace, revisions: list[Revision]) -> list[Revision]:
@@ -119,12 +121,13 @@ def _again(place: Workplace, coming: Later) -> list[Forecast]:
     if _variant_changed(place):
         forecasts += _latest(place, InstallModel, retries, coming)
     recorded = place.ledger.recorded()
+    for forecast in forecasts:
+        news = tuple(change for change in forecast.proposal.changes if tells_something(change, recorded))
+        forecast.proposal = forecast.proposal._replace(changes=news)
     return [
         forecast
         for forecast in forecasts
-        if forecast.error is not None
-        or any(tells_something(change, recorded) for change in forecast.proposal.changes)
-        or (forecast.revision in retries and _settles(place, forecast))
+        if forecast.error is not None or forecast.proposal.changes or (forecast.retry and _settles(place, forecast))
     ]
 
 
@@ -144,6 +147,22 @@ def _retry(place: Workplace, revision: str, coming: Later) -> list[Forecast]:
         text = f"revision {revision} is degraded and cannot be tried again: {error.message}"
         place.call.listener("warning", text=text)
         return []
+
+
+def _with_room(place: Workplace, again: list[Forecast], others: list[Forecast]) -> list[Forecast]:
+    """Without degraded steps that there is no room for beside the others: they stay so, and hold nothing else up."""
+    found: list[Forecast] = []
+    for forecast in again:
+        total = sum((other.proposal for other in (*others, *found, forecast)), Proposal())
+        try:
+            if forecast.retry:
+                preflight.check_room(place.session.host, total)
+        except RefusedError as error:
+            text = f"revision {forecast.revision} stays degraded: {error.message}"
+            place.call.listener("warning", text=text)
+        else:
+            found.append(forecast)
+    return found
 
 
 def _latest(place: Workplace, kind: type[Operation], done: Sequence[str], coming: Later) -> list[Forecast]:

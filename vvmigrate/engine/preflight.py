@@ -109,6 +109,16 @@ def disk(host: Host, proposal: Proposal) -> dict[str, int]:
     return {"needed_bytes": sum(need.total_bytes for need in by_device.values()), "free_bytes": most.free_bytes}
 
 
+def check_room(host: Host, proposal: Proposal) -> None:
+    """See that there is room for all of it.
+
+    Raises:
+        RefusedError: there is not; with the figures.
+    """
+    for need in needs(host, proposal).values():
+        need.check()
+
+
 def check(session: Session, proposal: Proposal) -> None:
     """See that all pending steps can be done.
 
@@ -119,8 +129,7 @@ def check(session: Session, proposal: Proposal) -> None:
         RefusedError: no room, no permission, or a database that stays locked; with the figures.
     """
     host = session.host
-    for need in needs(host, proposal).values():
-        need.check()
+    check_room(host, proposal)
     for change in proposal.changes:
         if change.action not in (ADOPT, ATTRIBUTES):
             _check_writable(host, change)
