@@ -27,6 +27,13 @@ class Ledger(Chain):
         """The steps of revisions that happened in this epoch, oldest first."""
         return self.rows("vv_step", *self._happened())
 
+    def live(self) -> dict[str, list[dict[str, Any]]]:
+        """For each revision that the host has, the steps since it was last applied, retries and repairs included.
+
+        Revisions in the order in which they were applied, steps oldest first: what a downgrade may need.
+        """
+        return _live(self.committed())
+
     def _happened(self) -> tuple[str, tuple[Any, ...]]:
         """Which steps these are, as an SQL condition and its arguments."""
         marks = ",".join("?" * len(COMMITTED))
@@ -56,16 +63,12 @@ class Ledger(Chain):
         for step_id, effect in self._parsed(f"step_id IN (SELECT step_id FROM vv_step WHERE {where})", arguments):
             by_step.setdefault(step_id, []).append(effect)
         last: dict[Target, tuple[Effect, dict[str, Any]]] = {}
-        managed: dict[str, set[Target]] = {}
-        for step in self.committed():
-            done = {effect.target: (effect, step) for effect in by_step.get(step["step_id"], [])}
-            last.update(done)
-            if step["result"] == "reverted":
-                managed.pop(step["revision"], None)
-            else:
-                managed.setdefault(step["revision"], set()).update(done)
-        owned = set().union(*managed.values())
-        return {target: found for target, found in last.items() if target in owned and found[0].after.exists}
+        happened = self.committed()
+        for step in happened:
+            last.update((effect.target, (effect, step)) for effect in by_step.get(step["step_id"], ()))
+        live = (step["step_id"] for steps in _live(happened).values() for step in steps)
+        managed = {effect.target for step_id in live for effect in by_step.get(step_id, ())}
+        return {target: found for target, found in last.items() if target in managed and found[0].after.exists}
 
     def lasting(self) -> Iterator[Effect]:
         """The effects that no downgrade takes back, of steps that happened, oldest first."""
@@ -111,13 +114,7 @@ class Ledger(Chain):
         Returns:
             (step id, effect) pairs.
         """
-        steps: list[str] = []
-        for step in self.committed():
-            if step["revision"] == revision:
-                if step["result"] == "reverted":
-                    steps = []
-                else:
-                    steps.append(step["step_id"])
+        steps = [step["step_id"] for step in self.live().get(revision, ())]
         return [(step_id, effect) for step_id in reversed(steps) for effect in reversed(self.effects(step_id))]
 
     def made(self, target: Target) -> bool:
@@ -134,27 +131,18 @@ class Ledger(Chain):
 
         Its `first` is the step that applied the revision, whose source and way back are the recorded ones.
         """
-        line: dict[str, dict[str, Any]] = {}
-        for step in self.committed():
-            if step["result"] == "reverted":
-                line.pop(step["revision"], None)
-            else:
-                first = line.get(step["revision"])
-                if first is not None and step["result"] == "repaired":
-                    continue  # what was degraded still is
-                begun = step if first is None else first["first"]
-                line[step["revision"]] = step | {"script_sha256": begun["script_sha256"], "first": begun}
-        return list(line.values())
+        found = []
+        for first, *more in self.live().values():
+            tried = (step for step in reversed(more) if step["result"] != "repaired")  # which mends nothing degraded
+            last = next(tried, first)
+            found.append(last | {"script_sha256": first["script_sha256"], "first": first})
+        return found
 
     def applied_by(self, run_id: str) -> list[dict[str, Any]]:
         """The steps by which a run applied revisions that are applied still, oldest first."""
-        line: dict[str, dict[str, Any]] = {}
-        for step in self.committed():
-            if step["result"] == "reverted":
-                line.pop(step["revision"], None)
-            elif step["version_before"] != step["version_after"]:
-                line[step["revision"]] = step
-        return [step for step in line.values() if step["run_id"] == run_id]
+        steps = (step for steps in self.live().values() for step in steps)
+        moved = {step["revision"]: step for step in steps if step["version_before"] != step["version_after"]}
+        return [step for step in moved.values() if step["run_id"] == run_id]
 
     def holds(self) -> dict[str, dict[str, Any]]:
         """The holds in force, by revision."""
@@ -191,3 +179,13 @@ class Ledger(Chain):
                 "somebody moved the version without vvmigrate",
                 hint="put it back as it was; or: vvmigrate adopt --reconcile",
             )
+
+
+def _live(happened: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for step in happened:
+        if step["result"] == "reverted":
+            found.pop(step["revision"], None)
+        else:
+            found.setdefault(step["revision"], []).append(step)
+    return found

@@ -14,13 +14,7 @@ from vvmigrate.files import Place, Tree
 
 def live_steps(ledger: Ledger) -> list[dict[str, Any]]:
     """The steps of revisions that the host has, oldest first: a downgrade may need what they recorded."""
-    line: dict[str, list[dict[str, Any]]] = {}
-    for step in ledger.committed():
-        if step["result"] == "reverted":
-            line.pop(step["revision"], None)
-        else:
-            line.setdefault(step["revision"], []).append(step)
-    return sorted((step for steps in line.values() for step in steps), key=lambda step: int(step["seq"]))
+    return sorted((step for steps in ledger.live().values() for step in steps), key=lambda step: int(step["seq"]))
 
 
 def within(steps: list[dict[str, Any]], releases: int) -> list[dict[str, Any]]:
