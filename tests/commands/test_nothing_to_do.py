@@ -19,8 +19,8 @@ HEAVY = ("alembic", "click", "sqlalchemy", "requests", "jsonschema", "rich", "do
 
 
 SETTLED = {
-    "vvmigrate": {"commands", "engine", "errors", "files", "report", "schema", "settings"},
-    "vvmigrate.commands": {"settled"},
+    "vvmigrate": {"runs", "engine", "errors", "files", "report", "schema", "settings"},
+    "vvmigrate.runs": {"settled"},
     "vvmigrate.engine": {
         *("binding", "chain", "database", "effects", "host", "intention", "journal", "ledger", "lock", "lodging"),
         *("lowered", "roots", "rows", "session", "signals", "state", "vault"),
@@ -139,6 +139,12 @@ def tamper(host: HostFolder) -> None:
     host.sql("UPDATE vv_step SET user = 'nobody' WHERE revision = '0002'")
 
 
+def as_jsonb(host: HostFolder) -> None:
+    """The same text, and nothing for NULL, as SQLite 3.45 and later encode JSON (sqlite.org/jsonb.html)."""
+    text = host.sql("SELECT user FROM vv_step WHERE seq = 2")[0][0].encode()
+    host.sql("UPDATE vv_step SET user = ?, error = x'00' WHERE seq = 2", bytes([len(text) << 4 | 7]) + text)
+
+
 def plant_a_trigger(host: HostFolder) -> None:
     host.sql("CREATE TRIGGER theirs AFTER INSERT ON vv_run BEGIN DELETE FROM vv_step; END")
 
@@ -189,6 +195,8 @@ DOUBTS: dict[str, tuple[Callable[[HostFolder], object], int]] = {
     "no ledger id": (lambda h: (h.root / STATE / "ledger_id").unlink(), 6),
     "a changed row": (tamper, 7),
     "a value of another kind": (lambda h: h.sql("UPDATE vv_step SET user = CAST(user AS BLOB)"), 7),
+    "a value that SQLite can read as another one": (as_jsonb, 7),
+    "a column with another name": (lambda h: h.sql('ALTER TABLE vv_kept RENAME COLUMN kept TO "(SELECT 1)"'), 4),
     "text that is none": (lambda h: h.sql("UPDATE vv_step SET user = CAST(x'ff' AS TEXT) WHERE seq = 2"), 7),
     "the last digit of a time": (
         lambda h: h.sql("UPDATE vv_step SET duration_s = duration_s + 1e-16 WHERE seq = 2"),

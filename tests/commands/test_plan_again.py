@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.commands.models import DATA, NEWER, current, install, release
+from tests.commands.models import DATA, NEWER, current, install, received, release, sha256
 from tests.commands.proof import nothing_changes
 from tests.conftest import HostFolder
 from tests.content.fault_server import FaultServer, good, status
@@ -92,28 +94,86 @@ def test_a_plan_says_that_another_variant_is_installed(bare: HostFolder, server:
     assert current(bare) == NEWER
 
 
-def test_a_degraded_step_without_room_stays_so_and_holds_nothing_up(
-    bare: HostFolder, server: FaultServer, mount: Any
-) -> None:
-    """A disk that others have filled meanwhile: the model waits, the rest is done, and a plan says so."""
-    large = b"m" * (3 << 20)
-    release(bare, "2.0.0", large, server.url("/model", status("404 Not Found")), required=False)
+LARGE = b"m" * (3 << 20)
+
+
+@pytest.fixture
+def crowded(bare: HostFolder, server: FaultServer, mount: Any) -> HostFolder:
+    """A host on a small disk that lacks an optional model; it could be had now, but for the room that others took."""
+    release(bare, "2.0.0", LARGE, server.url("/model", status("404 Not Found")), required=False)
     install(bare, "0002", "2.0.0")
     bare.root.mkdir()
-    mount(bare.root, size="9m")
+    mount(bare.root, size="10m")
     bare.up()
-    (bare.root / "others.mp4").write_bytes(bytes(3 << 20))
-    server.acts["/model"] = [good(large)]
+    server.acts["/model"] = [good(LARGE)]
+    return bare
+
+
+def crowd(host: HostFolder, size_bytes: int) -> None:
+    """Let somebody else's video fill the disk."""
+    (host.root / "others.mp4").write_bytes(bytes(size_bytes))
+
+
+def test_a_degraded_step_without_room_stays_so_and_holds_nothing_up(crowded: HostFolder, server: FaultServer) -> None:
+    """The model waits, the rest is done, and a plan says so; with room again it comes."""
+    crowd(crowded, 4 << 20)
     server.requests.clear()
-    bare.revision("0003", "op.make_directories(['more'])")
+    crowded.revision("0003", "op.make_directories(['more'])")
     for verb in ("plan", "upgrade"):
         told: list[tuple[str, dict[str, Any]]] = []
-        report = bare.call(verb, told=told)
+        report = crowded.call(verb, told=told)
         assert [step["revision"] for step in report.body["steps"]] == ["0003"]
         warned = [facts["text"] for event, facts in told if event == "warning"]
         assert any("revision 0002 stays degraded" in text and "bytes needed" in text for text in warned)
-    assert (report.exit_code, bare.version(), server.requests) == (0, "0003", [])
+    assert (report.exit_code, crowded.version(), server.requests) == (0, "0003", [])
     assert [item["revision"] for item in report.body["degraded"]] == ["0002"]
-    (bare.root / "others.mp4").unlink()
-    assert bare.up().body["degraded"] == []
-    assert current(bare) == large
+    (crowded.root / "others.mp4").unlink()
+    assert crowded.up().body["degraded"] == []
+    assert current(crowded) == LARGE
+
+
+def test_a_disk_without_any_room_fails_no_boot_that_has_nothing_to_do(crowded: HostFolder) -> None:
+    """Not even what a run spares for its history is free: nothing is written, so nothing is refused."""
+    crowd(crowded, 8 << 20)
+    with nothing_changes(crowded):
+        report = crowded.up()
+    assert [item["revision"] for item in report.body["degraded"]] == ["0002"]
+
+
+def test_what_was_received_waits_for_room_and_is_not_pruned(crowded: HostFolder, tmp_path: Path) -> None:
+    """Whoever is told to prune for want of room must not lose the download; and it can be fetched to another disk."""
+    crowded.call("fetch")
+    before = received(crowded)
+    assert list(before.values()) == [LARGE]
+    crowd(crowded, 4 << 20)
+    assert crowded.call("prune").exit_code == 0
+    assert received(crowded) == before
+    (tmp_path / "stick").mkdir()
+    fetched = crowded.call("fetch", to=str(tmp_path / "stick"))
+    assert [item["state"] for item in fetched.body["artefacts"]] == ["fetched"]
+
+
+def test_a_retry_gives_way_to_what_is_asked_for(bare: HostFolder, server: FaultServer, mount: Any) -> None:
+    """Another variant is asked for, and fits; with the retry beside it it would not: the retry waits."""
+    for variant in ("demo", "small"):
+        url = server.url(f"/gone-{variant}", status("404 Not Found"))
+        release(bare, "2.0.0", LARGE[: 2 << 20], url, required=False, variant=variant)
+    install(bare, "0002", "2.0.0")
+    path = bare.home / "model_manifest.json"
+    found = json.loads(path.read_text())
+    other = {"license": "MIT", "required": True, "variants": {}}
+    for variant, data in (("demo", DATA), ("small", LARGE[: 3 << 19])):
+        url = server.url(f"/{variant}", good(data))
+        more = {"size_bytes": len(data), "sha256": sha256(data)}
+        other["variants"][variant] = {"urls": [url], "format": "file", "filename": "model.bin", **more}
+    found["models"]["other"] = {"1.0.0": other}
+    path.write_text(json.dumps(found))
+    bare.revision("0003", 'op.install_model("other", "1.0.0")')
+    bare.root.mkdir()
+    mount(bare.root, size="9m")
+    bare.up(allow_degraded=True)
+    crowd(bare, 1 << 20)
+    bare.environ["VV_MODEL_VARIANT"] = "small"
+    report = bare.up()
+    assert [step["revision"] for step in report.body["steps"]] == ["0003"]
+    assert [item["revision"] for item in report.body["degraded"]] == ["0002"]

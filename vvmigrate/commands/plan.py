@@ -6,7 +6,7 @@ from typing import Any
 
 from vvmigrate.commands.downgrade import steps_down
 from vvmigrate.commands.returning import brought_again
-from vvmigrate.commands.upgrade import ahead, wanted
+from vvmigrate.commands.upgrade import ahead, wanted, with_room
 from vvmigrate.engine.intention import CHECKING, WAITING, Moment
 from vvmigrate.report import Report
 from vvmigrate.runs.forecast import DOWN, Forecast, Workplace, open_workplace
@@ -34,7 +34,7 @@ def plan(call: Call, target: str = "head", *, down: bool = False) -> Report:
             forecasts += brought_again(place, forecasts)
         else:
             revisions, held, _ = split_at_hold(place, wanted(place, target))
-            forecasts = ahead(place, revisions)
+            forecasts = with_room(place, ahead(place, revisions))
         report.body = {
             **outlook(place, forecasts, version_after(place, revisions, down=down)),
             "held": [held] if held else [],

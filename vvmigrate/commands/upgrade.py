@@ -64,12 +64,11 @@ def wanted(place: Workplace, target: str) -> list[Revision]:
 def _upgrade(run: Run, target: str) -> None:
     place = run.place
     revisions, held, released = split_at_hold(place, wanted(place, target))
-    forecasts = ahead(place, revisions)
-    if forecasts:
-        refuse_while_waiting(place)
-    run.preflight(forecasts)
+    forecasts = with_room(place, ahead(place, revisions))
     run.conditions = Conditions.of(place.settings)
     if forecasts:
+        refuse_while_waiting(place)
+        run.preflight(forecasts)
         begin(run, forecasts)
     for forecast in forecasts:
         lifted = released.get(forecast.revision, ()) if forecast.code is not None else ()
@@ -86,9 +85,26 @@ def _upgrade(run: Run, target: str) -> None:
 
 
 def ahead(place: Workplace, revisions: list[Revision]) -> list[Forecast]:
-    """What an upgrade would do: applied revisions that have something to do again, then the pending ones."""
+    """What an upgrade has to do: applied revisions that have something to do again, then the pending ones."""
     forecasts = place.forecast(revisions, UP, _beyond(place, revisions))
-    return [*_with_room(place, _again(place, of_all(forecasts)), forecasts), *forecasts]
+    return [*_again(place, of_all(forecasts)), *forecasts]
+
+
+def with_room(place: Workplace, forecasts: list[Forecast]) -> list[Forecast]:
+    """Without degraded steps that there is no room for beside the others: they stay so, and hold nothing else up."""
+    total = sum((forecast.proposal for forecast in forecasts if not forecast.retry), Proposal())
+    found = []
+    for forecast in forecasts:
+        if forecast.retry:
+            try:
+                preflight.check_room(place.session.host, total + forecast.proposal)
+            except RefusedError as error:
+                text = f"revision {forecast.revision} stays degraded: {error.message}"
+                place.call.listener("warning", text=text)
+                continue
+            total += forecast.proposal
+        found.append(forecast)
+    return found
 
 
 def _beyond(place: Workplace, revisions: list[Revision]) -> list[Revision]:
@@ -147,22 +163,6 @@ def _retry(place: Workplace, revision: str, coming: Later) -> list[Forecast]:
         text = f"revision {revision} is degraded and cannot be tried again: {error.message}"
         place.call.listener("warning", text=text)
         return []
-
-
-def _with_room(place: Workplace, again: list[Forecast], others: list[Forecast]) -> list[Forecast]:
-    """Without degraded steps that there is no room for beside the others: they stay so, and hold nothing else up."""
-    found: list[Forecast] = []
-    for forecast in again:
-        total = sum((other.proposal for other in (*others, *found, forecast)), Proposal())
-        try:
-            if forecast.retry:
-                preflight.check_room(place.session.host, total)
-        except RefusedError as error:
-            text = f"revision {forecast.revision} stays degraded: {error.message}"
-            place.call.listener("warning", text=text)
-        else:
-            found.append(forecast)
-    return found
 
 
 def _latest(place: Workplace, kind: type[Operation], done: Sequence[str], coming: Later) -> list[Forecast]:

@@ -23,6 +23,7 @@ from vvmigrate.files import Owner, Place, Tree
 DIRECTORY = "orchestrator_data"
 NAME = f"{DIRECTORY}/orchestrator_db.sqlite"
 MODE = 0o664
+CACHE_KIB = 8 << 10  # a look reads the history several times: that of 10,000 steps comes from the disk once
 SYNCHRONOUS_EXTRA = 3  # sqlite.org/pragma.html#pragma_synchronous: FULL leaves the journal's removal unsynced
 
 
@@ -87,6 +88,7 @@ def _configure(connection: sqlite3.Connection, place: Place, *, writing: bool) -
     connection.execute("PRAGMA fullfsync=ON")
     if not writing:
         connection.execute("PRAGMA query_only=ON")
+        connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
     level = connection.execute("PRAGMA synchronous").fetchone()[0]
     if level != SYNCHRONOUS_EXTRA:
         raise StateError(f"{place.path}: synchronous=EXTRA not accepted, got {level}", path=place.path)

@@ -17,7 +17,7 @@ from typing import Self
 
 from vvmigrate.engine.state import Target
 from vvmigrate.errors import RefusedError, StateError
-from vvmigrate.files import Entry, Place, Tree, prepare_to_write
+from vvmigrate.files import Entry, Place, Tree
 
 STATE = ".vvmigrate"
 HOME, ROOT = "home", "root"
@@ -147,8 +147,6 @@ class Host:
         Raises:
             RefusedError: one of them cannot be opened.
         """
-        if writing:
-            prepare_to_write()
         trees: list[Tree | None] = []
         for path in (home, root):
             try:

@@ -21,7 +21,7 @@ from vvmigrate.engine.ledger import Ledger
 from vvmigrate.engine.rows import RECONCILE, Head
 from vvmigrate.engine.state import Target
 from vvmigrate.errors import RefusedError, StateError
-from vvmigrate.files import Owner, Tree
+from vvmigrate.files import Owner, Tree, prepare_to_write
 
 RUN, DECISION = "run", "decision"
 
@@ -176,6 +176,7 @@ def open_writer(opening: Opening, run: dict[str, Any], mergers: Mapping[str, Mer
         RefusedError: the home or the storage root may not be used.
         StateError: what is there is not ours to judge.
     """
+    prepare_to_write()
     with ExitStack() as stack:
         home = stack.enter_context(_open_home(opening.home))
         home_state = state_tree(home, make=True)

@@ -142,9 +142,13 @@ class Folder:
         """What is told of a regular file of at most `limit_bytes`, and its content."""
         descriptor, info = self.open_file(name)
         try:
+            # One byte more than it has is asked for. Where fewer come it has shrunk, or its disk is bad there, which
+            # only the next read tells; where more come it has grown, or tells no size.
             data = os.read(descriptor, min(info.st_size, limit_bytes) + 1)
-            while info.st_size < len(data) <= limit_bytes and (more := os.read(descriptor, CHUNK_BYTES)):
-                data += more  # one more byte was asked for than it had, and came: it has grown, or tells no size
+            while info.st_size != len(data) <= limit_bytes and (more := os.read(descriptor, CHUNK_BYTES)):
+                data += more
+        except OSError as error:
+            raise self._told(error, name) from None
         finally:
             os.close(descriptor)
         if len(data) > limit_bytes:

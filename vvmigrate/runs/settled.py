@@ -24,7 +24,7 @@ from typing import Any
 
 from vvmigrate import __version__
 from vvmigrate import settings as settle
-from vvmigrate.engine import intention, journal, lodging, roots, vault
+from vvmigrate.engine import database, intention, journal, lodging, roots, vault
 from vvmigrate.engine import session as sessions
 from vvmigrate.engine.host import HOME, ROOT
 from vvmigrate.engine.rows import plain
@@ -63,9 +63,10 @@ def clock_warnings(session: Session) -> list[str]:
     now = session.run["started_at"]
     if now < FIRST_RELEASE:
         return [f"the clock says {now}: it has no date yet; times in the history will be wrong, its order will not"]
-    others = "SELECT finished_at FROM vv_step WHERE run_id <> ? ORDER BY seq DESC LIMIT 1"
-    row = session.ledger.first(others, (session.run["run_id"],))
-    last = plain(row[0]) if row else ""
+    ledger = session.ledger
+    others = "SELECT max(finished_at) FROM vv_step WHERE run_id <> ? AND seq >= ?"
+    row = ledger.first(others, (session.run["run_id"], ledger.epoch_seq()))
+    last = plain(row[0] or "") if row else ""
     if now < last:
         return [f"the clock says {now}, but the last step ended at {last}: it went back; the history keeps its order"]
     return []
@@ -90,6 +91,7 @@ def nothing_to_do(
         roots.check_trust(home, roots.what_runs_first(home))  # of the revisions see `_revisions`
         roots.check_keys(settings.trusted_file)
         with sessions.open_reader(opening_of(settings), sessions.who_runs("upgrade", [])) as session:
+            database.check_tables(session.ledger.connection, session.database_path)
             if session.warnings or clock_warnings(session) or not _is_calm(session):
                 return None
             state = session.host.private
@@ -117,7 +119,7 @@ def fingerprint(session: Session, environ: Mapping[str, str], settings: Settings
     """
     if session.key is None or session.bound is None:
         return ""
-    with suppress(OSError, sqlite3.OperationalError):
+    with suppress(OSError, sqlite3.Error):
         return _keyed(session.key, session, environ, settings)
     return ""
 
@@ -191,13 +193,20 @@ def _rows(session: Session) -> Iterator[object]:
 def _digest_of(connection: sqlite3.Connection, table: str) -> bytes:
     """Of every value with its type. SQLite makes one text of a row, which takes half as long as 23 values of Python's.
 
+    The table is as we made it, so its columns have our names. JSON has 15 digits only, and a blob may be taken for what
+    it encodes (sqlite.org/json1.html): a blob, which sorts behind all else, is told of by itself.
+
     Raises:
-        sqlite3.OperationalError: a row holds a blob, which none of ours does (sqlite.org/json1.html).
+        sqlite3.OperationalError: a row holds a blob, which none of ours does.
     """
-    columns = connection.execute("SELECT name, type FROM pragma_table_info(?)", (table,))
-    exact = ", ".join(f"quote({name})" if kind == "REAL" else name for name, kind in columns)  # json has 15 digits only
+    columns = connection.execute("SELECT name, type FROM pragma_table_info(?)", (table,)).fetchall()
+    exact = ", ".join(f"quote({name})" if kind == "REAL" else name for name, kind in columns)
+    last = ", ".join(f"ifnull({name}, '')" for name, _ in columns)
+    rows = f"SELECT CAST(json_array({exact}) AS BLOB), max('', {last}) >= x'' FROM {table} ORDER BY rowid"  # noqa: S608
     digest = hashlib.sha256()
-    for (row,) in connection.execute(f"SELECT CAST(json_array({exact}) AS BLOB) FROM {table} ORDER BY rowid"):  # noqa: S608
+    for row, holds_blob in connection.execute(rows):
+        if holds_blob:
+            raise sqlite3.OperationalError(f"{table} holds a blob")
         digest.update(row)
     return digest.digest()
 
