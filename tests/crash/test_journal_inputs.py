@@ -66,19 +66,15 @@ def immutable(path: Path) -> Iterator[None]:
 @pytest.mark.parametrize("verb", ["recover", "upgrade", "downgrade"])
 @pytest.mark.parametrize("what", ["orchestrator_data/orchestrator_db.sqlite", "orchestrator_data"])
 def test_a_database_that_may_not_be_written_keeps_the_journal_waiting(bare: HostFolder, what: str, verb: str) -> None:
-    """The journal stays, byte by byte, until the row of the killed attempt can be written; then it is undone."""
+    """Nothing is touched until the row of the killed attempt can be written; then it is undone."""
     bare.up()
     before = bare.tree()
     bare.revision("0002", "op.make_directories(['made'])\nop.merge_env()")
     dying.crash(bare, dying.WRITTEN, "upgrade")
     bare.sql("SELECT 1 FROM sqlite_master")  # the orchestrator looked, and SQLite has rolled back
-    journal = (bare.root / ".vvmigrate/journal").read_bytes()
-    with immutable(bare.root / what):
+    with immutable(bare.root / what), nothing_changes(bare):
         report = bare.call(verb, *(["base"] if verb == "downgrade" else []))
-        assert report.exit_code in (4, 6)
-        assert report.error is not None
-        assert str(bare.database) in report.error.message
-        assert (bare.root / ".vvmigrate/journal").read_bytes() == journal
+    says(report, 6, str(bare.database))
     dying.settled(bare)
     assert {path: found for path, found in bare.tree().items() if "migrations" not in path} == {
         path: found for path, found in before.items() if "migrations" not in path

@@ -240,14 +240,22 @@ def test_yesterdays_database_does_not_settle_todays_journal(host: HostFolder, tm
     comes_right(host)
 
 
-def test_a_locked_database_makes_the_recovery_wait_or_refuse(crashed: HostFolder) -> None:
-    """While the orchestrator holds it the journal waits: exit 6, nothing touched."""
+@pytest.mark.parametrize("verb", ["recover", "upgrade", "downgrade"])
+@pytest.mark.parametrize("mode", ["delete", "wal"])
+@pytest.mark.parametrize("lock", ["IMMEDIATE", "EXCLUSIVE"])
+def test_a_locked_database_makes_the_recovery_wait_or_refuse(
+    crashed: HostFolder, lock: str, mode: str, verb: str
+) -> None:
+    """While the orchestrator holds it the journal waits: exit 6, nothing touched, whatever it does and however."""
     crashed.environ["VV_DATABASE_TIMEOUT"] = "0.1"
     with closing(sqlite3.connect(crashed.database, isolation_level=None)) as orchestrator:
-        orchestrator.execute("BEGIN EXCLUSIVE")
+        orchestrator.execute(f"PRAGMA journal_mode={mode}").fetchone()
+        orchestrator.execute(f"BEGIN {lock}")
         with nothing_changes(crashed):
-            report = crashed.call("recover")
-    says(report, 6, "locked")
+            report = crashed.call(verb, *(["base"] if verb == "downgrade" else []))
+        says(report, 6, "locked")
+        orchestrator.execute("ROLLBACK")
+        orchestrator.execute("PRAGMA journal_mode=delete").fetchone()
     comes_right(crashed)
 
 

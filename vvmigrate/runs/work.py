@@ -19,7 +19,7 @@ from vvmigrate.engine.session import DECISION, RUN
 from vvmigrate.engine.signals import Ended, put_off
 from vvmigrate.engine.state import Overlay, Proposal, Target
 from vvmigrate.engine.step import Attempt, Outcome
-from vvmigrate.errors import RefusedError, StepError, VvmigrateError
+from vvmigrate.errors import RefusedError, StateError, StepError, VvmigrateError
 from vvmigrate.files import Tree
 from vvmigrate.log import Log, opened
 from vvmigrate.operations import MERGERS
@@ -254,10 +254,9 @@ def _close(run: Run, log: Log, fill: Doer) -> None:
     with put_off():
         try:
             run.end()
-        except VvmigrateError as error:
-            run.report.fail(error)
-        except OSError as error:
-            run.report.fail(RefusedError(f"the run's end could not be recorded: {error}", hint="vvmigrate recover"), 4)
+        except (VvmigrateError, OSError) as error:
+            refused = RefusedError(f"the run's end could not be recorded: {error}", hint="vvmigrate recover")
+            run.report.fail(refused, StateError.exit_code)
         fill(run)
         if run.report.body:  # else the verb came to nothing, and its error says it all
             run.report.body |= run.said
