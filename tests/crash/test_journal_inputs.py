@@ -74,7 +74,7 @@ def test_a_database_that_may_not_be_written_keeps_the_journal_waiting(bare: Host
     bare.sql("SELECT 1 FROM sqlite_master")  # the orchestrator looked, and SQLite has rolled back
     with immutable(bare.root / what), nothing_changes(bare):
         report = bare.call(verb, *(["base"] if verb == "downgrade" else []))
-    says(report, 6, str(bare.database))
+    says(report, 6, str(bare.root / what))
     dying.settled(bare)
     assert {path: found for path, found in bare.tree().items() if "migrations" not in path} == {
         path: found for path, found in before.items() if "migrations" not in path

@@ -133,7 +133,7 @@ def check(session: Session, proposal: Proposal) -> None:
     for change in proposal.changes:
         if change.action not in (ADOPT, ATTRIBUTES):
             _check_writable(host, change)
-    _check_database(session)
+    check_database(session)
 
 
 def _check_writable(host: Host, change: Change) -> None:
@@ -150,7 +150,13 @@ def _check_access(place: Place, mode: int) -> None:
         raise RefusedError(f"{place.path}: may not be written by user {os.geteuid()}", path=place.path)
 
 
-def _check_database(session: Session) -> None:
+def check_database(session: Session) -> None:
+    """See that the history can be written now.
+
+    Raises:
+        RefusedError: the orchestrator holds the database, or it may not be written.
+        StateError: it is damaged.
+    """
     place = session.host.place(DATABASE)
     _check_access(place.parent, os.W_OK | os.X_OK)  # SQLite makes its journal there
     _check_access(place, os.W_OK)  # BEGIN IMMEDIATE is content with a file that it may only read

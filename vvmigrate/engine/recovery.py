@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from vvmigrate.engine import journal as journals
-from vvmigrate.engine import lodging, stage, vault
+from vvmigrate.engine import lodging, preflight, stage, vault
 from vvmigrate.engine.chain import ADOPT_ROW
 from vvmigrate.engine.database import translate
 from vvmigrate.engine.effects import Effect
@@ -83,7 +83,9 @@ def _recover(session: Session) -> list[str]:
         journal = journals.read(state, session.ledger_id)
         left = vault.read_json(state, RUN)
         if journal is not None or left is not None:
-            check_recordable(session)
+            # Nothing is taken back as long as the history could not be told of it. Not by one transaction around both:
+            # files may be long to compare, and the orchestrator would wait.
+            preflight.check_database(session)
         if journal is not None:
             done, kept = settle(session, journal, result="interrupted", error="interrupted: the process ended")
             said.append(f"revision {journal.step['revision']}: an interrupted step was {done}")
@@ -101,27 +103,6 @@ def _recover(session: Session) -> list[str]:
         vault.drop_anchor(state, session.ledger.head())
         vault.ensure_reserve(state)
     return said
-
-
-def check_recordable(session: Session) -> None:
-    """Nothing is taken back as long as the history could not be told of it. A full disk is met later, by the reserve.
-
-    Not by one transaction around both: files may be long to compare, and the orchestrator would wait.
-
-    Raises:
-        RefusedError: the orchestrator holds the database, or it may not be written.
-        StateError: it is damaged.
-    """
-    try:
-        session.ledger.connection.execute("BEGIN IMMEDIATE")
-        session.ledger.connection.execute(
-            "UPDATE vv_ledger SET format = format"
-        )  # BEGIN is content with a file to read
-        session.ledger.connection.execute("ROLLBACK")
-    except sqlite3.Error as problem:
-        session.reconnect()
-        if problem.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
-            raise translate(problem, session.database_path) from problem
 
 
 def _settle_unsealed(session: Session, step: dict[str, Any]) -> list[str]:
