@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from vvmigrate.engine.ledger import COMMITTED, Ledger
 from vvmigrate.engine.rows import Head
+from vvmigrate.report import SIGNALLED
 
 from .engine_host import DATABASE, IGNORE, State, host_folder, run, secrets_in, state_of
 from .scenario import Outcome
@@ -28,6 +29,11 @@ STATE_FILES: Final = frozenset(
 HALF_WRITTEN: Final = frozenset(
     f"{name}.new" for name in ("ledger_id", "key", "anchor", "secrets", "run", "journal", "settled")
 )
+#: Exit codes of docs/cli.md.
+REFUSED: Final = 6
+NEEDS_A_PERSON: Final = 4
+#: Modes after which nothing of the struck command says anything any more.
+KILLS: Final = frozenset({"kill", "after", "torn", "power"})
 #: What the run file and the secrets said when the struck command had just ended: between strike and recovery.
 SEEN: Final = ".seen"
 #: Every so manieth point is brought to the state after by running the command again.
@@ -143,6 +149,13 @@ class Check:
             ),
             f"results in the history: {others}": not others or others in (["failed"], ["interrupted"]),
             "exit 1, but no failed attempt is in the history": outcome.run_exit != 1 or "failed" in others,
+            "exit 6, refused before the first write, but a step is in the history": outcome.run_exit != REFUSED
+            or not done,
+            f"all steps are in the history, but the exit code is {outcome.run_exit}": len(done) < len(self.path) - 1
+            or not done
+            or outcome.run_exit in (0, NEEDS_A_PERSON)
+            or _by_signal(outcome.run_exit),
+            f"killed, but the history says {others}": outcome.mode not in KILLS or others in ([], ["interrupted"]),
             "a step's run is not in the history": all(s["run_id"] in runs for s in new),
             "rows are kept for a step that did not happen": all(row["step_id"] in committed for row in kept),
             "there are before-images of a step that did not happen": committed.issuperset(os.listdir(private / "undo")),
@@ -184,6 +197,10 @@ class Check:
         if {k: made.get(k) for k in known} != known:
             return "once more: a generated secret got another value"
         return state_directory(outcome.root)
+
+
+def _by_signal(exit_status: int) -> bool:
+    return exit_status < 0 or exit_status > SIGNALLED
 
 
 def _seen(root: Path) -> dict[str, Any]:
