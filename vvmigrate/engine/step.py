@@ -47,6 +47,7 @@ class Attempt:
         holds: rows for `vv_hold`, written with the step.
         adopts: what it wants is there already, and it is only taken over.
         reason: why it is done, where nobody asked for it.
+        retry: a degraded step, tried again by every upgrade: nobody asked for it either.
     """
 
     revision: str
@@ -61,6 +62,7 @@ class Attempt:
     release: str = ""
     adopts: bool = False
     reason: str = ""
+    retry: bool = False
 
 
 @dataclass
@@ -301,7 +303,7 @@ class _Step:
             self.outcome.ended = Ended(2)
 
     def _undo(self, problem: VvmigrateError) -> None:
-        session, once = self.session, bool(self.attempt.reason)
+        session, once = self.session, bool(self.attempt.reason or self.attempt.retry)
         session.reconnect()
         row = {**self.row, "result": self.outcome.result, "error": problem.message}
         self.outcome.traceless = once and recovery.is_told(session, row)

@@ -99,6 +99,8 @@ class Run:
         if outcome.result:
             self.outcomes.append(outcome)
         self.tell("step_ended", **outcome_as_json(outcome, self.paths()))
+        if outcome.ended is None and outcome.error is not None and self._stays_degraded(forecast, outcome.error):
+            return True
         if outcome.error is not None:
             code = outcome.error.exit_code
             if code == RefusedError.exit_code and self._committed_before(outcome):
@@ -107,6 +109,13 @@ class Run:
         if outcome.ended is not None:
             raise outcome.ended
         return outcome.error is None
+
+    def _stays_degraded(self, forecast: Forecast, error: VvmigrateError) -> bool:
+        """Whether it was only a retry that failed: that is told, and holds nothing else up."""
+        if not forecast.retry or error.exit_code != StepError.exit_code:
+            return False
+        self.tell("warning", text=f"revision {forecast.revision} stays degraded: {error.message}")
+        return True
 
     def _committed_before(self, outcome: Outcome) -> bool:
         return any(other.happened for other in self.outcomes if other is not outcome)
@@ -129,6 +138,7 @@ class Run:
             forecast.release,
             adopts=forecast.accepts is not None,
             reason=reason,
+            retry=forecast.retry,
         )
 
     def _propose(self, forecast: Forecast) -> tuple[Proposal, tuple[HostOperation, ...]]:
