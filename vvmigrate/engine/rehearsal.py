@@ -56,17 +56,27 @@ class Rehearsal:
         if ledger is None:
             return copy
         source = ledger.connection
-        statements = source.execute(
-            "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' "
-            "ORDER BY type = 'table' DESC, type = 'view' DESC, rowid"
-        )
-        for name, sql in statements.fetchall():
-            if name not in schema.TABLES:
-                copy._connection.execute(sql)
+        copy._take_schema(source)
         copy._connection.executemany("INSERT INTO vv_kept VALUES (?, ?, ?, ?)", source.execute("SELECT * FROM vv_kept"))
         if version := ledger.version():
             copy._connection.execute(f"INSERT INTO {schema.VERSION_TABLE} VALUES (?)", (version,))
         return copy
+
+    def _take_schema(self, source: sqlite3.Connection) -> None:
+        """Make what a database has beside our own tables; of virtual ones those whose module is here.
+
+        A module that is not here is not in the step's own SQLite either: a revision cannot do with its table what the
+        copy lacks.
+        """
+        shadows = _shadows(source)
+        for name, sql in source.execute(f"SELECT name, sql {_MADE}").fetchall():
+            if name in schema.TABLES or name in shadows:
+                continue
+            try:
+                self._connection.execute(sql)
+            except sqlite3.OperationalError as error:
+                if not str(error).startswith("no such module"):
+                    raise
 
     @property
     def connection(self) -> sqlite3.Connection:
@@ -141,6 +151,23 @@ class Rehearsal:
     def __exit__(self, *exc: object) -> None:
         """Forget the copy."""
         self._connection.close()
+
+
+_MADE = (
+    "FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' "
+    "ORDER BY type = 'table' DESC, rootpage = 0, type = 'view' DESC, rowid"  # virtual tables have no page of their own
+)
+
+_LIST = "PRAGMA table_list"  # since SQLite 3.37; before it says nothing
+
+
+def _shadows(source: sqlite3.Connection) -> set[str]:
+    """Tables in which virtual ones keep their rows, as FTS5 does: they come with these by themselves."""
+    if listed := source.execute(_LIST).fetchall():
+        return {name for _, name, kind, *_ in listed if kind == "shadow"}
+    tables = source.execute("SELECT name, rootpage = 0 FROM sqlite_master WHERE type = 'table'").fetchall()
+    virtual = tuple(f"{name}_" for name, is_virtual in tables if is_virtual)
+    return {name for name, _ in tables if name.startswith(virtual)}
 
 
 _CHANGES_BEHIND_WITH = re.compile(r"\)\s*(insert|replace|update|delete)\b")
