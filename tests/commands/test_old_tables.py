@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from typing import Any
 
 import pytest
 
+from tests.commands.models import DATA, NAME, NEWER, current, release
+from tests.commands.proof import says
 from tests.conftest import HostFolder
+from tests.content.fault_server import FaultServer, good, status
 
 WITHOUT_MODULE = (
     "INSERT INTO sqlite_master VALUES ('table', 'places', 'places', 0, 'CREATE VIRTUAL TABLE places USING nowhere(x)')"
@@ -38,3 +42,76 @@ def test_virtual_tables_hold_nothing_up(bare: HostFolder, monkeypatch: pytest.Mo
     bare.down("0001", no_hold=True)
     bare.up()
     assert bare.sql("SELECT word FROM words WHERE words MATCH 'found'") == [("found",)]
+
+
+def older_system(host: HostFolder, *statements: str) -> None:
+    """A database that was there before the first revision."""
+    host.database.parent.mkdir(parents=True)
+    with closing(sqlite3.connect(host.database)) as connection, connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+@pytest.fixture
+def upon(bare: HostFolder, server: FaultServer) -> HostFolder:
+    """A host whose revisions alter `cameras`, which an older system made; it lacks an optional model."""
+    older_system(bare, "CREATE TABLE cameras (name TEXT)")
+    release(bare, "2.0.0", DATA, server.url("/model", status("404 Not Found")), required=False)
+    release(bare, "2.0.0", NEWER, server.url("/small", good(NEWER)), variant="small")
+    alters = "op.add_column('cameras', sa.Column('place', sa.Text))\nop.drop_column('cameras', 'name')"
+    rows = "op.bulk_insert(sa.table('cameras', sa.column('place')), [{'place': 'door'}, {'place': 'yard'}])"
+    reads = "op.get_bind().execute(sa.text('SELECT place FROM cameras')).fetchall()"
+    bare.revision("0002", f"{alters}\n{rows}\n{reads}")
+    bare.revision("0003", f'op.merge_env()\nop.install_model("{NAME}", "2.0.0")')
+    bare.up(values={"DVR_IP": "192.168.1.20"})
+    return bare
+
+
+@pytest.mark.parametrize("again", ["retry", "set", "variant", "prune", "repair"])
+def test_what_is_done_again_needs_no_older_table(upon: HostFolder, server: FaultServer, again: str) -> None:
+    """To know what applied revisions ask of the host, their SQL need not find its tables."""
+    if again == "retry":
+        server.acts["/model"] = [good(DATA)]
+    if again == "variant":
+        upon.environ["VV_MODEL_VARIANT"] = "small"
+    if again == "prune":
+        (upon.root / ".vvmigrate/downloads").mkdir(exist_ok=True)
+        (upon.root / f".vvmigrate/downloads/{'0' * 64}.partial").write_bytes(b"x")
+        assert len(upon.call("prune").body["pruned"]) == 1
+        return
+    if again == "repair":
+        (upon.home / ".env").chmod(0o640)
+        assert upon.call("repair").exit_code == 0
+        return
+    options: dict[str, Any] = {"values": {"LOG_LEVEL": "DEBUG"}} if again == "set" else {}
+    assert [step["revision"] for step in upon.call("plan", **options).body["steps"]] == ["0003"]
+    upon.up(**options)
+    assert current(upon) == {"retry": DATA, "set": None, "variant": NEWER}[again]
+    assert ("LOG_LEVEL=DEBUG" in (upon.home / ".env").read_text()) == (again == "set")
+
+
+@pytest.fixture
+def unknowable(upon: HostFolder) -> HostFolder:
+    """The same, and a revision that rebuilds the older system's table: without it nobody can say what it asks for."""
+    rebuilds = "with op.batch_alter_table('cameras') as batch:\n    batch.alter_column('place', server_default='x')"
+    upon.revision("0004", rebuilds)
+    upon.up()
+    return upon
+
+
+def test_a_boot_goes_on_although_a_retry_cannot_be_told(unknowable: HostFolder) -> None:
+    """The degraded step stays, with a warning; what is pending is applied."""
+    unknowable.revision("0005", "op.make_directories(['more'])")
+    for verb in ("plan", "upgrade"):
+        told: list[tuple[str, dict[str, Any]]] = []
+        report = unknowable.call(verb, told=told)
+        warned = [facts["text"] for event, facts in told if event == "warning"]
+        assert any("revision 0003 stays degraded" in text and "revision 0004" in text for text in warned)
+        assert [step["revision"] for step in report.body["steps"]] == ["0005"]
+    assert (report.exit_code, unknowable.version()) == (0, "0005")
+
+
+def test_an_explicit_value_that_cannot_be_set_is_refused(unknowable: HostFolder) -> None:
+    """Whoever asks for something by hand is told in words why it cannot be done, and exit 0 never hides it."""
+    for verb in ("plan", "upgrade"):
+        says(unknowable.call(verb, values={"LOG_LEVEL": "DEBUG"}), 6, "revision 0004", "cameras")

@@ -41,10 +41,16 @@ class Rehearsed:
 
 
 class Rehearsal:
-    """A copy of a database's schema, in memory."""
+    """A copy of a database's schema, in memory.
 
-    def __init__(self) -> None:
+    Args:
+        lenient: a statement that fails does nothing, since the copy lacks what no revision made: only what revisions
+            ask of the host matters.
+    """
+
+    def __init__(self, *, lenient: bool = False) -> None:
         """An empty host's database: our tables, nothing else."""
+        self._lenient = lenient
         self._connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         for statement in schema.TABLES.values():
             self._connection.execute(statement)
@@ -92,7 +98,7 @@ class Rehearsal:
         Raises:
             Exception: whatever the revision's code raises.
         """
-        stage = runtime.Stage(self._connection, step_id or uuid.uuid4().hex, None)
+        stage = runtime.Stage(self._connection, step_id or uuid.uuid4().hex, None, lenient=self._lenient)
         tables = self._tables()
         runtime.run(self._connection, step, stage)
         reads = any(_reads_rows(statement, tables) for statement in stage.statements)
