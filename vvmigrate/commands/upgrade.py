@@ -262,7 +262,12 @@ def _missing(place: Workplace) -> tuple[str, ...]:
 
 def _may_be_answered(place: Workplace) -> bool:
     """Whether a required key has no value, and somebody, or the environment, may have one."""
-    missing = _missing(place) if _env_is_applied(place) else ()
+    try:
+        missing = _missing(place) if _env_is_applied(place) else ()
+    except OSError as error:  # it is the application's, and whoever plans may be another user
+        text = f"{error.filename}: {error.strerror}: whether a required key has no value cannot be told"
+        place.call.listener("warning", text=text)
+        return False
     return bool(missing) and (place.call.ask is not None or any(map(place.settings.environment.get, missing)))
 
 
