@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.commands.models import DATA, NAME, release
-from tests.commands.plans import agree, warnings
+from tests.commands.models import DATA, NAME, install, release
+from tests.commands.plans import agree, changes, same_end, warnings
+from tests.commands.proof import nothing_changes, says
 from tests.conftest import HostFolder
 from tests.content.fault_server import FaultServer, good, status
 
@@ -134,3 +135,78 @@ def test_a_value_that_nothing_merges_yet_is_not_lost_without_a_word(bare: HostFo
         assert ("revision 0003" in said[0]) == later
         assert "DEBUG" not in said[0]
     assert not (bare.home / ".env").exists()
+
+
+# ---- where things are to stand ---------------------------------------------------------------------------------------
+
+
+def test_two_models_on_the_first_day(bare: HostFolder, server: FaultServer) -> None:
+    """Before there is a storage root nothing can be read of it, and nothing need be."""
+    release(bare, "2.0.0", DATA, server.url("/model", good(DATA)))
+    another_model(bare)
+    install(bare, "0002", "2.0.0")
+    bare.revision("0003", 'op.install_model("other", "2.0.0")')
+    plan, done = bare.call("plan"), bare.up()
+    assert plan.error is None
+    for path in ("models/.current_model_info.json", f"models/{NAME}", "models/other"):
+        for report in (plan, done):
+            assert any(change[2].endswith(path) for change in changes(report)), path
+
+
+def a_missing_one(host: HostFolder, server: FaultServer) -> None:
+    host.revision("0002", "op.make_directories(['deep/er'])")
+
+
+def one_that_the_user_removed(host: HostFolder, server: FaultServer) -> None:
+    (host.root / "fallback").rmdir()
+    host.revision("0002", 'op.install_assets("fallback", "fallback", ["placeholder.png"])')
+
+
+def a_file(host: HostFolder, server: FaultServer) -> None:
+    (host.root / "deep").write_text("x")
+    a_missing_one(host, server)
+
+
+def a_link(host: HostFolder, server: FaultServer) -> None:
+    (host.root.parent / "elsewhere").mkdir()
+    (host.root / "deep").symlink_to(host.root.parent / "elsewhere")
+    a_missing_one(host, server)
+
+
+def no_models(host: HostFolder, server: FaultServer) -> None:
+    (host.root / "models").rmdir()
+    release(host, "2.0.0", DATA, server.url("/model", good(DATA)))
+    install(host, "0002", "2.0.0")
+
+
+def a_store_that_is_a_file(host: HostFolder, server: FaultServer) -> None:
+    (host.root / "models/.store").write_text("x")
+    release(host, "2.0.0", DATA, server.url("/model", good(DATA)))
+    install(host, "0002", "2.0.0")
+
+
+FOLDERS = {
+    a_missing_one: ("deep: expected a directory for er, found nothing", "mkdir "),
+    one_that_the_user_removed: ("fallback: expected a directory", "vvmigrate repair "),
+    a_file: ("deep: expected a directory for er, found a file", "move it away"),
+    a_link: ("deep: expected a directory for er, found a link", "bind mount"),
+    no_models: ("models: expected a directory", "vvmigrate repair "),
+    a_store_that_is_a_file: ("models/.store: expected a directory", "move it away"),
+}
+
+
+@pytest.mark.parametrize("prepare", FOLDERS)
+def test_a_folder_that_is_none_is_refused_before_the_first_step(
+    bare: HostFolder, server: FaultServer, prepare: Callable[[HostFolder, FaultServer], None]
+) -> None:
+    """Not in the middle of a run: 0003, behind it, would be cut off, and 0002 downloaded in vain."""
+    bare.up()
+    prepare(bare, server)
+    bare.revision("0003", "op.make_directories(['more'])")
+    words, hint = FOLDERS[prepare]
+    plan = bare.call("plan")
+    with nothing_changes(bare):
+        done = bare.call("upgrade")
+    says(done, 6, words, hint=hint)
+    same_end(plan, done)
+    assert server.requests == []

@@ -16,7 +16,7 @@ from vvmigrate.engine.rehearsal import Rehearsal, Rehearsed
 from vvmigrate.engine.scripts import Scripts, take_recorded_way
 from vvmigrate.engine.session import Session
 from vvmigrate.engine.sources import Recorded, Revision, Source
-from vvmigrate.engine.state import Kept, Observer, Overlay, Proposal
+from vvmigrate.engine.state import ADOPT, ATTRIBUTES, Change, Kept, Observer, Overlay, Proposal
 from vvmigrate.engine.way_back import WayBack
 from vvmigrate.errors import RefusedError, StepError, VvmigrateError
 from vvmigrate.operations import MERGERS, InstallModel, Operation, Situation
@@ -153,7 +153,7 @@ class Workplace(Site):
         for number, forecast in enumerate(forecasts):
             if forecast.rehearsed is not None:
                 forecast.proposal, forecast.error = Proposal(), None
-                self._predict(forecast, overlay)
+                self._predict(forecast, overlay, in_line=True)
             if forecast.error is not None and not forecast.retry:
                 return forecasts[: number + 1]
         return forecasts
@@ -193,11 +193,18 @@ class Workplace(Site):
             code.migration_fn = partial(take_recorded_way, source, f"{source.path}: {error}")
             return rehearsal.run(code)
 
-    def _predict(self, forecast: Forecast, overlay: Overlay) -> None:
+    def _predict(self, forecast: Forecast, overlay: Overlay, *, in_line: bool = False) -> None:
+        """Let each operation say what it wants of a host that has what came before.
+
+        Args:
+            in_line: all that comes before was predicted too: so there must be a folder for whatever is made.
+        """
         try:
             for operation in forecast.operations:
                 proposal = operation.propose(self.situation(overlay, forecast))
                 for change in proposal.changes:
+                    if in_line:
+                        self._check_folder(change, overlay)
                     overlay.predict(change)
                 forecast.proposal += proposal
             forecast.proposal += self.own_words(forecast)
@@ -206,6 +213,25 @@ class Workplace(Site):
         except OSError as error:
             where = error.filename or ""
             forecast.error = RefusedError(f"{where}: {error.strerror}", path=str(where) or None)
+
+    def _check_folder(self, change: Change, overlay: Overlay) -> None:
+        """See that there is a directory, or will be, for what a change makes.
+
+        Raises:
+            RefusedError: there is none; it would be met in the middle of the run.
+        """
+        folder = change.target.above
+        makes = change.after.exists and change.action not in (ADOPT, ATTRIBUTES)
+        if not makes or not folder.name or (kind := overlay.entry(folder).kind) == "dir":
+            return
+        path = self.session.host.path(folder)
+        recorded = self.ledger is not None and folder in self.ledger.recorded()
+        hint = f"vvmigrate repair {path}" if recorded else f"mkdir {path}, if nobody removed it on purpose"
+        if kind != "absent":
+            hint = "move it away; vvmigrate does not follow links below the storage root: use a bind mount"
+        found = "nothing" if kind == "absent" else f"a {kind}"
+        text = f"{path}: expected a directory for {change.target.name.rpartition('/')[2]}, found {found}"
+        raise RefusedError(text, hint=hint, path=path)
 
     def asked(self, revision: str) -> dict[str, Rehearsed]:
         """See `asked.operations_of`; told once a run, since nothing of the host changes it."""
