@@ -19,6 +19,11 @@ def changes(report: Report) -> list[Line]:
     )
 
 
+def statements(report: Report) -> list[Line]:
+    """The SQL of every step."""
+    return [line for line in changes(report) if line[1] == "sql"]
+
+
 def words(report: Report, name: str) -> list[tuple[str, list[str]]]:
     """What each step says under a name."""
     return [(step["revision"], sorted(step[name])) for step in report.body["steps"]]

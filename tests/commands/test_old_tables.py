@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.commands.models import DATA, NAME, NEWER, current, release
+from tests.commands.plans import kept, same_end, statements
 from tests.commands.proof import says
 from tests.conftest import HostFolder
 from tests.content.fault_server import FaultServer, good, status
@@ -115,3 +116,30 @@ def test_an_explicit_value_that_cannot_be_set_is_refused(unknowable: HostFolder)
     """Whoever asks for something by hand is told in words why it cannot be done, and exit 0 never hides it."""
     for verb in ("plan", "upgrade"):
         says(unknowable.call(verb, values={"LOG_LEVEL": "DEBUG"}), 6, "revision 0004", "cameras")
+
+
+VIDEOS = (
+    "CREATE TABLE processed_videos (sha256 VARCHAR(64) NOT NULL, file_name TEXT NOT NULL, size_bytes INTEGER, "
+    "status VARCHAR(16) NOT NULL, first_seen TEXT NOT NULL, finished TEXT, error TEXT, PRIMARY KEY (sha256))"
+)
+
+
+def test_a_plan_sees_an_older_systems_database(host: HostFolder) -> None:
+    """Before the first upgrade: a table that is there is not made, and rows that a revision would drop are counted."""
+    older_system(host, VIDEOS, "CREATE TABLE cameras (name TEXT)", "INSERT INTO cameras VALUES ('door')")
+    host.revision("0007", "op.drop_table('cameras')")
+    plan = host.call("plan")
+    assert [(item["table"], item["rows"]) for item in plan.body["rows"]] == [("cameras", 1)]
+    done = host.up()
+    for report in (plan, done):
+        assert not [line for line in statements(report) if "CREATE TABLE processed_videos" in line[3]]
+        assert statements(report) == statements(plan)
+        assert [path.partition("sqlite: ")[2] for _, path, _ in kept(report) if "sqlite: " in path] == ["cameras"]
+
+
+def test_an_older_systems_table_of_another_shape_is_refused_by_a_plan_too(host: HostFolder) -> None:
+    """What needs a person needs one before the upgrade is tried."""
+    older_system(host, "CREATE TABLE processed_videos (sha256 TEXT PRIMARY KEY, name TEXT)")
+    plan, done = host.call("plan"), host.call("upgrade")
+    says(done, 4, "table processed_videos is there already", hint="vvmigrate adopt")
+    same_end(plan, done)

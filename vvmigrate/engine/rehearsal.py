@@ -56,13 +56,15 @@ class Rehearsal:
             self._connection.execute(statement)
 
     @classmethod
-    def of(cls, ledger: Ledger | None) -> Self:
-        """A copy of a real database's schema, its version row, and what is known of kept rows."""
+    def of(cls, source: sqlite3.Connection | None) -> Self:
+        """A copy of a real database's schema; where it is ours also its version row, and what is known of kept rows."""
         copy = cls()
-        if ledger is None:
+        if source is None:
             return copy
-        source = ledger.connection
         copy._take_schema(source)
+        ledger = Ledger(source, None)
+        if not ledger.installed():
+            return copy
         copy._connection.executemany("INSERT INTO vv_kept VALUES (?, ?, ?, ?)", source.execute("SELECT * FROM vv_kept"))
         if version := ledger.version():
             copy._connection.execute(f"INSERT INTO {schema.VERSION_TABLE} VALUES (?)", (version,))

@@ -11,7 +11,6 @@ from alembic.runtime.migration import RevisionStep
 
 from vvmigrate.engine import runtime
 from vvmigrate.engine.dropped import Dropped, look
-from vvmigrate.engine.ledger import Ledger
 from vvmigrate.engine.rehearsal import Rehearsal, Rehearsed
 from vvmigrate.engine.scripts import Scripts, take_recorded_way
 from vvmigrate.engine.session import Session
@@ -137,7 +136,7 @@ class Workplace(Site):
             forecast.line, forecast.number = forecasts, number
             if forecast.revision in had and forecast.code is not None:
                 forecast.code = runtime.without_sql(forecast.code, had[forecast.revision].rehearsed.operations)
-        with Rehearsal.of(self.ledger) as rehearsal:
+        with Rehearsal.of(self.session.tables) as rehearsal:
             for number, forecast in enumerate(forecasts):
                 if not self._rehearse(forecast, rehearsal):
                     del forecasts[number + (number < len(revisions)) :]
@@ -278,7 +277,7 @@ class Workplace(Site):
 
     def own_words(self, forecast: Forecast) -> Proposal:
         """What a step has to say beside what its operations say."""
-        gone = dropped(forecast, self.ledger)
+        gone = dropped(forecast, self.session)
         kept = (Kept(f"{self.session.database_path}: {item.name}", item.reason) for item in gone)
         said = Proposal(kept=tuple(kept), warnings=forecast.remarks)
         return said if forecast.code is not None else said + self._lacking_still(forecast)
@@ -308,10 +307,10 @@ def of_all(forecasts: Iterable[Forecast]) -> Later:
     return tuple((forecast.revision, operation) for forecast in forecasts for operation in forecast.operations)
 
 
-def dropped(forecast: Forecast, ledger: Ledger | None) -> list[Dropped]:
+def dropped(forecast: Forecast, session: Session) -> list[Dropped]:
     """What the revision's own code drops from the database, as far as there are rows in it."""
     acts = forecast.rehearsed.acts if forecast.rehearsed is not None and forecast.code is not None else ()
-    return look(ledger.connection, acts) if ledger is not None else []
+    return look(session.tables, acts) if session.tables is not None else []
 
 
 def open_workplace(call: Call, settings: Settings, session: Session) -> Workplace:
