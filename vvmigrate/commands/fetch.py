@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from vvmigrate.commands.upgrade import ahead, wanted
+from vvmigrate.commands.upgrade import ahead, say_that_it_waits, wanted
 from vvmigrate.content.delivery import download
 from vvmigrate.content.manifest_rules import default_filename
 from vvmigrate.engine.preflight import room_at
@@ -64,7 +64,9 @@ def _wanted(place: Workplace, target: str) -> list[ModelDownload]:
     revisions, _, _ = split_at_hold(place, wanted(place, target))
     forecasts = ahead(place, revisions)
     for forecast in forecasts:
-        if forecast.error is not None:
+        if forecast.error is not None and forecast.retry:
+            say_that_it_waits(place, forecast, forecast.error)
+        elif forecast.error is not None:
             raise forecast.error
     items = (item for forecast in forecasts for item in forecast.proposal.downloads)
     return list({item.sha256: item for item in items if isinstance(item, ModelDownload)}.values())

@@ -41,7 +41,9 @@ def _step(place: Workplace, revision: str, behind: list[Forecast]) -> list[Forec
     """The step of one revision; one whose source does not import is told of, and holds no way back up."""
     retry = place.settings.allow_degraded
     try:
-        forecast = place.redo(revision, InstallModel, WriteSignature, retry=retry, behind=behind)
+        version = next(str(step.code.revision.down_revision or "") for step in reversed(behind) if step.code)
+        forecast = place.redo(revision, InstallModel, WriteSignature, retry=retry, version=version)
+        place.predict(forecast, behind)
     except RevisionError as problem:
         text = f"revision {revision} will be degraded, what it had left out is not brought: {problem.message}"
         place.call.listener("warning", text=text)

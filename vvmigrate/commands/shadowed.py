@@ -130,7 +130,7 @@ def _wanted(place: Workplace, revisions: list[Revision], direction: str) -> Want
     forecasts = place.forecast(revisions, DOWN) if direction == DOWN else ahead(place, revisions)
     place.observer = None
     for forecast in forecasts:
-        if forecast.error is not None and forecast.error.exit_code > StepError.exit_code:
+        if forecast.error is not None and not forecast.retry and forecast.error.exit_code > StepError.exit_code:
             raise forecast.error
     downloads = [item for forecast in forecasts for item in forecast.proposal.downloads]
     for item in downloads:

@@ -85,25 +85,83 @@ def _upgrade(run: Run, target: str) -> None:
 
 
 def ahead(place: Workplace, revisions: list[Revision]) -> list[Forecast]:
-    """What an upgrade has to do: applied revisions that have something to do again, then the pending ones."""
-    forecasts = place.forecast(revisions, UP, _beyond(place, revisions))
-    return [*_again(place, of_all(forecasts)), *forecasts]
+    """What an upgrade has to do: applied revisions that have something to do again, then the pending ones.
+
+    A degraded step that cannot be tried again is among them, with its error; `with_room` leaves it out.
+    """
+    coming = place.rehearsed(revisions, UP, _beyond(place, revisions))
+    forecasts = _in_order(place, [item["revision"] for item in degraded(place)], coming)
+    if place.settings.values and not any(map(_merges, forecasts)):
+        _say_that_nothing_takes(place)
+    return forecasts
+
+
+def _merges(forecast: Forecast) -> bool:
+    return any(isinstance(operation, MergeEnv) for operation in forecast.operations)
+
+
+def _say_that_nothing_takes(place: Workplace) -> None:
+    """Warn of values for `.env` that no step takes; and say which revision will, if one is pending."""
+    if _env_is_applied(place):
+        return  # they are in it already
+    later = next(filter(_merges, place.rehearsed(pending(place), UP)), None)
+    names = ", ".join(sorted(place.settings.values))
+    text = f"{names}: not set, since nothing that is applied now makes .env; "
+    text += f"give it with revision {later.revision}, which does" if later else "no revision of this release does"
+    place.call.listener("warning", text=text)
 
 
 def with_room(place: Workplace, forecasts: list[Forecast]) -> list[Forecast]:
-    """Without degraded steps that there is no room for beside the others: they stay so, and hold nothing else up."""
-    total = sum((forecast.proposal for forecast in forecasts if not forecast.retry), Proposal())
+    """Without degraded steps that fail, or that there is no room for: they stay so, and hold nothing else up."""
+    while (found := _in_the_way(place, forecasts)) is not None:
+        waits, error = found
+        say_that_it_waits(place, waits, error)
+        retries = [forecast.revision for forecast in forecasts if forecast.retry and forecast is not waits]
+        forecasts = _in_order(place, retries, [forecast for forecast in forecasts if forecast.code is not None])
+    return forecasts
+
+
+def say_that_it_waits(place: Workplace, forecast: Forecast, error: VvmigrateError) -> None:
+    """Warn that a degraded step is not tried again."""
+    place.call.listener("warning", text=f"revision {forecast.revision} stays degraded: {error.message}")
+
+
+def _in_the_way(place: Workplace, forecasts: list[Forecast]) -> tuple[Forecast, VvmigrateError] | None:
+    """A degraded step that has to wait, and why: one that fails, or where not all has room the largest."""
+    retries = [forecast for forecast in forecasts if forecast.retry]
+    for forecast in retries:
+        if forecast.error is not None:
+            return forecast, forecast.error
+    try:
+        if retries:
+            preflight.check_room(place.session.host, sum((forecast.proposal for forecast in forecasts), Proposal()))
+    except RefusedError as error:
+        return max(retries, key=_size_bytes), error
+    return None
+
+
+def _size_bytes(forecast: Forecast) -> int:
+    changes, downloads = forecast.proposal.changes, forecast.proposal.downloads
+    return sum(change.size_bytes for change in changes) + sum(item.room_bytes for item in downloads)
+
+
+def _in_order(place: Workplace, retries: list[str], coming: list[Forecast]) -> list[Forecast]:
+    """What is done again and what is pending, as they follow each other: each finds what those before it have done.
+
+    Args:
+        retries: degraded revisions that are tried again.
+        coming: the pending revisions, rehearsed.
+    """
+    forecasts = place.predicted([*_again(place, retries, of_all(coming)), *coming])
+    recorded = place.ledger.recorded() if place.ledger is not None else {}
     found = []
     for forecast in forecasts:
-        if forecast.retry:
-            try:
-                preflight.check_room(place.session.host, total + forecast.proposal)
-            except RefusedError as error:
-                text = f"revision {forecast.revision} stays degraded: {error.message}"
-                place.call.listener("warning", text=text)
-                continue
-            total += forecast.proposal
-        found.append(forecast)
+        if forecast.code is None:
+            news = tuple(change for change in forecast.proposal.changes if tells_something(change, recorded))
+            forecast.proposal = forecast.proposal._replace(changes=news)
+        settles = forecast.retry and _settles(place, forecast)
+        if forecast.code is not None or forecast.error is not None or forecast.proposal.changes or settles:
+            found.append(forecast)
     return found
 
 
@@ -120,31 +178,26 @@ def _beyond(place: Workplace, revisions: list[Revision]) -> list[Revision]:
 # ---- applied revisions that have something to do again ---------------------------------------------------------------
 
 
-def _again(place: Workplace, coming: Later) -> list[Forecast]:
-    """Steps that are done again although their revision is applied.
+def _again(place: Workplace, retries: list[str], coming: Later) -> list[Forecast]:
+    """Steps that may have to be done again although their revision is applied.
 
     Args:
         coming: what the pending revisions ask for.
+
+    Raises:
+        RevisionError: values are given, and it cannot be told which revision merges them.
     """
     if place.ledger is None:
         return []
-    retries = [item["revision"] for item in degraded(place)]
-    forecasts = [forecast for revision in retries for forecast in _retry(place, revision, coming)]
+    forecasts = [_retry(place, revision, coming) for revision in retries]
     told = place.settings.update_env or place.settings.values
     merges = any(isinstance(operation, MergeEnv) for _, operation in coming)  # by itself, and is the way back
     if not merges and (told or _may_be_answered(place)):
-        forecasts += _latest(place, MergeEnv, retries, coming)
+        forecasts += _latest(place, MergeEnv, retries, coming, must=bool(told))
     if _variant_changed(place):
-        forecasts += _latest(place, InstallModel, retries, coming)
-    recorded = place.ledger.recorded()
-    for forecast in forecasts:
-        news = tuple(change for change in forecast.proposal.changes if tells_something(change, recorded))
-        forecast.proposal = forecast.proposal._replace(changes=news)
-    return [
-        forecast
-        for forecast in forecasts
-        if forecast.error is not None or forecast.proposal.changes or (forecast.retry and _settles(place, forecast))
-    ]
+        lacking = [item["revision"] for item in degraded(place)]  # also what waits: the model is what it waits for
+        forecasts += _latest(place, InstallModel, lacking, coming)
+    return forecasts
 
 
 def _settles(place: Workplace, forecast: Forecast) -> bool:
@@ -155,20 +208,36 @@ def _settles(place: Workplace, forecast: Forecast) -> bool:
     return step["result"] == "degraded" or superseded_of(step) != forecast.proposal.superseded
 
 
-def _retry(place: Workplace, revision: str, coming: Later) -> list[Forecast]:
-    """A degraded step once more; one whose source does not import is told of, and holds nothing else up."""
+def _retry(place: Workplace, revision: str, coming: Later) -> Forecast:
+    """A degraded step once more; it fails where what its revision asks for cannot be told here."""
     try:
-        return [place.redo(revision, retry=True, pending=coming)]
+        return place.redo(revision, retry=True, pending=coming)
     except RevisionError as error:
-        text = f"revision {revision} is degraded and cannot be tried again: {error.message}"
-        place.call.listener("warning", text=text)
-        return []
+        forecast = place.described(place.line.revision(revision), UP)
+        forecast.code, forecast.retry, forecast.error = None, True, error
+        return forecast
 
 
-def _latest(place: Workplace, kind: type[Operation], done: Sequence[str], coming: Later) -> list[Forecast]:
-    """The last applied revision that has an operation of this kind, as a step of that kind alone."""
+def _latest(
+    place: Workplace, kind: type[Operation], done: Sequence[str], coming: Later, *, must: bool = False
+) -> list[Forecast]:
+    """The last applied revision that has an operation of this kind, as a step of that kind alone.
+
+    Args:
+        done: revisions of which this must not be done apart.
+        must: somebody asked for it now; else it is only warned of where it cannot be told.
+
+    Raises:
+        RevisionError: it cannot be told, and must be.
+    """
     applied = [step["revision"] for step in place.ledger.applied()] if place.ledger is not None else []
-    asked = place.asked(place.version) if applied else {}
+    try:
+        asked = place.asked(place.version) if applied else {}
+    except RevisionError as error:
+        if must:
+            raise
+        place.call.listener("warning", text=f"what is applied is not brought up to date: {error.message}")
+        return []
     for revision in reversed(applied):
         if any(isinstance(operation, kind) for operation in asked[revision].operations):
             return [] if revision in done else [place.redo(revision, kind, pending=coming)]
@@ -193,7 +262,12 @@ def _missing(place: Workplace) -> tuple[str, ...]:
 
 def _may_be_answered(place: Workplace) -> bool:
     """Whether a required key has no value, and somebody, or the environment, may have one."""
-    missing = _missing(place) if _env_is_applied(place) else ()
+    try:
+        missing = _missing(place) if _env_is_applied(place) else ()
+    except OSError as error:  # it is the application's, and whoever plans may be another user
+        text = f"{error.filename}: {error.strerror}: whether a required key has no value cannot be told"
+        place.call.listener("warning", text=text)
+        return False
     return bool(missing) and (place.call.ask is not None or any(map(place.settings.environment.get, missing)))
 
 

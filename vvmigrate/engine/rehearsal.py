@@ -41,32 +41,50 @@ class Rehearsed:
 
 
 class Rehearsal:
-    """A copy of a database's schema, in memory."""
+    """A copy of a database's schema, in memory.
 
-    def __init__(self) -> None:
+    Args:
+        lenient: a statement that fails does nothing, since the copy lacks what no revision made: only what revisions
+            ask of the host matters.
+    """
+
+    def __init__(self, *, lenient: bool = False) -> None:
         """An empty host's database: our tables, nothing else."""
+        self._lenient = lenient
         self._connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         for statement in schema.TABLES.values():
             self._connection.execute(statement)
 
     @classmethod
-    def of(cls, ledger: Ledger | None) -> Self:
-        """A copy of a real database's schema, its version row, and what is known of kept rows."""
+    def of(cls, source: sqlite3.Connection | None) -> Self:
+        """A copy of a real database's schema; where it is ours also its version row, and what is known of kept rows."""
         copy = cls()
-        if ledger is None:
+        if source is None:
             return copy
-        source = ledger.connection
-        statements = source.execute(
-            "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' "
-            "ORDER BY type = 'table' DESC, type = 'view' DESC, rowid"
-        )
-        for name, sql in statements.fetchall():
-            if name not in schema.TABLES:
-                copy._connection.execute(sql)
+        copy._take_schema(source)
+        ledger = Ledger(source, None)
+        if not ledger.installed():
+            return copy
         copy._connection.executemany("INSERT INTO vv_kept VALUES (?, ?, ?, ?)", source.execute("SELECT * FROM vv_kept"))
         if version := ledger.version():
             copy._connection.execute(f"INSERT INTO {schema.VERSION_TABLE} VALUES (?)", (version,))
         return copy
+
+    def _take_schema(self, source: sqlite3.Connection) -> None:
+        """Make what a database has beside our own tables; of virtual ones those whose module is here.
+
+        A module that is not here is not in the step's own SQLite either: a revision cannot do with its table what the
+        copy lacks.
+        """
+        shadows = _shadows(source)
+        for name, sql in source.execute(f"SELECT name, sql {_MADE}").fetchall():
+            if name in schema.TABLES or name in shadows:
+                continue
+            try:
+                self._connection.execute(sql)
+            except sqlite3.OperationalError as error:
+                if not str(error).startswith("no such module"):
+                    raise
 
     @property
     def connection(self) -> sqlite3.Connection:
@@ -82,7 +100,7 @@ class Rehearsal:
         Raises:
             Exception: whatever the revision's code raises.
         """
-        stage = runtime.Stage(self._connection, step_id or uuid.uuid4().hex, None)
+        stage = runtime.Stage(self._connection, step_id or uuid.uuid4().hex, None, lenient=self._lenient)
         tables = self._tables()
         runtime.run(self._connection, step, stage)
         reads = any(_reads_rows(statement, tables) for statement in stage.statements)
@@ -141,6 +159,23 @@ class Rehearsal:
     def __exit__(self, *exc: object) -> None:
         """Forget the copy."""
         self._connection.close()
+
+
+_MADE = (
+    "FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' "
+    "ORDER BY type = 'table' DESC, rootpage = 0, type = 'view' DESC, rowid"  # virtual tables have no page of their own
+)
+
+_LIST = "PRAGMA table_list"  # since SQLite 3.37; before it says nothing
+
+
+def _shadows(source: sqlite3.Connection) -> set[str]:
+    """Tables in which virtual ones keep their rows, as FTS5 does: they come with these by themselves."""
+    if listed := source.execute(_LIST).fetchall():
+        return {name for _, name, kind, *_ in listed if kind == "shadow"}
+    tables = source.execute("SELECT name, rootpage = 0 FROM sqlite_master WHERE type = 'table'").fetchall()
+    virtual = tuple(f"{name}_" for name, is_virtual in tables if is_virtual)
+    return {name for name, _ in tables if name.startswith(virtual)}
 
 
 _CHANGES_BEHIND_WITH = re.compile(r"\)\s*(insert|replace|update|delete)\b")

@@ -88,7 +88,8 @@ class Opening(NamedTuple):
 class Session:
     """A host that is open for writing, or for reading.
 
-    `connection` is None for a reader on a host that has no database yet.
+    `connection` is None for a reader on a host that has no database yet; `unclaimed` is one that it finds there
+    already, an older system's.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class Session:
         self.run = run
         self.ledger_id = ledger_id
         self.connection = connection
+        self.unclaimed: sqlite3.Connection | None = None
         self.key = key
         self.bound = bound
         self.mergers = mergers or {}
@@ -124,6 +126,11 @@ class Session:
         if self.connection is None:
             raise StateError("this host has no database yet", hint="vvmigrate upgrade head")
         return Ledger(self.connection, self.key)
+
+    @property
+    def tables(self) -> sqlite3.Connection | None:
+        """The database with the orchestrator's tables, be it ours yet or not."""
+        return self.connection or self.unclaimed
 
     @property
     def database_path(self) -> str:
@@ -315,8 +322,7 @@ def open_reader(opening: Opening, run: dict[str, Any]) -> Session:
             stack.callback(session.connection.close)
             with database.translated(place):
                 if not session.ledger.installed():
-                    session.connection.close()
-                    session.connection = None
+                    session.unclaimed, session.connection = session.connection, None
         session._stack = stack.pop_all()  # noqa: SLF001 - as above
         return session
 

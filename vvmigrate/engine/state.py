@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -30,6 +32,11 @@ class Target(NamedTuple):
     def __truediv__(self, name: str) -> Target:
         """A path further below."""
         return Target(self.area, f"{self.name}/{name}" if self.name else name)
+
+    @property
+    def above(self) -> Target:
+        """The directory that holds it; the top of its tree has an empty name."""
+        return Target(self.area, self.name.rpartition("/")[0])
 
     def __str__(self) -> str:
         """The name alone, as reports show it."""
@@ -193,8 +200,16 @@ class Overlay:
         return self._entries[target] if target in self._entries else self._below.entry(target)
 
     def read(self, target: Target) -> bytes:
-        """The content that the file there has, or will have."""
-        return self._contents[target] if target in self._contents else self._below.read(target)
+        """The content that the file there has, or will have.
+
+        Raises:
+            FileNotFoundError: it is not there yet, and will be of what nobody knows before it is made.
+        """
+        if target in self._contents:
+            return self._contents[target]
+        if target in self._entries and not self._below.entry(target).exists:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), target.name)
+        return self._below.read(target)
 
     def names(self, target: Target) -> list[str]:
         """What the directory there holds, or will hold."""

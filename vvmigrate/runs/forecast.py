@@ -11,16 +11,15 @@ from alembic.runtime.migration import RevisionStep
 
 from vvmigrate.engine import runtime
 from vvmigrate.engine.dropped import Dropped, look
-from vvmigrate.engine.ledger import Ledger
 from vvmigrate.engine.rehearsal import Rehearsal, Rehearsed
 from vvmigrate.engine.scripts import Scripts, take_recorded_way
 from vvmigrate.engine.session import Session
 from vvmigrate.engine.sources import Recorded, Revision, Source
-from vvmigrate.engine.state import Kept, Observer, Overlay, Proposal, Superseded
+from vvmigrate.engine.state import ADOPT, ATTRIBUTES, Change, Kept, Observer, Overlay, Proposal
 from vvmigrate.engine.way_back import WayBack
 from vvmigrate.errors import RefusedError, StepError, VvmigrateError
 from vvmigrate.operations import MERGERS, InstallModel, Operation, Situation
-from vvmigrate.runs.asked import claimed, way_back_of
+from vvmigrate.runs.asked import claimed, in_words, operations_of, way_back_of
 from vvmigrate.runs.opening import Call, root_of, variant_of
 from vvmigrate.runs.pending import superseded_of
 from vvmigrate.runs.site import Site, read_sources
@@ -97,6 +96,7 @@ class Workplace(Site):
     memory: dict[str, Any] = field(default_factory=dict)
     observer: Observer | None = None
     """Whoever says what stands on the host; the host itself where nobody else does."""
+    _asked: dict[str, dict[str, Rehearsed]] = field(default_factory=dict)
 
     def situation(self, observer: Observer, forecast: Forecast | None = None) -> Situation:
         """What the operations of one step, or of none, may look at."""
@@ -118,34 +118,44 @@ class Workplace(Site):
             adopting=forecast is not None and forecast.accepts is not None,
         )
 
-    def forecast(
+    def forecast(self, revisions: Sequence[Revision], direction: str) -> list[Forecast]:
+        """Rehearse revisions in order, and predict what they change; the first that fails ends the list."""
+        return self.predicted(self.rehearsed(revisions, direction))
+
+    def rehearsed(
         self, revisions: Sequence[Revision], direction: str, beyond: Sequence[Revision] = ()
     ) -> list[Forecast]:
-        """Rehearse revisions in order, on one copy of the schema, with one overlay of predicted files.
-
-        The first that fails ends the list, and says why.
+        """Rehearse revisions in order, on one copy of the schema. The first that fails ends the list, and says why.
 
         Args:
             beyond: revisions that another run will go on with; they are rehearsed as far as they can be.
         """
         forecasts = [self.described(revision, direction) for revision in (*revisions, *beyond)]
         had = claimed(self.scripts, self.ledger) if direction == UP else {}
-        for forecast in forecasts:
+        for number, forecast in enumerate(forecasts):
+            forecast.line, forecast.number = forecasts, number
             if forecast.revision in had and forecast.code is not None:
                 forecast.code = runtime.without_sql(forecast.code, had[forecast.revision].rehearsed.operations)
-        with Rehearsal.of(self.ledger) as rehearsal:
+        with Rehearsal.of(self.session.tables) as rehearsal:
             for number, forecast in enumerate(forecasts):
                 if not self._rehearse(forecast, rehearsal):
                     del forecasts[number + (number < len(revisions)) :]
                     break
-        overlay = Overlay(self.observer or self.session.host)
-        for number, forecast in enumerate(forecasts[: len(revisions)]):
-            if forecast.error is None:
-                forecast.line, forecast.number = forecasts, number
-                self._predict(forecast, overlay)
-            if forecast.error is not None:
-                return forecasts[: number + 1]
         return forecasts[: len(revisions)]
+
+    def predicted(self, forecasts: list[Forecast]) -> list[Forecast]:
+        """Say what steps would change that come one after the other, on one overlay of predicted files.
+
+        The first that fails ends the list, but for a degraded step's retry: that can be left out.
+        """
+        overlay = Overlay(self.observer or self.session.host)
+        for number, forecast in enumerate(forecasts):
+            if forecast.rehearsed is not None:
+                forecast.proposal, forecast.error = Proposal(), None
+                self._predict(forecast, overlay, in_line=True)
+            if forecast.error is not None and not forecast.retry:
+                return forecasts[: number + 1]
+        return forecasts
 
     def described(self, revision: Revision, direction: str) -> Forecast:
         """A revision as a step that was not rehearsed yet."""
@@ -161,9 +171,9 @@ class Workplace(Site):
         except VvmigrateError as error:
             forecast.error = error
         except Exception as error:  # noqa: BLE001 - a revision may raise anything
-            first = (str(error).strip() or "no message").splitlines()[0]
-            text = f"revision {forecast.revision}: {type(error).__name__}: {first}"
-            forecast.error = StepError(text, hint=f"look at {forecast.source.path}", path=forecast.source.path)
+            path = forecast.source.path
+            text = in_words(forecast.revision, error).message
+            forecast.error = StepError(text, hint=f"look at {path}", path=path)
         if forecast.error is None and forecast.direction == UP:
             forecast.learn(way_back_of(forecast.code, self.scripts, rehearsal))
         return forecast.error is None
@@ -182,11 +192,18 @@ class Workplace(Site):
             code.migration_fn = partial(take_recorded_way, source, f"{source.path}: {error}")
             return rehearsal.run(code)
 
-    def _predict(self, forecast: Forecast, overlay: Overlay) -> None:
+    def _predict(self, forecast: Forecast, overlay: Overlay, *, in_line: bool = False) -> None:
+        """Let each operation say what it wants of a host that has what came before.
+
+        Args:
+            in_line: all that comes before was predicted too: so there must be a folder for whatever is made.
+        """
         try:
             for operation in forecast.operations:
                 proposal = operation.propose(self.situation(overlay, forecast))
                 for change in proposal.changes:
+                    if in_line:
+                        self._check_folder(change, overlay)
                     overlay.predict(change)
                 forecast.proposal += proposal
             forecast.proposal += self.own_words(forecast)
@@ -196,35 +213,52 @@ class Workplace(Site):
             where = error.filename or ""
             forecast.error = RefusedError(f"{where}: {error.strerror}", path=str(where) or None)
 
+    def _check_folder(self, change: Change, overlay: Overlay) -> None:
+        """See that there is a directory, or will be, for what a change makes.
+
+        Raises:
+            RefusedError: there is none; it would be met in the middle of the run.
+        """
+        folder = change.target.above
+        makes = change.after.exists and change.action not in (ADOPT, ATTRIBUTES)
+        if not makes or not folder.name or (kind := overlay.entry(folder).kind) == "dir":
+            return
+        path = self.session.host.path(folder)
+        recorded = self.ledger is not None and folder in self.ledger.recorded()
+        hint = f"vvmigrate repair {path}" if recorded else f"mkdir {path}, if nobody removed it on purpose"
+        if kind != "absent":
+            hint = "move it away; vvmigrate does not follow links below the storage root: use a bind mount"
+        found = "nothing" if kind == "absent" else f"a {kind}"
+        text = f"{path}: expected a directory for {change.target.name.rpartition('/')[2]}, found {found}"
+        raise RefusedError(text, hint=hint, path=path)
+
     def asked(self, revision: str) -> dict[str, Rehearsed]:
-        """What each revision up to this one asks for: all are rehearsed from the beginning, on an empty database."""
-        with Rehearsal() as rehearsal:
-            return {step.revision.revision: rehearsal.run(step) for step in self.scripts.upgrades(revision, "")}
+        """See `asked.operations_of`; told once a run, since nothing of the host changes it."""
+        if revision not in self._asked:
+            self._asked[revision] = operations_of(self.scripts, revision)
+        return self._asked[revision]
 
     def redo(
-        self,
-        revision: str,
-        *kinds: type[Operation],
-        retry: bool = False,
-        pending: Later = (),
-        behind: Sequence[Forecast] = (),
+        self, revision: str, *kinds: type[Operation], retry: bool = False, pending: Later = (), version: str = ""
     ) -> Forecast:
         """The host operations of an applied revision once more: a degraded step, another variant, `--update-env`.
+
+        What it changes is not predicted yet.
 
         Args:
             kinds: only operations of these kinds; without any all of them.
             retry: the revision is degraded.
             pending: what revisions ask for that will be applied in this run. Later applied ones count too: an older
                 model must not take the place of theirs.
-            behind: the steps by which revisions are taken back before.
+            version: the revision that the host is at then; by default where it is now.
+
+        Raises:
+            RevisionError: see `asked`.
         """
-        version = (behind[-1].code.revision.down_revision if behind and behind[-1].code else "") or self.version
-        forecast = self.again(revision, UP, pending, str(version))
-        mine = forecast.operations
-        chosen = tuple(op for op in mine if not kinds or isinstance(op, kinds))
+        forecast = self.again(revision, UP, pending, version)
+        chosen = tuple(op for op in forecast.operations if not kinds or isinstance(op, kinds))
         forecast.rehearsed = Rehearsed(chosen, (), forecast.rehearsed is not None and forecast.rehearsed.reads_rows)
         forecast.retry = retry
-        self.predict(forecast, behind)
         return forecast
 
     def again(self, revision: str, direction: str, pending: Later = (), version: str = "") -> Forecast:
@@ -243,20 +277,22 @@ class Workplace(Site):
 
     def own_words(self, forecast: Forecast) -> Proposal:
         """What a step has to say beside what its operations say."""
-        gone = dropped(forecast, self.ledger)
+        gone = dropped(forecast, self.session)
         kept = (Kept(f"{self.session.database_path}: {item.name}", item.reason) for item in gone)
-        return Proposal(kept=tuple(kept), warnings=forecast.remarks, superseded=self._left_out(forecast))
+        said = Proposal(kept=tuple(kept), warnings=forecast.remarks)
+        return said if forecast.code is not None else said + self._lacking_still(forecast)
 
-    def _left_out(self, forecast: Forecast) -> tuple[Superseded, ...]:
-        """What its revision left out, and a step that does other operations of it again leaves out still."""
-        if (
-            self.ledger is None
-            or forecast.code is not None
-            or any(isinstance(op, InstallModel) for op in forecast.operations)
-        ):
-            return ()
-        steps = [step for step in self.ledger.applied() if step["revision"] == forecast.revision]
-        return tuple(item for step in steps for item in superseded_of(step))
+    def _lacking_still(self, forecast: Forecast) -> Proposal:
+        """What its revision lacks or left out, and lacks still where a step does only other operations of it again."""
+        steps = self.ledger.applied() if self.ledger is not None else []
+        last = next((step for step in steps if step["revision"] == forecast.revision), None)
+        if last is None:
+            return Proposal()
+        with_models = any(isinstance(op, InstallModel) for op in forecast.operations)
+        waits = last["result"] == "degraded" and forecast.direction == UP and not forecast.retry
+        return Proposal(
+            degraded=str(last["error"]) if waits else "", superseded=() if with_models else superseded_of(last)
+        )
 
     def predict(self, forecast: Forecast, behind: Iterable[Forecast] = ()) -> None:
         """Say what a step that stands alone, or comes behind others, would do."""
@@ -271,10 +307,10 @@ def of_all(forecasts: Iterable[Forecast]) -> Later:
     return tuple((forecast.revision, operation) for forecast in forecasts for operation in forecast.operations)
 
 
-def dropped(forecast: Forecast, ledger: Ledger | None) -> list[Dropped]:
+def dropped(forecast: Forecast, session: Session) -> list[Dropped]:
     """What the revision's own code drops from the database, as far as there are rows in it."""
     acts = forecast.rehearsed.acts if forecast.rehearsed is not None and forecast.code is not None else ()
-    return look(ledger.connection, acts) if ledger is not None else []
+    return look(session.tables, acts) if session.tables is not None else []
 
 
 def open_workplace(call: Call, settings: Settings, session: Session) -> Workplace:

@@ -29,7 +29,7 @@ def outlook(place: Workplace, forecasts: list[Forecast], target: str) -> dict[st
         "rows": [
             {"revision": forecast.revision, "table": item.table, "column": item.column or None, "rows": item.rows}
             for forecast in forecasts
-            for item in dropped(forecast, place.ledger)
+            for item in dropped(forecast, place.session)
         ],
         "cannot": [item for forecast in forecasts for item in _cannot(forecast)],
         "network_bytes": sum(item.network_bytes for item in total.downloads),
