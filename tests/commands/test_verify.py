@@ -122,6 +122,22 @@ def test_a_path_limits_the_look(up: HostFolder, path: str, found: list[tuple[str
     assert drift(up, path.format(root=up.root)) == found
 
 
+@pytest.mark.parametrize("inside", ["", "/MODEL"])
+def test_a_models_own_path_means_the_model(up: HostFolder, inside: str) -> None:
+    """The link is as it was, the file behind it is not: by the path that services use all tell it, and repair mends."""
+    link = up.root / f"models/{NAME}"
+    model = next(link.glob("*.gguf"))
+    path = str(link) + inside.replace("MODEL", model.name)
+    before = model.read_bytes()
+    flip(model)
+    generation = f"models/{os.readlink(link)}"
+    assert drift(up, path) == [(generation, "content")]
+    assert "not as it was left" in up.run("why", path).stdout
+    assert up.call("repair", path).exit_code == 0
+    assert (drift(up, path), model.read_bytes()) == ([], before)
+    assert "is as it was left" in up.run("why", path).stdout
+
+
 def test_a_path_of_which_nothing_is_recorded(up: HostFolder) -> None:
     """It is said, instead of a healthy answer about nothing."""
     (up.root / "mine").mkdir()

@@ -31,6 +31,10 @@ class Target(NamedTuple):
         """A path further below."""
         return Target(self.area, f"{self.name}/{name}" if self.name else name)
 
+    def holds(self, other: Target) -> bool:
+        """Whether another path lies below this one."""
+        return self.area == other.area and (not self.name or other.name.startswith(f"{self.name}/"))
+
     def __str__(self) -> str:
         """The name alone, as reports show it."""
         return self.name
