@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import groupby
+from shlex import quote
 
 from vvmigrate.commands.status import missing
 from vvmigrate.commands.verify import compare, how_deep
@@ -248,6 +249,14 @@ def _of_a_path(path: str, facts: list[Drift]) -> Finding:
             f"{path}: {what}",
             "A file of the release was changed after it was signed on this host.",
             "install the release again; if it was changed on purpose: vvmigrate repair vv-signature.json",
+            path=path,
+        )
+    if statements := [item.statement for item in facts if item.statement]:
+        return Finding(
+            f"{path}: {what}",
+            "The orchestrator will fail where it needs them, and the revisions that made them cannot be taken back.",
+            "put a copy of the database back; if it is an older one, then: vvmigrate adopt --reconcile; "
+            f"without a copy, to have them empty: sqlite3 {quote(path)} {quote('; '.join(statements))}",
             path=path,
         )
     return Finding(

@@ -61,11 +61,11 @@ def _damage(
     place: Workplace, found: list[Drift], paths: list[str]
 ) -> list[tuple[str, tuple[tuple[Target, frozenset[str]], ...]]]:
     """What each revision has to mend, in the line's order: what holds other things comes before them."""
+    recorded = place.session.ledger.recorded()
     facts: dict[Target, set[str]] = {}
     for item in found:
-        if item.revision:
+        if item.target in recorded:
             facts.setdefault(item.target, set()).add(item.kind)
-    recorded = place.session.ledger.recorded()
     if SIGNATURE in recorded and any(target_of(place, path) == SIGNATURE for path in paths):
         facts.setdefault(SIGNATURE, set()).add("release")
     by_revision: dict[str, list[tuple[Target, frozenset[str]]]] = {}

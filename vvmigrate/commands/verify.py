@@ -18,6 +18,7 @@ from vvmigrate.engine.drift import CONTENT, DEEP, QUICK, Drift
 from vvmigrate.engine.effects import TREE
 from vvmigrate.engine.host import HOME, ROOT
 from vvmigrate.engine.round import Round
+from vvmigrate.engine.session import DATABASE
 from vvmigrate.engine.state import Target
 from vvmigrate.errors import EnvFileError, UsageError
 from vvmigrate.report import Report
@@ -109,7 +110,15 @@ def compare(site: Site, paths: list[str], how: str = CONTENT) -> Comparison:
     names: list[str] = []
     if SIGNATURE in targets and not any(item.target == SIGNATURE for item in found):
         names, listed = _release(site, how)
+    if how != QUICK and (not paths or any(_means_database(target_of(site, path)) for path in paths)):
+        from vvmigrate.runs import tables  # not at the top: who looks quickly need not wait for Alembic
+
+        found += tables.missing(site)
     return Comparison(len(targets) + len(names), found + listed)
+
+
+def _means_database(target: Target) -> bool:
+    return target == DATABASE or target.holds(DATABASE)
 
 
 def chosen_by(site: Site, paths: list[str], recorded: drifts.Recorded) -> set[Target]:

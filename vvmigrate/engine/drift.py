@@ -33,9 +33,10 @@ class Drift:
     """One fact that is not as it was recorded.
 
     Attributes:
-        kind: which fact: `kind`, `content`, `size`, `link`, `mode`, `owner`, `key`, `release`.
+        kind: which fact: `kind`, `content`, `size`, `link`, `mode`, `owner`, `key`, `release`, `schema`.
         expected, actual: for people.
         revision: the one that recorded it; empty for what no revision did.
+        statement: of `schema`, the SQL that would make it, without the rows that it had.
     """
 
     target: Target
@@ -43,6 +44,7 @@ class Drift:
     expected: str
     actual: str
     revision: str
+    statement: str = ""
 
 
 def managed(recorded: Recorded, host: Host) -> list[Target]:
