@@ -54,12 +54,11 @@ def beyond_rows(session: Session, *, proved: bool) -> list[str]:
 
 def _of_the_end(session: Session, state: Tree) -> Iterator[str]:
     """A tail that was cut off leaves a chain that holds: the anchor, and the version row, know better."""
-    at, ledger = vault.anchor(state), session.ledger
-    if not ledger.reaches(at):
-        yield (
-            f"expected a history of at least {at.seq} rows, found {ledger.head().seq}: rows at its end were removed, "
-            "or the database is an older copy"
-        )
+    ledger = session.ledger
+    try:
+        vault.check_anchor(state, ledger, session.database_path)
+    except StateError as error:
+        yield error.message
     try:
         steps, version = ledger.committed(), ledger.version()
         last = steps[-1]["version_after"] if steps else ""
