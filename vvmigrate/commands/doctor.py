@@ -19,7 +19,7 @@ from vvmigrate.engine.state import Target
 from vvmigrate.errors import IntegrityError, StateError, VvmigrateError
 from vvmigrate.operations.env_file import set_hint
 from vvmigrate.report import Report
-from vvmigrate.runs.audit import beyond_rows
+from vvmigrate.runs.audit import PUT_BACK, beyond_rows
 from vvmigrate.runs.looking import FINDINGS
 from vvmigrate.runs.opening import Call
 from vvmigrate.runs.pending import degraded, is_ahead, pending, split_at_hold
@@ -126,8 +126,7 @@ def _of_the_session(session: Session, *, proved: bool) -> Iterator[Finding]:
     for text in clock_warnings(session):
         yield Finding(text, "Times in the history and in certificates will be wrong.", "set the clock: timedatectl")
     yield from (
-        Finding(text, _MEANS[7], "vvmigrate history --verify", IntegrityError.exit_code)
-        for text in beyond_rows(session, proved=proved)
+        Finding(text, _MEANS[7], PUT_BACK, IntegrityError.exit_code) for text in beyond_rows(session, proved=proved)
     )
     try:
         rows = session.connection.execute("PRAGMA quick_check(3)").fetchall()

@@ -15,7 +15,7 @@ from vvmigrate.engine.session import DATABASE, Session
 from vvmigrate.engine.state import ADOPT, ATTRIBUTES
 from vvmigrate.errors import IntegrityError, VvmigrateError
 from vvmigrate.report import Report
-from vvmigrate.runs.audit import audit
+from vvmigrate.runs.audit import PUT_BACK, audit
 from vvmigrate.runs.opening import Call
 
 ENTRY = (
@@ -57,11 +57,11 @@ def history(call: Call, span: str = "") -> Report:
 def _tell(session: Session, report: Report, options: Mapping[str, Any], span: str) -> None:
     """Inside the translation of SQLite's errors."""
     if options.get("verify"):
-        problems = audit(session)
-        report.body["problems"] = problems
+        of_rows, beside = audit(session)
+        report.body["problems"] = of_rows + beside
         report.body["not_verifiable"] = max(session.ledger.epoch_seq() - 1, 0)
-        if problems:
-            report.fail(IntegrityError(problems[0], hint=COMPARE))
+        for problem in (of_rows + beside)[:1]:
+            report.fail(IntegrityError(problem, hint=COMPARE if of_rows else PUT_BACK))
     where, arguments = _chosen(options, span)
     limit = int(options.get("limit") or 0)
     rows = session.ledger.newest("vv_step", where, arguments, limit)

@@ -149,7 +149,7 @@ def keep_source(state: Tree, source: bytes, kind: str = SOURCE) -> str:
     """
     digest = hashlib.sha256(source).hexdigest()
     place = state / f"sources/{digest}{kind}"
-    if place.stat() is None:
+    if place.stat() is None or place.read() != source:
         place.replace(source)
     return digest
 
@@ -165,7 +165,11 @@ def source(state: Tree, digest: str, kind: str = SOURCE) -> bytes:
         raise IntegrityError(f"expected the SHA-256 of the {what}, found {digest!r}")
     place = state / f"sources/{digest}{kind}"
     if place.stat() is None or hashlib.sha256(data := place.read()).hexdigest() != digest:
-        raise IntegrityError(f"{place.path}: expected the {what} with SHA-256 {digest}", path=place.path)
+        raise IntegrityError(
+            f"{place.path}: expected the {what} with SHA-256 {digest}",
+            hint="install the release that it belongs to, then: vvmigrate repair",
+            path=place.path,
+        )
     return data
 
 
