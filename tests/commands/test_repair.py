@@ -124,7 +124,9 @@ def cases() -> Iterator[Any]:
 @pytest.mark.parametrize("damage", [delete, flip_a_bit])
 def test_what_was_stored_of_the_revisions_is_put_back(host: HostFolder, damage: Callable[[Path], None]) -> None:
     """Sources, ways back and templates that this release has too: repair, which doctor names, makes them whole."""
-    stored = {path: path.read_bytes() for path in sorted((host.root / ".vvmigrate/sources").iterdir())}
+    listed = hashlib.sha256((host.home / "vv-signature.json").read_bytes()).hexdigest()  # kept for the list itself
+    paths = sorted((host.root / ".vvmigrate/sources").iterdir())
+    stored = {path: path.read_bytes() for path in paths if not path.name.startswith(listed)}
     assert {"".join(path.suffixes) for path in stored} == {".py", ".back.json", ".txt"}
     for path in stored:
         damage(path)

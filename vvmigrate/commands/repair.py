@@ -27,7 +27,7 @@ def repair(call: Call, paths: Iterable[str] = ()) -> Report:
     """Mend what `verify` finds.
 
     Args:
-        paths: only these, and what is below them; the signature, named, is made anew even if it is as recorded.
+        paths: only these, and what is below them; the signature, named, is made anew if it is as recorded.
 
     Returns:
         The report of `repair`: as upgrade's, with `drift` (what was found), `left` (what still differs) and
@@ -82,8 +82,9 @@ def _damage(
     for item in found:
         if item.target in recorded:
             facts.setdefault(item.target, set()).add(item.kind)
-    if SIGNATURE in recorded and any(target_of(place, path) == SIGNATURE for path in paths):
-        facts.setdefault(SIGNATURE, set()).add("release")
+    named = SIGNATURE in recorded and any(target_of(place, path) == SIGNATURE for path in paths)
+    if named and SIGNATURE not in facts:  # a list that is damaged comes back as it was: else it would call all right
+        facts[SIGNATURE] = {"release"}
     by_revision: dict[str, list[tuple[Target, frozenset[str]]]] = {}
     for target in sorted(facts):
         revision = str(recorded[target][1]["revision"])

@@ -61,7 +61,8 @@ class Change(NamedTuple):
         lasting: not taken back by a downgrade (generations in a store).
         source: name in the state directory where AFTER stands already, and is moved from instead of being staged.
         note: plain values that the way back needs; no secrets.
-        text: of the release, kept in the state directory beside the sources of revisions; `note` holds its SHA-256.
+        text: kept in the state directory beside the sources of revisions, under its SHA-256: that of AFTER, or of what
+            AFTER was made from, which stands in `note` then.
         diff: unified diff for people, secrets masked.
         size_bytes: what staging it will take on disk.
         inodes: how many files and directories below it staging will make.
