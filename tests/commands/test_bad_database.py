@@ -64,6 +64,14 @@ def _forget_key(host: HostFolder) -> None:
     (host.root / ".vvmigrate/key").unlink()
 
 
+def _lose_anchor(host: HostFolder) -> None:
+    (host.root / ".vvmigrate/anchor").unlink()
+
+
+def _spoil_anchor(host: HostFolder) -> None:
+    (host.root / ".vvmigrate/anchor").write_bytes(b"\xff\x00garbage")
+
+
 TRIGGER = "CREATE TRIGGER planted AFTER INSERT ON vv_step BEGIN DELETE FROM vv_step; END"
 VIEW = "CREATE VIEW planted AS SELECT * FROM vv_step"
 
@@ -83,6 +91,8 @@ KNOWN: list[Any] = [
     pytest.param(_sql("DELETE FROM vv_ledger"), 4, ["0 ledger ids"], "", id="no-ledger-id"),
     pytest.param(_sql("UPDATE vv_ledger SET ledger_id = 'f00'"), 4, ["another host's", "f00"], "adopt", id="other-id"),
     pytest.param(_forget_key, 4, ["key", "missing"], "adopt --rekey", id="key-missing"),
+    pytest.param(_lose_anchor, 4, ["anchor", "missing"], "adopt --reconcile", id="anchor-missing"),
+    pytest.param(_spoil_anchor, 4, ["anchor", "something else"], "adopt --reconcile", id="anchor-garbage"),
     pytest.param(_sql("DELETE FROM vv_run"), 4, ["older copy"], "adopt --reconcile", id="behind-its-anchor"),
     pytest.param(_sql("DELETE FROM vv_run", "DELETE FROM vv_step"), 4, ["older copy"], "adopt", id="history-emptied"),
     pytest.param(_sql(TRIGGER), 4, ["trigger planted", "nothing was run"], "DROP TRIGGER", id="trigger"),
@@ -241,3 +251,58 @@ def test_the_databases_journal_mode_is_its_owners_choice(bare: HostFolder) -> No
     assert bare.sql("PRAGMA journal_mode") == [("wal",)]
     bare.down("base")
     assert bare.sql("PRAGMA journal_mode") == [("wal",)]
+
+
+# ---- what a person can do --------------------------------------------------------------------------------------------
+
+
+def _spoil_the_effects(host: HostFolder) -> None:
+    """The root page of the effects' table is overwritten, as by a bad sector; every other table can be read."""
+    ((page,), (size,)) = (
+        host.sql("SELECT rootpage FROM sqlite_master WHERE name = 'vv_effect'")[0],
+        host.sql("PRAGMA page_size")[0],
+    )
+    with host.database.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xaa" * size)
+
+
+@pytest.mark.parametrize("verb", ["status", "history", "doctor", "upgrade", "adopt"])
+def test_a_damaged_page_is_no_traceback_and_the_way_out_works(bare: HostFolder, tmp_path: Path, verb: str) -> None:
+    """What would help ends with 4 too, and names what helps: a copy, or to begin anew without the damaged one."""
+    bare.up()
+    shutil.copy2(bare.database, tmp_path / "copy")
+    _spoil_the_effects(bare)
+    options = {"history": {"verify": True}, "adopt": {"reconcile": True, "yes": True}}.get(verb, {})
+    with nothing_of_the_users_changes(bare):
+        report = bare.call(verb, **options)
+    if verb == "doctor":
+        assert (report.exit_code, report.error) == (4, None)
+        assert "put a copy of the database back" in str(report.body["findings"])
+    else:
+        says(report, 4, "cannot be read", hint="put a copy of the database back")
+    bare.database.unlink()
+    if verb == "status":
+        shutil.copy2(tmp_path / "copy", bare.database)
+        assert bare.call("status").exit_code == 0
+    else:
+        assert bare.call("adopt", reconcile=True, yes=True).exit_code == 0
+    bare.up()
+    assert bare.call("history", verify=True).exit_code == bare.call("doctor").exit_code == 0
+
+
+@pytest.mark.parametrize("spoil", [_lose_anchor, _spoil_anchor])
+def test_a_lost_anchor_is_for_a_person_and_ends_with_their_word(bare: HostFolder, spoil: Spoil) -> None:
+    """Nobody writes a new one unasked; once a person has looked, the host goes on."""
+    bare.up()
+    spoil(bare)
+    with nothing_changes(bare):
+        for verb in ("status", "doctor", "upgrade", "adopt"):
+            assert bare.call(verb).exit_code == 4
+        says(bare.call("adopt", reconcile=True), 4, "anchor")
+    report = bare.call("adopt", reconcile=True, yes=True)
+    assert (report.exit_code, report.error) == (0, None)
+    assert "anchor" in str(report.body["settled"])
+    bare.revision("0002", "op.make_directories(['second'])")
+    bare.up()
+    assert bare.call("history", verify=True).exit_code == 0

@@ -95,6 +95,13 @@ def cut_the_tail(host: HostFolder) -> None:
     host.sql("UPDATE vv_version SET version_num = '0002'")
 
 
+def cut_the_tail_and_lose_the_anchor(host: HostFolder) -> None:
+    """The same, and what would tell of it is gone."""
+    cut_the_tail(host)
+    host.sql("DELETE FROM vv_effect WHERE step_id NOT IN (SELECT step_id FROM vv_step)")
+    (host.root / ".vvmigrate/anchor").unlink()
+
+
 def move_an_effect(host: HostFolder) -> None:
     host.sql("UPDATE vv_effect SET n = n + 100 WHERE n = 0 AND step_id IN (SELECT step_id FROM vv_step WHERE seq = 1)")
 
@@ -123,6 +130,9 @@ TAMPERING: dict[str, tuple[Callable[[HostFolder], object], str]] = {
     "a replayed row": (replay, "does not follow the row before it"),
     "an older row in a newer one's place": (replace_by_an_older_one, "does not follow the row before it"),
     "a truncated tail": (cut_the_tail, "rows at its end were removed"),
+    "a truncated tail without an anchor": (cut_the_tail_and_lose_the_anchor, "the anchor is missing"),
+    "no anchor": (lambda h: (h.root / ".vvmigrate/anchor").unlink(), "the anchor is missing"),
+    "an anchor that is none": (lambda h: (h.root / ".vvmigrate/anchor").write_text("{}"), "holds something else"),
     "no rows at all": (lambda h: [h.sql(f"DELETE FROM {t}") for t in ("vv_run", "vv_step", "vv_hold")], "found 0"),
     "a moved version": (lambda h: h.sql("UPDATE vv_version SET version_num = '0001'"), "the version row says 0001"),
     "an edited revision": (lambda h: h.revision("0002", 'op.make_directories(["2nd"])'), "changed since it ran"),
@@ -138,7 +148,10 @@ def test_a_history_that_is_true_verifies(lived: HostFolder) -> None:
     assert "the history holds" in lived.run("history", "--verify").stdout
 
 
-FOR_A_PERSON = ("a truncated tail", "no rows at all", "a moved version")
+FOR_A_PERSON = (
+    *("a truncated tail", "a truncated tail without an anchor", "no anchor", "an anchor that is none"),
+    *("no rows at all", "a moved version"),
+)
 """What looks like a database of another day: doctor names `adopt --reconcile`, with the contract's exit code for it."""
 
 

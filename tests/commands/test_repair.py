@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.commands.proof import nothing_changes
+from tests.commands.proof import nothing_changes, says
 from tests.conftest import HostFolder, copy_release
 
 MANAGED = (
@@ -118,6 +119,44 @@ def cases() -> Iterator[Any]:
         if damage in DAMAGES[KINDS[name]] and not right and not inner:
             marks = () if (i + j) % 3 == 0 else (pytest.mark.full,)
             yield pytest.param(name, damage, marks=marks, id=f"{name}-{damage.__name__}")
+
+
+@pytest.mark.parametrize("damage", [delete, flip_a_bit])
+def test_what_was_stored_of_the_revisions_is_put_back(host: HostFolder, damage: Callable[[Path], None]) -> None:
+    """Sources, ways back and templates that this release has too: repair, which doctor names, makes them whole."""
+    listed = hashlib.sha256((host.home / "vv-signature.json").read_bytes()).hexdigest()  # kept for the list itself
+    paths = sorted((host.root / ".vvmigrate/sources").iterdir())
+    stored = {path: path.read_bytes() for path in paths if not path.name.startswith(listed)}
+    assert {"".join(path.suffixes) for path in stored} == {".py", ".back.json", ".txt"}
+    for path in stored:
+        damage(path)
+    advised = host.call("doctor")
+    assert advised.exit_code == host.call("history", verify=True).exit_code == 7
+    assert all("vvmigrate repair" in item["remedy"] for item in advised.body["findings"])
+    mended = host.call("repair")
+    assert (mended.exit_code, mended.error, sorted(mended.body["put_back"])) == (
+        0,
+        None,
+        [str(path) for path in stored],
+    )
+    assert {path: path.read_bytes() for path in stored} == stored
+    assert host.call("history", verify=True).exit_code == host.call("doctor").exit_code == 0
+
+
+def test_a_source_that_this_release_has_not_needs_the_one_that_has(host: HostFolder) -> None:
+    """It is said, and the release that the revision belongs to, installed again, is what mends it."""
+    revision = next((host.home / "migrations/versions").glob("0001*.py"))
+    shipped = revision.read_bytes()
+    digest = hashlib.sha256(shipped).hexdigest()
+    (host.root / f".vvmigrate/sources/{digest}.py").unlink()
+    revision.write_bytes(shipped + b"# of another release\n")
+    try:
+        says(host.call("repair"), 7, digest, hint="install the release again")
+        assert any("install the release again" in item["remedy"] for item in host.call("doctor").body["findings"])
+    finally:
+        revision.write_bytes(shipped)
+    assert host.call("repair").exit_code == 0
+    assert host.call("history", verify=True).exit_code == host.call("doctor").exit_code == 0
 
 
 @pytest.mark.parametrize(("name", "damage"), list(cases()))

@@ -14,6 +14,7 @@ from tests.commands.models import NAME, current, install, release
 from tests.commands.proof import nothing_changes, says
 from tests.conftest import HostFolder
 from tests.content.fault_server import FaultServer, good
+from vvmigrate.engine.effects import CONTENT_BYTES
 
 PICTURE = "fallback/placeholder.png"
 
@@ -122,6 +123,22 @@ def test_a_path_limits_the_look(up: HostFolder, path: str, found: list[tuple[str
     assert drift(up, path.format(root=up.root)) == found
 
 
+@pytest.mark.parametrize("inside", ["", "/MODEL"])
+def test_a_models_own_path_means_the_model(up: HostFolder, inside: str) -> None:
+    """The link is as it was, the file behind it is not: by the path that services use all tell it, and repair mends."""
+    link = up.root / f"models/{NAME}"
+    model = next(link.glob("*.gguf"))
+    path = str(link) + inside.replace("MODEL", model.name)
+    before = model.read_bytes()
+    flip(model)
+    generation = f"models/{os.readlink(link)}"
+    assert drift(up, path) == [(generation, "content")]
+    assert "not as it was left" in up.run("why", path).stdout
+    assert up.call("repair", path).exit_code == 0
+    assert (drift(up, path), model.read_bytes()) == ([], before)
+    assert "is as it was left" in up.run("why", path).stdout
+
+
 def test_a_path_of_which_nothing_is_recorded(up: HostFolder) -> None:
     """It is said, instead of a healthy answer about nothing."""
     (up.root / "mine").mkdir()
@@ -153,6 +170,41 @@ def test_a_file_of_the_release_that_was_changed_is_found_and_not_repaired(up: Ho
     assert up.call("why", ".env.example").body["drift"]
     assert up.call("repair", str(up.home / "vv-signature.json")).exit_code == 0
     assert drift(up) == []
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("named", [(), ("vv-signature.json",)])
+def test_a_list_that_is_gone_comes_back_as_it_was(up: HostFolder, named: tuple[str, ...], large: bool) -> None:
+    """Whoever changes a file of the release and removes the list does not get it called right by a repair."""
+    if large:  # than what the history itself holds
+        (up.home / "docs").mkdir()
+        for n in range(200):
+            (up.home / f"docs/{n:03d}.md").write_text(f"{n}")
+        up.call("repair", str(up.home / "vv-signature.json"))
+        assert drift(up) == []
+    before = (up.home / "vv-signature.json").read_bytes()
+    assert (len(before) > CONTENT_BYTES) == large
+    with (up.home / ".env.example").open("a") as file:
+        file.write("# changed\n")
+    (up.home / "vv-signature.json").unlink()
+    report = up.call("repair", *named)
+    assert (report.exit_code, (up.home / "vv-signature.json").read_bytes()) == (3, before)
+    assert [item["kind"] for item in report.body["left"]] == ["release"]
+    assert drift(up) == [(".env.example", "release")]
+
+
+def test_a_list_that_cannot_be_had_is_made_anew_with_a_warning(up: HostFolder) -> None:
+    """The kept text and the list are gone, and it is too large for the history: nothing hides that."""
+    (up.home / "docs").mkdir()
+    for n in range(200):
+        (up.home / f"docs/{n:03d}.md").write_text(f"{n}")
+    path = up.home / "vv-signature.json"
+    up.call("repair", str(path))
+    (up.root / f".vvmigrate/sources/{hashlib.sha256(path.read_bytes()).hexdigest()}.txt").unlink()
+    path.unlink()
+    report = up.call("repair", str(path))
+    assert report.exit_code == 0
+    assert "made anew" in str(report.body["steps"][0]["warnings"])
 
 
 def test_a_release_that_is_not_applied_yet_is_no_drift(up: HostFolder) -> None:

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import groupby
+from shlex import quote
 
 from vvmigrate.commands.status import missing
 from vvmigrate.commands.verify import compare, how_deep
@@ -18,7 +19,7 @@ from vvmigrate.engine.state import Target
 from vvmigrate.errors import IntegrityError, StateError, VvmigrateError
 from vvmigrate.operations.env_file import set_hint
 from vvmigrate.report import Report
-from vvmigrate.runs.audit import beyond_rows
+from vvmigrate.runs.audit import PUT_BACK, beyond_rows
 from vvmigrate.runs.looking import FINDINGS
 from vvmigrate.runs.opening import Call
 from vvmigrate.runs.pending import degraded, is_ahead, pending, split_at_hold
@@ -125,8 +126,7 @@ def _of_the_session(session: Session, *, proved: bool) -> Iterator[Finding]:
     for text in clock_warnings(session):
         yield Finding(text, "Times in the history and in certificates will be wrong.", "set the clock: timedatectl")
     yield from (
-        Finding(text, _MEANS[7], "vvmigrate history --verify", IntegrityError.exit_code)
-        for text in beyond_rows(session, proved=proved)
+        Finding(text, _MEANS[7], PUT_BACK, IntegrityError.exit_code) for text in beyond_rows(session, proved=proved)
     )
     try:
         rows = session.connection.execute("PRAGMA quick_check(3)").fetchall()
@@ -248,6 +248,14 @@ def _of_a_path(path: str, facts: list[Drift]) -> Finding:
             f"{path}: {what}",
             "A file of the release was changed after it was signed on this host.",
             "install the release again; if it was changed on purpose: vvmigrate repair vv-signature.json",
+            path=path,
+        )
+    if statements := [item.statement for item in facts if item.statement]:
+        return Finding(
+            f"{path}: {what}",
+            "The orchestrator will fail where it needs them, and the revisions that made them cannot be taken back.",
+            "put a copy of the database back; if it is an older one, then: vvmigrate adopt --reconcile; "
+            f"without a copy, to have them empty: sqlite3 {quote(path)} {quote('; '.join(statements))}",
             path=path,
         )
     return Finding(

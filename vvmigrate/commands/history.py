@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from vvmigrate.engine import database
 from vvmigrate.engine.effects import Effect
 from vvmigrate.engine.rows import notes_of
-from vvmigrate.engine.session import Session
+from vvmigrate.engine.session import DATABASE, Session
 from vvmigrate.engine.state import ADOPT, ATTRIBUTES
 from vvmigrate.errors import IntegrityError, VvmigrateError
 from vvmigrate.report import Report
-from vvmigrate.runs.audit import audit
+from vvmigrate.runs.audit import PUT_BACK, audit
 from vvmigrate.runs.opening import Call
 
 ENTRY = (
@@ -45,22 +46,27 @@ def history(call: Call, span: str = "") -> Report:
     report = Report(call.command, body={"entries": [], "older": 0})
     try:
         with call.read_ledger() as session:
-            if session.connection is None:
-                return report
-            if call.options.get("verify"):
-                problems = audit(session)
-                report.body["problems"] = problems
-                report.body["not_verifiable"] = max(session.ledger.epoch_seq() - 1, 0)
-                if problems:
-                    report.fail(IntegrityError(problems[0], hint=COMPARE))
-            where, arguments = _chosen(call.options, span)
-            limit = int(call.options.get("limit") or 0)
-            rows = session.ledger.newest("vv_step", where, arguments, limit)
-            report.body["entries"] = [_entry(session, row, call.options) for row in rows]
-            report.body["older"] = session.ledger.count("vv_step", where, arguments) - len(rows) if limit else 0
+            if session.connection is not None:
+                with database.translated(session.host.place(DATABASE)):
+                    _tell(session, report, call.options, span)
     except VvmigrateError as error:
         report.fail(error)
     return report
+
+
+def _tell(session: Session, report: Report, options: Mapping[str, Any], span: str) -> None:
+    """Inside the translation of SQLite's errors."""
+    if options.get("verify"):
+        of_rows, beside = audit(session)
+        report.body["problems"] = of_rows + beside
+        report.body["not_verifiable"] = max(session.ledger.epoch_seq() - 1, 0)
+        for problem in (of_rows + beside)[:1]:
+            report.fail(IntegrityError(problem, hint=COMPARE if of_rows else PUT_BACK))
+    where, arguments = _chosen(options, span)
+    limit = int(options.get("limit") or 0)
+    rows = session.ledger.newest("vv_step", where, arguments, limit)
+    report.body["entries"] = [_entry(session, row, options) for row in rows]
+    report.body["older"] = session.ledger.count("vv_step", where, arguments) - len(rows) if limit else 0
 
 
 def _chosen(options: Mapping[str, Any], span: str) -> tuple[str, tuple[Any, ...]]:

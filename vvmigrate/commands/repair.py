@@ -12,11 +12,14 @@ from vvmigrate.engine.host import Host
 from vvmigrate.engine.ledger import Ledger
 from vvmigrate.engine.rehearsal import Rehearsed
 from vvmigrate.engine.state import ADOPT, ATTRIBUTES, Target
+from vvmigrate.errors import IntegrityError
 from vvmigrate.operations.mend import Mend
 from vvmigrate.report import Report
+from vvmigrate.runs.audit import PUT_BACK
 from vvmigrate.runs.forecast import REPAIR, Forecast, Workplace
 from vvmigrate.runs.looking import FINDINGS
 from vvmigrate.runs.opening import Call
+from vvmigrate.runs.put_back import put_back
 from vvmigrate.runs.work import Run, carry_out
 
 
@@ -24,7 +27,7 @@ def repair(call: Call, paths: Iterable[str] = ()) -> Report:
     """Mend what `verify` finds.
 
     Args:
-        paths: only these, and what is below them; the signature, named, is made anew even if it is as recorded.
+        paths: only these, and what is below them; the signature, named, is made anew if it is as recorded.
 
     Returns:
         The report of `repair`: as upgrade's, with `drift` (what was found), `left` (what still differs) and
@@ -36,9 +39,11 @@ def repair(call: Call, paths: Iterable[str] = ()) -> Report:
 def _repair(run: Run, paths: list[str]) -> None:
     place = run.place
     found = compare(place, paths, how_deep(place.call)).drift
-    run.report.body = {"drift": as_json(place, found), "left": [], "set_aside": []}
+    run.report.body = {"drift": as_json(place, found), "left": [], "set_aside": [], "put_back": []}
     if place.ledger is None:
         return
+    if not paths:
+        _put_back(run)
     forecasts = [_forecast(place, revision, damage) for revision, damage in _damage(place, found, paths)]
     run.preflight(forecasts)
     for forecast in forecasts:
@@ -57,17 +62,29 @@ def _repair(run: Run, paths: list[str]) -> None:
         run.report.raise_to(FINDINGS)
 
 
+def _put_back(run: Run) -> None:
+    """What was stored of the revisions that ran is whole again, as far as this release has it."""
+    there, lost = put_back(run.place)
+    folder = run.place.session.host.private / "sources"
+    run.report.body["put_back"] = [(folder / f"{one.digest}{one.kind}").path for one in there]
+    for path in run.report.body["put_back"]:
+        run.log.write("put_back", path=path)
+    for one in lost[:1]:
+        run.report.fail(IntegrityError(one.problem, hint=PUT_BACK))
+
+
 def _damage(
     place: Workplace, found: list[Drift], paths: list[str]
 ) -> list[tuple[str, tuple[tuple[Target, frozenset[str]], ...]]]:
     """What each revision has to mend, in the line's order: what holds other things comes before them."""
+    recorded = place.session.ledger.recorded()
     facts: dict[Target, set[str]] = {}
     for item in found:
-        if item.revision:
+        if item.target in recorded:
             facts.setdefault(item.target, set()).add(item.kind)
-    recorded = place.session.ledger.recorded()
-    if SIGNATURE in recorded and any(target_of(place, path) == SIGNATURE for path in paths):
-        facts.setdefault(SIGNATURE, set()).add("release")
+    named = SIGNATURE in recorded and any(target_of(place, path) == SIGNATURE for path in paths)
+    if named and SIGNATURE not in facts:  # a list that is damaged comes back as it was: else it would call all right
+        facts[SIGNATURE] = {"release"}
     by_revision: dict[str, list[tuple[Target, frozenset[str]]]] = {}
     for target in sorted(facts):
         revision = str(recorded[target][1]["revision"])

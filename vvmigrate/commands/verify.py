@@ -18,6 +18,7 @@ from vvmigrate.engine.drift import CONTENT, DEEP, QUICK, Drift
 from vvmigrate.engine.effects import TREE
 from vvmigrate.engine.host import HOME, ROOT
 from vvmigrate.engine.round import Round
+from vvmigrate.engine.session import DATABASE
 from vvmigrate.engine.state import Target
 from vvmigrate.errors import EnvFileError, UsageError
 from vvmigrate.report import Report
@@ -94,7 +95,7 @@ def compare(site: Site, paths: list[str], how: str = CONTENT) -> Comparison:
     if site.ledger is None:
         return Comparison(0, [])
     host, recorded = site.session.host, site.ledger.recorded()
-    chosen = chosen_by(site, paths, list(recorded))
+    chosen = chosen_by(site, paths, recorded)
     targets = [target for target in drifts.managed(recorded, host) if target in chosen]
     trees = {**old.placed_trees(site.ledger)}
     trees |= {target: effect.note[TREE] for target, (effect, _) in recorded.items() if TREE in effect.note}
@@ -109,11 +110,21 @@ def compare(site: Site, paths: list[str], how: str = CONTENT) -> Comparison:
     names: list[str] = []
     if SIGNATURE in targets and not any(item.target == SIGNATURE for item in found):
         names, listed = _release(site, how)
+    if how != QUICK and (not paths or any(_means_database(target_of(site, path)) for path in paths)):
+        from vvmigrate.runs import tables  # not at the top: who looks quickly need not wait for Alembic
+
+        found += tables.missing(site)
     return Comparison(len(targets) + len(names), found + listed)
 
 
-def chosen_by(site: Site, paths: list[str], recorded: list[Target]) -> set[Target]:
+def _means_database(target: Target) -> bool:
+    return target == DATABASE or target.holds(DATABASE)
+
+
+def chosen_by(site: Site, paths: list[str], recorded: drifts.Recorded) -> set[Target]:
     """The recorded paths that somebody means: those at and below a path, else the one that holds it.
+
+    A path that leads through a recorded link means the link, and what it leads to.
 
     Raises:
         UsageError: there is none.
@@ -123,16 +134,17 @@ def chosen_by(site: Site, paths: list[str], recorded: list[Target]) -> set[Targe
     chosen: set[Target] = set()
     for path in paths:
         target = target_of(site, path)
-        below = {t for t in recorded if t == target or _holds(target, t)}
-        above = [t for t in recorded if _holds(t, target)]
-        if not below and not above:
+        if not (found := _at(target, recorded)):
             raise UsageError(f"{path}: nothing is recorded there", hint="vvmigrate status", path=path)
-        chosen |= below or {max(above, key=lambda t: len(t.name))}
+        chosen |= found | _at(drifts.behind(recorded, target), recorded)
     return chosen
 
 
-def _holds(folder: Target, target: Target) -> bool:
-    return folder.area == target.area and (not folder.name or target.name.startswith(f"{folder.name}/"))
+def _at(target: Target, recorded: Iterable[Target]) -> set[Target]:
+    """What is recorded at and below a path, else the nearest above it."""
+    below = {other for other in recorded if other == target or target.holds(other)}
+    above = [other for other in recorded if other.holds(target)]
+    return below or set(sorted(above, key=lambda other: len(other.name))[-1:])
 
 
 def target_of(site: Site, path: str) -> Target:
@@ -153,7 +165,7 @@ def target_of(site: Site, path: str) -> Target:
                 break
     known = site.ledger.recorded() if site.ledger is not None else {}
     for target in inside:
-        if any(target == other or _holds(target, other) or _holds(other, target) for other in known):
+        if _at(target, known):
             return target
     if not inside:
         raise UsageError(f"{path}: neither in {areas[HOME]} nor in {areas[ROOT]}", path=path)

@@ -10,7 +10,7 @@ from typing import Any
 
 from vvmigrate.commands.verify import SIGNATURE, as_json, compare, target_of
 from vvmigrate.content.store import MODELS, STORE
-from vvmigrate.engine.drift import Drift
+from vvmigrate.engine.drift import Drift, Recorded
 from vvmigrate.engine.effects import MENDED, Effect
 from vvmigrate.engine.state import ADOPT, ATTRIBUTES, Target
 from vvmigrate.errors import UsageError
@@ -55,18 +55,19 @@ def why(call: Call, path: str) -> Report:
             "life": life,
             "artefact": _artefact(site, known) if known is not None else None,
             "release": {"sha256": listed["sha256"]} if listed else None,
-            "drift": as_json(site, _drift(site, target, known if managed else None)),
+            "drift": as_json(site, _drift(site, target, recorded, known if managed else None)),
         }
 
     return looking(call, open_site, look)
 
 
-def _drift(site: Site, target: Target, known: Target | None) -> list[Drift]:
+def _drift(site: Site, target: Target, recorded: Recorded, known: Target | None) -> list[Drift]:
     """What is not as it was left: of a recorded path, or of a file of the release."""
     host = site.session.host
     if known is not None:
-        return [item for item in compare(site, [host.path(known)]).drift if item.target == known]
-    recorded = site.ledger.recorded() if site.ledger is not None else {}
+        found = compare(site, [host.path(target)]).drift
+        through = recorded[known][0].after.kind == "link"  # then what it leads to belongs to it
+        return [item for item in found if through or item.target == known]
     found = compare(site, [host.path(SIGNATURE)]).drift if SIGNATURE in recorded else []
     return [item for item in found if item.target == target]
 

@@ -247,7 +247,7 @@ def _is_proved(session: Session, bound: Binding) -> bool:
     """Whether the rows that are there are this host's own, as they were written: it only lacks the last of them."""
     if session.key is None:
         return session.ledger.head().seq == 0
-    with suppress(StateError, IntegrityError):
+    with suppress(StateError, IntegrityError), database.translated(session.host.place(DATABASE)):
         check_identity(session, bound)
         session.ledger.check_chain()
         session.ledger.check_version()
@@ -268,8 +268,10 @@ def _undo(session: Session, waits: Journal) -> None:
 
 def _row(session: Session, found: Sequence[str], *, epoch: bool, title: str) -> dict[str, Any]:
     """What the history tells of it: who, when, why, and where the old chain ended."""
-    ledger, anchor = session.ledger, vault.anchor(session.host.private)
-    notes: dict[str, Any] = {"found": list(found), "anchor": anchor._asdict()}
+    ledger = session.ledger
+    notes: dict[str, Any] = {"found": list(found), "anchor": None}
+    with suppress(StateError):  # one that is lost is among what was found
+        notes["anchor"] = vault.anchor(session.host.private)._asdict()
     row = recovery.decision(session.run, title, notes)
     claimed = _version(session)
     row |= {"result": "adopted", "error": "; ".join(found), "version_before": claimed, "version_after": claimed}

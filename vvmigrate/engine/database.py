@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from vvmigrate import schema
 from vvmigrate.engine import lowered, roots
+from vvmigrate.engine.rows import RECONCILE
 from vvmigrate.errors import RefusedError, StateError, VvmigrateError
 from vvmigrate.files import Owner, Place, Tree
 
@@ -122,7 +123,12 @@ def translate(error: sqlite3.Error, path: str) -> VvmigrateError:
         return RefusedError(f"{path}: the database cannot be written: {error}", path=path)
     if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
         return RefusedError(f"{path}: the disk refuses: {error}", hint=f"df -h {path}; dmesg", path=path)
-    return StateError(f"{path}: the database cannot be read: {error}", hint="vvmigrate status", path=path)
+    return StateError(
+        f"{path}: the database cannot be read: {error}",
+        hint="put a copy of the database back; without one, move it away with what lies beside it (-journal, -wal, "
+        f"-shm). Then: {RECONCILE}",
+        path=path,
+    )
 
 
 def create(state: Tree, place: Place, ledger_id: str, owner: Owner | None) -> None:

@@ -33,9 +33,10 @@ class Drift:
     """One fact that is not as it was recorded.
 
     Attributes:
-        kind: which fact: `kind`, `content`, `size`, `link`, `mode`, `owner`, `key`, `release`.
+        kind: which fact: `kind`, `content`, `size`, `link`, `mode`, `owner`, `key`, `release`, `schema`.
         expected, actual: for people.
         revision: the one that recorded it; empty for what no revision did.
+        statement: of `schema`, the SQL that would make it, without the rows that it had.
     """
 
     target: Target
@@ -43,14 +44,12 @@ class Drift:
     expected: str
     actual: str
     revision: str
+    statement: str = ""
 
 
 def managed(recorded: Recorded, host: Host) -> list[Target]:
     """The recorded paths that must be there, parents before what they hold: all but generations that were pruned."""
-    current = set()
-    for target, (effect, _) in recorded.items():
-        if effect.after.kind == "link":
-            current.add(os.path.join(os.path.dirname(target.name), effect.after.target))
+    current = {_end(effect).name for effect, _ in recorded.values() if effect.after.kind == "link"}
     return [
         target
         for target, (effect, _) in sorted(recorded.items())
@@ -59,6 +58,20 @@ def managed(recorded: Recorded, host: Host) -> list[Target]:
         or any(name.startswith(f"{target.name}/") or target.name.startswith(f"{name}/") for name in current)
         or host.glance(target).exists
     ]
+
+
+def behind(recorded: Recorded, target: Target) -> Target:
+    """Where a path that is a recorded link, or lies below one, leads by what is recorded; any other path itself."""
+    for link, (effect, _) in recorded.items():
+        if effect.after.kind == "link" and (target == link or link.holds(target)):
+            end = _end(effect)
+            return end._replace(name=end.name + target.name.removeprefix(link.name))
+    return target
+
+
+def _end(link: Effect) -> Target:
+    name = os.path.join(os.path.dirname(link.target.name), link.after.target)
+    return link.target._replace(name=os.path.normpath(name))
 
 
 def find(

@@ -38,6 +38,10 @@ class Target(NamedTuple):
         """The directory that holds it; the top of its tree has an empty name."""
         return Target(self.area, self.name.rpartition("/")[0])
 
+    def holds(self, other: Target) -> bool:
+        """Whether another path lies below this one."""
+        return self.area == other.area and (not self.name or other.name.startswith(f"{self.name}/"))
+
     def __str__(self) -> str:
         """The name alone, as reports show it."""
         return self.name
@@ -64,7 +68,8 @@ class Change(NamedTuple):
         lasting: not taken back by a downgrade (generations in a store).
         source: name in the state directory where AFTER stands already, and is moved from instead of being staged.
         note: plain values that the way back needs; no secrets.
-        text: of the release, kept in the state directory beside the sources of revisions; `note` holds its SHA-256.
+        text: kept in the state directory beside the sources of revisions, under its SHA-256: that of AFTER, or of what
+            AFTER was made from, which stands in `note` then.
         diff: unified diff for people, secrets masked.
         size_bytes: what staging it will take on disk.
         inodes: how many files and directories below it staging will make.

@@ -10,9 +10,9 @@ from contextlib import suppress
 from typing import Any
 
 from vvmigrate.engine.ledger import Ledger
-from vvmigrate.engine.rows import Head
+from vvmigrate.engine.rows import RECONCILE, Head
 from vvmigrate.errors import IntegrityError, RefusedError, StateError
-from vvmigrate.files import Tree
+from vvmigrate.files import Place, Tree
 
 RESERVE_BYTES = 256 << 10  # enough for the pages of one row of the history and of the rollback journal
 NEXT_KEY = "key.next"
@@ -56,30 +56,51 @@ def make_key(state: Tree) -> bytes:
 
 
 def anchor(state: Tree) -> Head:
-    """The end of the chain when a step last ended; the beginning where no anchor was ever written."""
-    if (state / "anchor").stat() is None:
-        return Head()
-    return Head(**json.loads((state / "anchor").read(4096)))
+    """The end of the chain when a step last ended; the beginning where there is no anchor.
+
+    Raises:
+        StateError: what stands there is none.
+    """
+    place = state / "anchor"
+    try:
+        value = read_json(state, "anchor")
+        at = Head() if value is None else Head(value["seq"], value["hash"])
+    except (RefusedError, KeyError) as error:
+        raise _no_anchor(place, "holds something else") from error
+    if not (isinstance(at.seq, int) and isinstance(at.hash, str)):
+        raise _no_anchor(place, "holds something else")
+    return at
 
 
 def drop_anchor(state: Tree, head: Head) -> None:
     """Say, durably, how far the chain has come."""
-    if anchor(state) != head:
-        (state / "anchor").replace(json.dumps({"seq": head.seq, "hash": head.hash}).encode())
+    place, text = state / "anchor", json.dumps({"seq": head.seq, "hash": head.hash}).encode()
+    if place.stat() is None or place.read(4096) != text:
+        place.replace(text)
+
+
+def _no_anchor(place: Place, what: str) -> StateError:
+    return StateError(
+        f"{place.path}: the anchor {what}: whether rows at the history's end were removed cannot be told",
+        hint=f"put the file back from a backup; or, if the history is whole: {RECONCILE}",
+        path=place.path,
+    )
 
 
 def check_anchor(state: Tree, ledger: Ledger, path: str) -> None:
-    """The database must have come at least as far as the anchor.
+    """The database must have come at least as far as the anchor, which is there before the first row is.
 
     Raises:
-        StateError: it was restored from a copy, or truncated.
+        StateError: it was restored from a copy, or truncated; or the anchor is lost.
     """
+    if (state / "anchor").stat() is None and ledger.head().seq:
+        raise _no_anchor(state / "anchor", "is missing although the history has rows")
     at = anchor(state)
     if not ledger.reaches(at):
         raise StateError(
             f"{path}: expected a history of at least {at.seq} rows, found {ledger.head().seq}: "
-            "the database is an older copy, or another one",
-            hint="put the right database back; or, if the older one is meant: vvmigrate adopt --reconcile",
+            "rows at its end were removed, or the database is an older copy, or another one",
+            hint=f"put the right database back; or, if the older one is meant: {RECONCILE}",
             path=path,
         )
 
@@ -128,7 +149,7 @@ def keep_source(state: Tree, source: bytes, kind: str = SOURCE) -> str:
     """
     digest = hashlib.sha256(source).hexdigest()
     place = state / f"sources/{digest}{kind}"
-    if place.stat() is None:
+    if place.stat() is None or place.read() != source:
         place.replace(source)
     return digest
 
@@ -144,7 +165,11 @@ def source(state: Tree, digest: str, kind: str = SOURCE) -> bytes:
         raise IntegrityError(f"expected the SHA-256 of the {what}, found {digest!r}")
     place = state / f"sources/{digest}{kind}"
     if place.stat() is None or hashlib.sha256(data := place.read()).hexdigest() != digest:
-        raise IntegrityError(f"{place.path}: expected the {what} with SHA-256 {digest}", path=place.path)
+        raise IntegrityError(
+            f"{place.path}: expected the {what} with SHA-256 {digest}",
+            hint="install the release that it belongs to, then: vvmigrate repair",
+            path=place.path,
+        )
     return data
 
 

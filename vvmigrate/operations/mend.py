@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from vvmigrate.content import signature
 from vvmigrate.engine import state as st
+from vvmigrate.engine import vault
 from vvmigrate.engine.effects import CONTENT, MENDED, TREE, Effect
-from vvmigrate.engine.host import HOME
+from vvmigrate.engine.host import HOME, ROOT
 from vvmigrate.engine.state import Change, Kept, Overlay, Proposal, Target
-from vvmigrate.errors import ChecksumError
+from vvmigrate.errors import ChecksumError, IntegrityError
 from vvmigrate.files import ABSENT, Entry, Place
 from vvmigrate.operations.base import Operation, Situation, home
 from vvmigrate.operations.env_file import MergeEnv
@@ -25,6 +27,7 @@ from vvmigrate.operations.signature import WriteSignature
 INNER_MODES = {"file": FILE_MODE, "dir": DIRECTORY_MODE}
 ANEW = frozenset({"key", "release"})
 """Facts for which a file is not as it was recorded on purpose: it is made anew by the operation that makes it."""
+MADE_ANEW = "the list that was recorded cannot be had: it is made anew of the files that are here, changed ones too"
 LACKING = "what was recorded here is neither in the store, nor in a before-image, nor in the release"
 
 
@@ -54,6 +57,8 @@ class Mend(Operation):
                 changes = [_as(effect, seen, change) for change in asked.changes if _is_it(change, effect)]
                 if changes and changes[0].action == st.PLACE_TREE:
                     total += Proposal(downloads=asked.downloads)
+                if changes and target == home(signature.NAME) and not facts & ANEW:
+                    total += Proposal(warnings=(f"{signature.NAME}: {MADE_ANEW}",))
             if not changes:
                 total += Proposal(kept=(Kept(situation.host.path(target), LACKING),))
             total += Proposal(tuple(changes), affects=_affected(target) if changes else frozenset())
@@ -114,6 +119,8 @@ def _file(situation: Situation, effect: Effect, change: Change) -> list[Change]:
     if isinstance(text, str) and hashlib.sha256(text.encode()).hexdigest() == effect.after.digest:
         content = text.encode()
         return [change._replace(action=st.PLACE_FILE, content=content, size_bytes=len(content), detail="as recorded")]
+    if (kept := _kept_text(situation, effect)) is not None:
+        return [change._replace(action=st.PLACE_FILE, content=kept, size_bytes=len(kept), detail="as recorded")]
     image = _image(situation, effect)
     if image is None:
         return []
@@ -122,6 +129,15 @@ def _file(situation: Situation, effect: Effect, change: Change) -> list[Change]:
         content = image.read()
         return [change._replace(content=content, size_bytes=len(content))]
     return [change._replace(fill=image.copy_to, size_bytes=effect.after.size_bytes)]
+
+
+def _kept_text(situation: Situation, effect: Effect) -> bytes | None:
+    state = situation.host.state(ROOT)
+    if state is None or effect.secret:
+        return None
+    with suppress(IntegrityError):
+        return vault.source(state, effect.after.digest, vault.TEXT)
+    return None
 
 
 def _attributes(entry: Entry) -> str:

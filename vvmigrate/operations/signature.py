@@ -30,7 +30,10 @@ class WriteSignature(Operation):
         operations.invoke(cls())
 
     def propose(self, situation: Situation) -> Proposal:
-        """Made anew when a file differs from what it says; an old one is kept for the way back."""
+        """Made anew when a file differs from what it says; an old one is kept for the way back.
+
+        Its text is kept too: a repair that made the list anew would call right what was changed since.
+        """
         release = situation.release()
         files = {place.name: place.entry() for place in signature.installed_files(release / "", situation.storage_root)}
         data = signature.render(files, situation.memory.setdefault("signed_at", now()), __version__)
@@ -38,11 +41,9 @@ class WriteSignature(Operation):
         seen = situation.observer.entry(target)
         if seen.kind not in ("file", "absent"):
             raise RefusedError(f"{signature.NAME}: expected a file, found a {seen.kind}", path=signature.NAME)
-        if seen.exists and signature.same_files(situation.observer.read(target), data):
-            adopted = Change(st.ADOPT, target, seen, seen, detail="still true")
+        if seen.exists and signature.same_files(known := situation.observer.read(target), data):
+            adopted = Change(st.ADOPT, target, seen, seen, detail="still true", text=known)
             return Proposal((adopted,), skipped=(f"{signature.NAME}: lists the same files",))
         wanted = Entry("file", 0, os.geteuid(), os.getegid(), len(data)).with_attributes(MODE, situation.owner)
-        change = Change(
-            st.PLACE_FILE, target, seen, wanted, content=data, detail=f"{len(files)} files", size_bytes=len(data)
-        )
-        return Proposal((change,))
+        change = Change(st.PLACE_FILE, target, seen, wanted, content=data, size_bytes=len(data), text=data)
+        return Proposal((change._replace(detail=f"{len(files)} files"),))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from vvmigrate.engine import vault
 from vvmigrate.engine.effects import KEPT_TEXT
@@ -15,12 +15,37 @@ from vvmigrate.engine.sources import read_source, revision_files
 from vvmigrate.errors import IntegrityError, RevisionError, StateError
 from vvmigrate.files import Tree
 
+WHAT = {vault.SOURCE: "stored source", vault.WAY_BACK: "recorded way back", vault.TEXT: "kept template of .env"}
+"""What ran, its way back, and the templates that `.env` was merged with, as they were stored then."""
 
-def audit(session: Session) -> list[str]:
+
+PUT_BACK = "vvmigrate repair; if that does not mend it, install the release again, then: vvmigrate repair"
+"""What helps where something beside the database does not hold."""
+
+
+class Stored(NamedTuple):
+    """A stored file that is not as it was.
+
+    Attributes:
+        kind: the ending of its name, a key of `WHAT`.
+        digest: the SHA-256 that it should have, in hex.
+        problem: what is wrong, for people.
+    """
+
+    revision: str
+    kind: str
+    digest: str
+    problem: str
+
+
+def audit(session: Session) -> tuple[list[str], list[str]]:
     """What does not hold, a sentence each; nothing of the release is run for it.
 
     Args:
         session: with a database.
+
+    Returns:
+        Of the rows, and of what lies beside the database.
 
     Raises:
         StateError: this user may not read the key, so that nothing can be told.
@@ -29,7 +54,7 @@ def audit(session: Session) -> list[str]:
     proved, state = not found, session.host.state(ROOT)
     if state is not None:
         found += _of_the_end(session, state)
-    return found + beyond_rows(session, proved=proved)
+    return found, beyond_rows(session, proved=proved)
 
 
 def _of_the_ledger(session: Session) -> Iterator[str]:
@@ -47,19 +72,18 @@ def beyond_rows(session: Session, *, proved: bool) -> list[str]:
     Args:
         proved: whether the rows are as they were written; of others no effect is read.
     """
-    state = session.host.state(ROOT)
-    stored = _of_sources(session, state, proved=proved) if state is not None else ()
+    found = damaged(session, proved=proved)
+    stored = [f"revision {one.revision}: its {WHAT[one.kind]} is gone or was changed: {one.problem}" for one in found]
     return [*stored, *_of_the_release(session)]
 
 
 def _of_the_end(session: Session, state: Tree) -> Iterator[str]:
     """A tail that was cut off leaves a chain that holds: the anchor, and the version row, know better."""
-    at, ledger = vault.anchor(state), session.ledger
-    if not ledger.reaches(at):
-        yield (
-            f"expected a history of at least {at.seq} rows, found {ledger.head().seq}: rows at its end were removed, "
-            "or the database is an older copy"
-        )
+    ledger = session.ledger
+    try:
+        vault.check_anchor(state, ledger, session.database_path)
+    except StateError as error:
+        yield error.message
     try:
         steps, version = ledger.committed(), ledger.version()
         last = steps[-1]["version_after"] if steps else ""
@@ -69,18 +93,22 @@ def _of_the_end(session: Session, state: Tree) -> Iterator[str]:
         yield error.message
 
 
-def _of_sources(session: Session, state: Tree, *, proved: bool) -> Iterator[str]:
-    """What ran, its recorded way back, and the templates that `.env` was merged with, as they were stored then."""
-    what = {vault.SOURCE: "stored source", vault.WAY_BACK: "recorded way back", vault.TEXT: "kept template of .env"}
-    seen = {("", kind) for kind in what}
-    for step, kind, digest in _stored(session, proved=proved):
-        if (digest, kind) in seen:
+def damaged(session: Session, *, proved: bool) -> Iterator[Stored]:
+    """Of what was stored of the revisions that ran, what is gone or was changed.
+
+    Args:
+        proved: see `beyond_rows`.
+    """
+    state = session.host.state(ROOT)
+    seen = {("", kind) for kind in WHAT}
+    for step, kind, digest in _stored(session, proved=proved) if state is not None else ():
+        if state is None or (digest, kind) in seen:
             continue
         seen.add((digest, kind))
         try:
             vault.source(state, digest, kind)
         except IntegrityError as error:
-            yield f"revision {step['revision']}: its {what[kind]} is gone or was changed: {error.message}"
+            yield Stored(str(step["revision"]), kind, digest, error.message)
 
 
 def _stored(session: Session, *, proved: bool) -> Iterator[tuple[Mapping[str, Any], str, str]]:

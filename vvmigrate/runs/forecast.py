@@ -98,6 +98,10 @@ class Workplace(Site):
     """Whoever says what stands on the host; the host itself where nobody else does."""
     _asked: dict[str, dict[str, Rehearsed]] = field(default_factory=dict)
 
+    def run_revisions(self) -> Scripts:
+        """They were run when the place was opened."""
+        return self.scripts
+
     def situation(self, observer: Observer, forecast: Forecast | None = None) -> Situation:
         """What the operations of one step, or of none, may look at."""
         return Situation(
@@ -321,6 +325,6 @@ def open_workplace(call: Call, settings: Settings, session: Session) -> Workplac
     """
     sources = read_sources(call, settings, session)
     scripts = sources.scripts()
-    place = Workplace(call, sources.settings, session, scripts.line, scripts)
+    place = Workplace(call, sources.settings, session, scripts.line, scripts, sources=sources)
     place.check_version()
     return place

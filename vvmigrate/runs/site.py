@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vvmigrate.content.env.template import TEMPLATE, Template
@@ -34,6 +34,15 @@ class Site:
     settings: Settings
     session: Session
     line: Lineage
+    sources: Sources = field(kw_only=True)
+
+    def run_revisions(self) -> Scripts:
+        """What the revisions say by themselves: their code is run for it.
+
+        Raises:
+            RevisionError: they cannot be used.
+        """
+        return self.sources.scripts()
 
     @property
     def ledger(self) -> Ledger | None:
@@ -103,7 +112,7 @@ def open_site(call: Call, settings: Settings, session: Session) -> Site:
     """
     sources = read_sources(call, settings, session)
     line = Lineage.read(sources.package, sources.recorded) or sources.scripts().line
-    site = Site(call, sources.settings, session, line)
+    site = Site(call, sources.settings, session, line, sources=sources)
     site.check_version()
     return site
 

@@ -76,8 +76,10 @@ def repair(screen: Screen, body: Mapping[str, Any]) -> None:
     """What was set aside, and what still differs."""
     for item in body.get("set_aside", []):
         screen.say(f"[yellow]set aside:[/] {escape(printable(item['path']))} is now {escape(printable(item['aside']))}")
+    for path in body.get("put_back", []):
+        screen.say(f"put back: {escape(printable(path))}")
     if body["affects"]:
         screen.say(f"changed: {', '.join(body['affects'])}; restart what uses them")
     drift(screen, body.get("left", []), "not mended")
-    if not body.get("drift") and body["error"] is None:
+    if not body.get("drift") and not body.get("put_back") and body["error"] is None:
         screen.say("nothing to repair: everything is as recorded")

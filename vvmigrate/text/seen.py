@@ -47,16 +47,10 @@ def notes(screen: Screen, step: Mapping[str, Any]) -> None:
 
 def history(screen: Screen, body: Mapping[str, Any]) -> None:
     """Every attempt, newest first."""
-    for text in body.get("problems", []):
-        screen.say(f"[red]{escape(printable(text))}[/]")
-    if body.get("problems") == []:
-        screen.say("[green]the history holds: nothing in it was changed, removed or put in[/]")
-    if count := body.get("not_verifiable"):
-        screen.say(
-            f"[yellow]rows 1 to {count} are older than this epoch: not verifiable, but as they were at its begin[/]"
-        )
+    _proof(screen, body)
     if not body["entries"]:
-        screen.say("no history: nothing was done on this host yet")
+        if body["error"] is None:
+            screen.say("no history: nothing was done on this host yet")
         return
     if "effects" in body["entries"][0]:
         for entry in body["entries"]:
@@ -69,6 +63,18 @@ def history(screen: Screen, body: Mapping[str, Any]) -> None:
             _overview(screen, list(entries))
     if body["older"]:
         screen.say(f"{body['older']} older attempts are not shown: vvmigrate history --limit 0")
+
+
+def _proof(screen: Screen, body: Mapping[str, Any]) -> None:
+    """Whether the history tells the truth, if that was asked."""
+    for text in body.get("problems", []):
+        screen.say(f"[red]{escape(printable(text))}[/]")
+    if body.get("problems") == []:
+        screen.say("[green]the history holds: nothing in it was changed, removed or put in[/]")
+    if count := body.get("not_verifiable"):
+        screen.say(
+            f"[yellow]rows 1 to {count} are older than this epoch: not verifiable, but as they were at its begin[/]"
+        )
 
 
 def _overview(screen: Screen, entries: list[Mapping[str, Any]]) -> None:
