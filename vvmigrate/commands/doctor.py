@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import groupby
 
-from vvmigrate.commands.status import missing
 from vvmigrate.commands.verify import compare, how_deep
 from vvmigrate.engine import adoption, database, journal, lodging
 from vvmigrate.engine.drift import Drift
@@ -25,6 +24,7 @@ from vvmigrate.runs.pending import degraded, is_ahead, pending, split_at_hold
 from vvmigrate.runs.promised import is_a_finding, seen
 from vvmigrate.runs.settled import clock_warnings
 from vvmigrate.runs.site import Site, open_site
+from vvmigrate.runs.unset import missing
 
 LOW_BYTES = 64 << 20
 """Free space under which the next step may be refused: many times what a step without a model needs."""
@@ -229,7 +229,7 @@ def _degraded(site: Site) -> Iterator[Finding]:
 def _unset(site: Site) -> Iterator[Finding]:
     if names := missing(site):
         yield Finding(
-            f"{', '.join(names)} has no value in .env",
+            f"{', '.join(names)} {'has' if len(names) == 1 else 'have'} no value in .env",
             "Services that need it will not start, or not work.",
             set_hint(names),
         )

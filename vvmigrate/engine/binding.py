@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
-from typing import NamedTuple
 
 from vvmigrate.engine import roots, vault
 from vvmigrate.engine.host import ROOT, STATE, Host, state_tree
