@@ -61,7 +61,7 @@ def doctor(call: Call) -> Report:
     try:
         settings, session = call.read()
         with session:
-            found += [_from_warning(text) for text in session.warnings]
+            found += map(_from_error, session.refusals)
             unproved = adoption.unproved(session)
             found += map(_from_error, unproved or adoption.contradictions(session))
             found += _of_the_session(session, proved=not unproved)
@@ -98,10 +98,6 @@ def _as_far_as_possible(findings: Iterator[Finding]) -> Iterator[Finding]:
 
 def _from_error(error: VvmigrateError) -> Finding:
     return Finding(error.message, _MEANS[error.exit_code], error.hint or "", error.exit_code, error.path)
-
-
-def _from_warning(text: str) -> Finding:
-    return Finding(text, "This is allowed, but rarely meant.", "see docs/cli.md, Settings")
 
 
 def _of_the_session(session: Session, *, proved: bool) -> Iterator[Finding]:

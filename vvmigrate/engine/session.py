@@ -20,7 +20,7 @@ from vvmigrate.engine.host import HOME, ROOT, Host, make_folders, state_tree
 from vvmigrate.engine.ledger import Ledger
 from vvmigrate.engine.rows import RECONCILE, Head
 from vvmigrate.engine.state import Target
-from vvmigrate.errors import RefusedError, StateError
+from vvmigrate.errors import RefusedError, StateError, VvmigrateError
 from vvmigrate.files import Owner, Tree, prepare_to_write
 
 RUN, DECISION = "run", "decision"
@@ -65,6 +65,7 @@ class Opening(NamedTuple):
         home: the release folder, absolute, links resolved.
         requested_root: the storage root that somebody named, or None.
         default_root: the one to take where nobody did and nothing is bound.
+        named_by: who named the root, in words: see `binding.OPTION` and its neighbours.
         owner: of what is made; None where this user cannot give things away.
         lock_timeout_s: how long to wait for another vvmigrate.
         database_timeout_s: how long to wait for the orchestrator.
@@ -76,6 +77,7 @@ class Opening(NamedTuple):
     home: Path
     requested_root: Path | None
     default_root: Path
+    named_by: str = ""
     variant: str = ""
     owner: Owner | None = None
     directory_mode: int = 0o775
@@ -88,7 +90,8 @@ class Opening(NamedTuple):
 class Session:
     """A host that is open for writing, or for reading.
 
-    `connection` is None for a reader on a host that has no database yet.
+    `connection` is None for a reader on a host that has no database yet. `refusals` is why a command that
+    writes would not open what a reader did.
     """
 
     def __init__(
@@ -112,6 +115,7 @@ class Session:
         self.bound = bound
         self.mergers = mergers or {}
         self.warnings: list[str] = []
+        self.refusals: list[VvmigrateError] = []
         self._stack = ExitStack()
 
     @property
@@ -189,8 +193,8 @@ def open_writer(opening: Opening, run: dict[str, Any], mergers: Mapping[str, Mer
             bound = None  # a first day that ended before anything was made there binds nobody
         if opening.take_over is not None and opening.requested_root is not None:
             bound = bindings.rebound(bound, opening.requested_root, opening.home, opening.take_over)
-        if why := bindings.check_request(bound, opening.requested_root):
-            raise RefusedError(why, hint="to move it on purpose: vvmigrate adopt --storage-root DIR")
+        if refusal := bindings.disagreement(bound, opening.requested_root, opening.named_by):
+            raise refusal
         root = Path(bound.storage_root) if bound else (opening.requested_root or opening.default_root)
         roots.check_root(root, opening.home)
         if bound is None:
@@ -305,8 +309,8 @@ def open_reader(opening: Opening, run: dict[str, Any]) -> Session:
         host = stack.enter_context(Host.open(opening.home, root, writing=False))
         state = host.state(ROOT)
         session = Session(host, opening, run, bound.ledger_id if bound else "", None, vault.key(state), bound)
-        if why := bindings.check_request(bound, opening.requested_root):
-            session.warnings.append(why)
+        if refusal := bindings.disagreement(bound, opening.requested_root, opening.named_by):
+            session.refusals.append(refusal)
         known = bound is not None and bound.complete
         if bound is not None and known:
             bindings.check_known(host, bound)
