@@ -194,7 +194,8 @@ def _may_be_answered(place: Workplace) -> bool:
         EnvFileError: what stands in the place of `.env` is none.
     """
     if unset.settings_file(place) is not None:
-        find_file(place.situation(place.session.host))
+        with suppress(PermissionError):  # who only looks may be another user
+            find_file(place.situation(place.session.host))
     missing = unset.missing(place)
     may_have = place.call.ask is not None or any(map(place.settings.environment.get, missing))
     return bool(unset.unmade(place) or (missing and may_have))

@@ -14,7 +14,7 @@ from shlex import quote
 from typing import NamedTuple
 
 from vvmigrate.engine import journal, roots, vault
-from vvmigrate.engine.host import ROOT, STATE, Host, state_tree
+from vvmigrate.engine.host import ROOT, STATE, Host, closed, state_tree
 from vvmigrate.engine.rows import Head
 from vvmigrate.errors import RefusedError
 from vvmigrate.files import Tree
@@ -140,6 +140,16 @@ def was_begun(bound: Binding) -> bool:
         return bound.complete or ledger_id_in(Path(bound.storage_root)) == bound.ledger_id
     except OSError:
         return False
+
+
+def may_be_somebodys(home: Path, root: Path) -> bool:
+    """Whether a folder has a ledger id, or a state directory that keeps this user from seeing that."""
+    for folder in (home, root):
+        if folder.is_dir():
+            with Tree.open(folder) as tree:
+                if closed(tree):
+                    return True
+    return bool(ledger_id_in(root))
 
 
 def is_unused(bound: Binding) -> bool:

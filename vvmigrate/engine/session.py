@@ -16,7 +16,7 @@ from vvmigrate import __version__
 from vvmigrate.engine import binding as bindings
 from vvmigrate.engine import database, lock, roots, vault
 from vvmigrate.engine.effects import Merger
-from vvmigrate.engine.host import HOME, ROOT, Host, make_folders, state_tree
+from vvmigrate.engine.host import HOME, ROOT, Host, closed, make_folders, state_tree
 from vvmigrate.engine.ledger import Ledger
 from vvmigrate.engine.rows import RECONCILE, Head
 from vvmigrate.engine.state import Target
@@ -296,7 +296,7 @@ def open_reader(opening: Opening, run: dict[str, Any]) -> Session:
     """Open a host for looking: no lock, no recovery, nothing made.
 
     Raises:
-        RefusedError: the home does not exist.
+        RefusedError: the home does not exist; or this user sees nothing of what was done here.
         StateError: the database is damaged.
     """
     with ExitStack() as stack:
@@ -321,6 +321,8 @@ def open_reader(opening: Opening, run: dict[str, Any]) -> Session:
                 if not session.ledger.installed():
                     session.connection.close()
                     session.connection = None
+        if session.connection is None and (why := closed(home)):
+            raise why  # nothing would be told of a host on which something may have been done
         session._stack = stack.pop_all()  # noqa: SLF001 - as above
         return session
 

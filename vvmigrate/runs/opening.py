@@ -117,7 +117,7 @@ class Call:
         if settings.apart or (bound is not None and bindings.was_begun(bound)):
             return True  # a shadow is made to be worked on, whatever comes first
         check_root(root, settings.home)
-        return bool(bindings.ledger_id_in(root))
+        return bindings.may_be_somebodys(settings.home, root)
 
     def write(self, mergers: Mapping[str, Any]) -> tuple[Settings, Session]:
         """Open the host for changing it.
