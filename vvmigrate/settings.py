@@ -36,6 +36,7 @@ class Settings(NamedTuple):
     Attributes:
         home: the release folder, absolute, links resolved.
         requested_root: the storage root named by option, environment or `.env`; None where nobody named one.
+        root_named_by: who named it, for people.
         default_root: the one to take where nobody did.
         variant: the model variant that was asked for; empty where nobody did.
         owner: whom made things are given to; None where this user cannot give things away.
@@ -65,6 +66,7 @@ class Settings(NamedTuple):
     home: Path
     requested_root: Path | None
     default_root: Path
+    root_named_by: str = ""
     variant: str = ""
     owner: Owner | None = None
     directory_mode: int = 0o775

@@ -179,6 +179,19 @@ def test_readers_work_as_another_user(public: HostFolder) -> None:
 
 
 @root_only
+@pytest.mark.parametrize("verb", [*READERS, "verify", "doctor", "upgrade", "repair", "recover", "prune"])
+def test_a_user_who_sees_nothing_is_not_told_that_nothing_was_done(public: HostFolder, verb: str) -> None:
+    """Without the root's name only its owner finds this host again: 6 and sudo, and never a chown of root's folders."""
+    public.up()
+    public.environ["VIDEO_STORAGE_ROOT"] = ""
+    document = as_nobody(public, verb)
+    next_step = document["error"]["hint"] if document["error"] else document["findings"][0]["remedy"]
+    assert document["exit_code"] == 6, document
+    assert "sudo vvmigrate" in next_step
+    assert "chown" not in json.dumps(document)
+
+
+@root_only
 def test_readers_work_as_another_user_during_a_step_and_after_a_kill(public: HostFolder) -> None:
     """A step under way, or one that was killed, does not keep an unprivileged monitor from answering."""
     for path in (public.home / "migrations/versions").glob("000[2-9]*"):

@@ -19,6 +19,7 @@ from vvmigrate.commands.verify import as_json, compare
 from vvmigrate.content.env.document import Document
 from vvmigrate.engine import runtime
 from vvmigrate.engine.adoption import Confirm, Settling
+from vvmigrate.engine.binding import set_again
 from vvmigrate.engine.drift import QUICK
 from vvmigrate.engine.effects import TAKEN_OVER
 from vvmigrate.engine.rehearsal import Rehearsed
@@ -112,8 +113,7 @@ def _named_elsewhere(place: Workplace) -> list[str]:
         target = find_file(place.situation(place.session.host))
         named = Document.parse(place.session.host.read(target), name=target.name).get(name)
         if named and os.path.realpath(named) != root:
-            command = f"vvmigrate upgrade head --storage-root {quote(root)} --set {quote(f'{name}={root}')}"
-            said.append(f"{target.name} still says {name}={named}: {command}")
+            said.append(f"{target.name} still says {name}={named}: {set_again(quote(root))}")
     return said
 
 

@@ -28,11 +28,15 @@ def confirm(call: Call) -> Report:
     """
     options: dict[str, Any] = {"lock_timeout": PATIENCE_S, **call.options}
     asked = replace(call, options=options).asking_nobody()
-    return carry_out(asked, lambda run: _confirm(run, call), fill=add_nothing, first=add_nothing)
+    return carry_out(asked, lambda run: _confirm(run, call), fill=add_nothing, first=add_nothing, nothing=_nothing)
+
+
+def _nothing() -> dict[str, Any]:
+    return {"confirmed": None, "ended": None}
 
 
 def _confirm(run: Run, call: Call) -> None:
-    run.report.body |= {"confirmed": None, "ended": None}
+    run.report.body |= _nothing()
     if error := settle_if_possible(run):
         if not _is_to_stay(call, error):
             raise error

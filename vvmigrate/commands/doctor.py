@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from shlex import quote
 
-from vvmigrate.commands.status import missing
 from vvmigrate.commands.verify import compare, how_deep
 from vvmigrate.engine import adoption, database, journal, lodging
 from vvmigrate.engine.drift import Drift
@@ -26,6 +25,7 @@ from vvmigrate.runs.pending import degraded, is_ahead, pending, split_at_hold
 from vvmigrate.runs.promised import is_a_finding, seen
 from vvmigrate.runs.settled import clock_warnings
 from vvmigrate.runs.site import Site, open_site
+from vvmigrate.runs.unset import missing
 
 LOW_BYTES = 64 << 20
 """Free space under which the next step may be refused: many times what a step without a model needs."""
@@ -62,7 +62,7 @@ def doctor(call: Call) -> Report:
     try:
         settings, session = call.read()
         with session:
-            found += [_from_warning(text) for text in session.warnings]
+            found += map(_from_error, session.refusals)
             unproved = adoption.unproved(session)
             found += map(_from_error, unproved or adoption.contradictions(session))
             found += _of_the_session(session, proved=not unproved)
@@ -99,10 +99,6 @@ def _as_far_as_possible(findings: Iterator[Finding]) -> Iterator[Finding]:
 
 def _from_error(error: VvmigrateError) -> Finding:
     return Finding(error.message, _MEANS[error.exit_code], error.hint or "", error.exit_code, error.path)
-
-
-def _from_warning(text: str) -> Finding:
-    return Finding(text, "This is allowed, but rarely meant.", "see docs/cli.md, Settings")
 
 
 def _of_the_session(session: Session, *, proved: bool) -> Iterator[Finding]:
@@ -229,7 +225,7 @@ def _degraded(site: Site) -> Iterator[Finding]:
 def _unset(site: Site) -> Iterator[Finding]:
     if names := missing(site):
         yield Finding(
-            f"{', '.join(names)} has no value in .env",
+            f"{', '.join(names)} {'has' if len(names) == 1 else 'have'} no value in .env",
             "Services that need it will not start, or not work.",
             set_hint(names),
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from vvmigrate.commands.returning import bring, brought_again
 from vvmigrate.engine import intention
 from vvmigrate.engine.sources import Revision
@@ -13,7 +15,7 @@ from vvmigrate.runs.outlook import outlook, version_after
 from vvmigrate.runs.pending import degraded
 from vvmigrate.runs.releases import last_of
 from vvmigrate.runs.taking_back import down_to, hold_of, settle_if_possible
-from vvmigrate.runs.work import Run, carry_out
+from vvmigrate.runs.work import Run, carry_out, nothing_done
 
 
 def downgrade(call: Call, target: str) -> Report:
@@ -25,7 +27,12 @@ def downgrade(call: Call, target: str) -> Report:
     Returns:
         The report of `downgrade`, by docs/cli.md.
     """
-    return carry_out(call, lambda run: _downgrade(run, target), first=_settle)
+
+    def nothing() -> dict[str, Any]:
+        _check_base(str(call.options.get("to_release") or target))
+        return nothing_done()
+
+    return carry_out(call, lambda run: _downgrade(run, target), first=_settle, nothing=nothing)
 
 
 def _settle(run: Run) -> None:
@@ -49,10 +56,19 @@ def steps_down(place: Workplace, target: str) -> list[Revision]:
             return []
         target = head or "base"
     if not place.version:
-        if target == "base":
-            return []
-        raise UsageError(f"the host is at base: there is nothing below it to go back to (asked for {target})")
+        _check_base(target)
+        return []
     return down_to(place, target)
+
+
+def _check_base(target: str) -> None:
+    """A host at base can be taken nowhere else.
+
+    Raises:
+        UsageError: somebody wants that.
+    """
+    if target != "base":
+        raise UsageError(f"the host is at base: there is nothing below it to go back to (asked for {target})")
 
 
 def _downgrade(run: Run, target: str) -> None:

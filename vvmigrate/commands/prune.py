@@ -47,7 +47,7 @@ def prune(call: Call) -> Report:
     """
     if call.options.get("dry_run"):
         return looking(call, open_workplace, _tell)
-    return carry_out(call.asking_nobody(), _prune, fill=add_nothing)
+    return carry_out(call.asking_nobody(), _prune, fill=add_nothing, nothing=lambda: _as_json(([], []), dry_run=False))
 
 
 def _tell(place: Workplace, report: Report) -> None:

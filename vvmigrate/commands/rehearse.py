@@ -19,7 +19,7 @@ from vvmigrate.errors import RefusedError, StepError, VvmigrateError
 from vvmigrate.report import SIGNALLED, Report, error_as_json
 from vvmigrate.runs.forecast import DOWN, UP, Workplace, open_workplace
 from vvmigrate.runs.likeness import LAYOUT, NOTHING, Picture, picture
-from vvmigrate.runs.looking import looking
+from vvmigrate.runs.looking import looking, warn_of_refusals
 from vvmigrate.runs.opening import Call
 from vvmigrate.runs.outlook import version_after
 from vvmigrate.runs.pending import split_at_hold
@@ -80,8 +80,7 @@ def _opened(call: Call, target: str, report: Report, stack: ExitStack) -> Course
     """Look at the host, and make its shadow; None where there is nothing to try."""
     settings, session = call.read()
     with session:
-        for text in session.warnings:
-            call.listener("warning", text=text)
+        warn_of_refusals(call, session)
         for doubt in adoption.unproved(session):
             raise doubt
         place = open_workplace(call, settings, session)

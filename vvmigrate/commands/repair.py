@@ -20,7 +20,7 @@ from vvmigrate.runs.forecast import REPAIR, Forecast, Workplace
 from vvmigrate.runs.looking import FINDINGS
 from vvmigrate.runs.opening import Call
 from vvmigrate.runs.put_back import put_back
-from vvmigrate.runs.work import Run, carry_out
+from vvmigrate.runs.work import Run, carry_out, nothing_done
 
 
 def repair(call: Call, paths: Iterable[str] = ()) -> Report:
@@ -33,7 +33,11 @@ def repair(call: Call, paths: Iterable[str] = ()) -> Report:
         The report of `repair`: as upgrade's, with `drift` (what was found), `left` (what still differs) and
         `set_aside` (path, and where what stood there lies now); exit code 3 if anything is left.
     """
-    return carry_out(call.asking_nobody(), lambda run: _repair(run, list(paths)))
+    return carry_out(call.asking_nobody(), lambda run: _repair(run, list(paths)), nothing=_nothing)
+
+
+def _nothing() -> dict[str, Any]:
+    return nothing_done() | {"drift": [], "left": [], "set_aside": []}
 
 
 def _repair(run: Run, paths: list[str]) -> None:

@@ -12,14 +12,18 @@ from vvmigrate.engine.state import Proposal
 from vvmigrate.engine.step import tells_something
 from vvmigrate.errors import HeldError, RefusedError, RevisionError, VvmigrateError
 from vvmigrate.operations import InstallModel, MergeEnv, Operation
-from vvmigrate.operations.env_file import missing_required
+from vvmigrate.operations.env_file import find_file, set_hint
 from vvmigrate.report import Report
+from vvmigrate.runs import unset
 from vvmigrate.runs.forecast import UP, Forecast, Later, Workplace, of_all
 from vvmigrate.runs.opening import Call, variant_of
 from vvmigrate.runs.pending import check_not_ahead, degraded, pending, split_at_hold, superseded_of
 from vvmigrate.runs.settled import remember
 from vvmigrate.runs.trial import Conditions, begin, refuse_while_waiting
 from vvmigrate.runs.work import Run, carry_out, fill_report
+
+RETURNS = "vvmigrate repair"
+"""Brings `.env` back as it was merged last, with the values that were given since the first day."""
 
 
 def upgrade(call: Call, target: str = "head") -> Report:
@@ -102,7 +106,7 @@ def _merges(forecast: Forecast) -> bool:
 
 def _say_that_nothing_takes(place: Workplace) -> None:
     """Warn of values for `.env` that no step takes; and say which revision will, if one is pending."""
-    if _env_is_applied(place):
+    if unset.settings_file(place) is not None:
         return  # they are in it already
     later = next(filter(_merges, place.rehearsed(pending(place), UP)), None)
     names = ", ".join(sorted(place.settings.values))
@@ -244,10 +248,6 @@ def _latest(
     return []
 
 
-def _env_is_applied(place: Workplace) -> bool:
-    return place.ledger is not None and any(target.name == ".env" for target in place.ledger.recorded())
-
-
 def _variant_changed(place: Workplace) -> bool:
     """Whether another model variant is asked for than the one that is installed."""
     if place.ledger is None:
@@ -256,33 +256,36 @@ def _variant_changed(place: Workplace) -> bool:
     return bool(installed) and installed != {variant_of(place.settings, place.session)}
 
 
-def _missing(place: Workplace) -> tuple[str, ...]:
-    return missing_required(place.situation(place.session.host))
-
-
 def _may_be_answered(place: Workplace) -> bool:
-    """Whether a required key has no value, and somebody, or the environment, may have one."""
+    """Whether a required key has no value, and it can be made, or somebody, or the environment, may have one.
+
+    Raises:
+        EnvFileError: what stands in the place of `.env` is none.
+    """
     try:
-        missing = _missing(place) if _env_is_applied(place) else ()
-    except OSError as error:  # it is the application's, and whoever plans may be another user
+        if unset.settings_file(place) is not None:
+            find_file(place.situation(place.session.host))
+    except PermissionError as error:  # it is the application's, and whoever plans may be another user
         text = f"{error.filename}: {error.strerror}: whether a required key has no value cannot be told"
         place.call.listener("warning", text=text)
         return False
-    return bool(missing) and (place.call.ask is not None or any(map(place.settings.environment.get, missing)))
+    missing = unset.missing(place)
+    may_have = place.call.ask is not None or any(map(place.settings.environment.get, missing))
+    return bool(unset.unmade(place) or (missing and may_have))
 
 
 def _what_is_missing(place: Workplace) -> dict[str, Any]:
-    missing = _missing(place) if _env_is_applied(place) else ()
-    return {"degraded": degraded(place), "required_missing": list(missing)}
+    return {"degraded": degraded(place), "required_missing": list(unset.missing(place))}
 
 
 def _say_what_is_missing(run: Run) -> None:
     """Degraded steps and required keys without a value: warnings at every run, until they are mended."""
     place = run.place
     run.report.body |= _what_is_missing(place)
-    missing = run.report.body["required_missing"]
+    missing, lost = run.report.body["required_missing"], unset.is_lost(place)
     if missing and place.settings.strict:
-        raise RefusedError(
-            f".env: no value for {', '.join(missing)} (--strict)",
-            hint="vvmigrate upgrade head " + " ".join(f"--set {name}=VALUE" for name in missing),
-        )
+        raise RefusedError(f".env: no value for {', '.join(missing)} (--strict)", hint=set_hint(missing))
+    if lost and place.settings.strict:
+        raise RefusedError(".env is missing (--strict)", hint=RETURNS)
+    if lost:
+        place.call.listener("warning", text=f".env is missing; as it was merged last it comes back with: {RETURNS}")

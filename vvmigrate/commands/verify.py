@@ -176,7 +176,10 @@ def target_of(site: Site, path: str) -> Target:
 
 
 def _keys(site: Site, recorded: drifts.Recorded, there: set[Target]) -> list[Drift]:
-    """Required keys that were in `.env` and are not any more; every other key, and every value, is the user's right."""
+    """Required keys that `.env` lost: their line; or the value of one that is made once, and is nobody's to choose.
+
+    Every other key, and every other value, is the user's right.
+    """
     found: list[Drift] = []
     for target, (effect, step) in recorded.items():
         if "keys" not in effect.note or target not in there:
@@ -184,11 +187,11 @@ def _keys(site: Site, recorded: drifts.Recorded, there: set[Target]) -> list[Dri
         with suppress(EnvFileError, OSError):
             template = site.template()
             document = Document.parse(site.session.host.read(target), name=FILE)
-            found += [
-                Drift(target, "key", f"the required key {key.name}", "no such key", str(step["revision"]))
-                for key in template.keys
-                if key.required and key.name in effect.note["keys"] and document.get(key.name) is None
-            ]
+            for key in template.keys:
+                value = document.get(key.name) if key.required and key.name in effect.note["keys"] else key.name
+                if value is None or (not value and key.generate is not None):
+                    lost = "no such key" if value is None else "no value"
+                    found.append(Drift(target, "key", f"the required key {key.name}", lost, str(step["revision"])))
     return found
 
 

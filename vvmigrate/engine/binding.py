@@ -10,15 +10,18 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import NamedTuple
 
-from vvmigrate.engine import roots, vault
-from vvmigrate.engine.host import ROOT, STATE, Host, state_tree
+from vvmigrate.engine import journal, roots, vault
+from vvmigrate.engine.host import ROOT, STATE, Host, closed, state_tree
 from vvmigrate.engine.rows import Head
 from vvmigrate.errors import RefusedError
 from vvmigrate.files import Tree
 
 NAME = "root"
+OPTION, ENVIRONMENT, ENV_FILE = "--storage-root", "VIDEO_STORAGE_ROOT in the environment", ".env"
+"""Who may name a storage root."""
 
 
 class Binding(NamedTuple):
@@ -69,11 +72,38 @@ def settled(binding: Binding, variant: str) -> Binding:
     return binding._replace(complete=True, variant=variant or binding.variant)
 
 
-def check_request(binding: Binding | None, requested: Path | None) -> str | None:
-    """Why the storage root that was asked for is not the one that this home is bound to; None if it is."""
+def disagreement(binding: Binding | None, requested: Path | None, named_by: str) -> RefusedError | None:
+    """Why the storage root that was asked for is not the one that this home is bound to; None if it is.
+
+    Args:
+        named_by: `OPTION`, `ENVIRONMENT` or `ENV_FILE`.
+    """
     if binding is None or requested is None or str(requested) == binding.storage_root:
         return None
-    return f"this home is bound to storage root {binding.storage_root!r}, but {str(requested)!r} is named now"
+    bound, other = quote(binding.storage_root), quote(str(requested))
+    return RefusedError(
+        f"this home is bound to storage root {binding.storage_root!r}, but {named_by} names {str(requested)!r}",
+        hint=f"if {bound} is right: {_agree(named_by, bound)}; "
+        f"if the root was moved to {other}: vvmigrate adopt --storage-root {other}",
+    )
+
+
+def _agree(named_by: str, bound: str) -> str:
+    """How whoever names another root comes to name the bound one."""
+    if named_by == OPTION:
+        return f"the same command without {OPTION}"
+    if named_by == ENVIRONMENT:
+        return f"set VIDEO_STORAGE_ROOT={bound} where it is set"
+    return set_again(bound)
+
+
+def set_again(bound: str) -> str:
+    """The command that makes `.env` name the bound root again; it works although `.env` names another one.
+
+    Args:
+        bound: quoted for a shell.
+    """
+    return f"vvmigrate upgrade head --storage-root {bound} --set VIDEO_STORAGE_ROOT={bound}"
 
 
 def check_same_ledger(binding: Binding, found: str) -> None:
@@ -112,10 +142,29 @@ def was_begun(bound: Binding) -> bool:
         return False
 
 
+def may_be_somebodys(home: Path, root: Path) -> bool:
+    """Whether a folder has a ledger id, or a state directory that keeps this user from seeing that."""
+    for folder in (home, root):
+        if folder.is_dir():
+            with Tree.open(folder) as tree:
+                if closed(tree):
+                    return True
+    return bool(ledger_id_in(root))
+
+
+def is_unused(bound: Binding) -> bool:
+    """Whether the bound root is there, and nothing was ever recorded in it."""
+    with _state_in(Path(bound.storage_root)) as state:
+        if state is None or vault.ledger_id(state) != bound.ledger_id:
+            return False
+        return vault.anchor(state) == Head() and not journal.pending(state)
+
+
 def rebound(bound: Binding | None, root: Path, home: Path, take_over: Callable[[str], None]) -> Binding | None:
     """The binding to a root that was named on purpose; None where nothing binds either of the two yet.
 
-    Whether the root is what it is taken for is looked at when it is opened.
+    A root in which nothing was ever recorded binds nobody. Whether the named one is what it is taken for is looked at
+    when it is opened.
 
     Raises:
         RefusedError: the root that is bound is still there, and has come further than the one that is named.
@@ -130,6 +179,8 @@ def rebound(bound: Binding | None, root: Path, home: Path, take_over: Callable[[
         return Binding(str(root), found, complete=True)
     if bound.storage_root == str(root):
         return bound
+    if not found and is_unused(bound):
+        return None
     old = Path(bound.storage_root)
     here, there = anchor_in(root), anchor_in(old)
     if found == bound.ledger_id == ledger_id_in(old) and there.seq > here.seq:

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from vvmigrate.engine.state import Target
-from vvmigrate.errors import RefusedError, StateError
+from vvmigrate.errors import RefusedError, StateError, VvmigrateError
 from vvmigrate.files import Entry, Place, Tree
 
 STATE = ".vvmigrate"
@@ -35,28 +35,44 @@ def state_tree(tree: Tree, name: str = "", *, make: bool) -> Tree | None:
         The directory, or None where it is missing, or where a reader may not enter it.
 
     Raises:
-        StateError: it is not the caller's own, not 0700, or not a directory, and `make` says that it will be used.
+        VvmigrateError: see `closed`; where `make` says that it will be used.
     """
     place = tree / (f"{name}/{STATE}" if name else STATE)
-    info = place.stat()
-    if info is None:
+    if place.stat() is None:
         if not make:
             return None
         with suppress(FileExistsError):
             place.make_directory(0o700)
         place.parent.fsync()
-        info = place.stat()
-    private = info is not None and stat.S_ISDIR(info.st_mode) and stat.S_IMODE(info.st_mode) == 0o700
-    if not private or info is None or info.st_uid != os.geteuid():
-        if not make:
-            return None
-        raise StateError(
-            f"state directory {place.path}: expected a directory of user {os.geteuid()} with mode 0700, "
-            f"found {describe(info)}",
-            hint=f"look who made it, then: chown {os.geteuid()} {place.path} && chmod 700 {place.path}",
-            path=place.path,
-        )
-    return place.subtree()
+    if (why := closed(tree, name)) is None:
+        return place.subtree()
+    if make:
+        raise why
+    return None
+
+
+def closed(tree: Tree, name: str = "") -> VvmigrateError | None:
+    """Why the state directory below a directory is none that this user may use.
+
+    Returns:
+        None where it is, or where there is none; RefusedError: it is another user's, who is the one to ask; StateError:
+        it is not 0700, or not a directory, or, for root, not root's.
+    """
+    place = tree / (f"{name}/{STATE}" if name else STATE)
+    info, caller = place.stat(), os.geteuid()
+    if info is None:
+        return None
+    private = stat.S_ISDIR(info.st_mode) and stat.S_IMODE(info.st_mode) == 0o700
+    if private and info.st_uid == caller:
+        return None
+    wanted = f"expected a directory of user {caller} with mode 0700"
+    found = f"state directory {place.path}: {wanted}, found {describe(info)}"
+    if private and caller:
+        who = "" if info.st_uid == 0 else f"-u '#{info.st_uid}' "
+        text = f"{found}: this host is looked after by that user, and nobody else sees what was done here"
+        return RefusedError(text, hint=f"the same as that user: sudo {who}vvmigrate ...", path=place.path)
+    own = f"chown {caller} {place.path} && " if info.st_uid and info.st_uid != caller else ""
+    return StateError(found, hint=f"look who made it, then: {own}chmod 700 {place.path}", path=place.path)
 
 
 def make_folders(state: Tree) -> None:

@@ -16,11 +16,11 @@ from vvmigrate import __version__
 from vvmigrate.engine import binding as bindings
 from vvmigrate.engine import database, lock, roots, vault
 from vvmigrate.engine.effects import Merger
-from vvmigrate.engine.host import HOME, ROOT, Host, make_folders, state_tree
+from vvmigrate.engine.host import HOME, ROOT, Host, closed, make_folders, state_tree
 from vvmigrate.engine.ledger import Ledger
 from vvmigrate.engine.rows import RECONCILE, Head
 from vvmigrate.engine.state import Target
-from vvmigrate.errors import RefusedError, StateError
+from vvmigrate.errors import RefusedError, StateError, VvmigrateError
 from vvmigrate.files import Owner, Tree, prepare_to_write
 
 RUN, DECISION = "run", "decision"
@@ -65,6 +65,7 @@ class Opening(NamedTuple):
         home: the release folder, absolute, links resolved.
         requested_root: the storage root that somebody named, or None.
         default_root: the one to take where nobody did and nothing is bound.
+        named_by: who named the root, in words: see `binding.OPTION` and its neighbours.
         owner: of what is made; None where this user cannot give things away.
         lock_timeout_s: how long to wait for another vvmigrate.
         database_timeout_s: how long to wait for the orchestrator.
@@ -76,6 +77,7 @@ class Opening(NamedTuple):
     home: Path
     requested_root: Path | None
     default_root: Path
+    named_by: str = ""
     variant: str = ""
     owner: Owner | None = None
     directory_mode: int = 0o775
@@ -89,7 +91,7 @@ class Session:
     """A host that is open for writing, or for reading.
 
     `connection` is None for a reader on a host that has no database yet; `unclaimed` is one that it finds there
-    already, an older system's.
+    already, an older system's. `refusals` is why a command that writes would not open what a reader did.
     """
 
     def __init__(
@@ -114,6 +116,7 @@ class Session:
         self.bound = bound
         self.mergers = mergers or {}
         self.warnings: list[str] = []
+        self.refusals: list[VvmigrateError] = []
         self._stack = ExitStack()
 
     @property
@@ -196,8 +199,8 @@ def open_writer(opening: Opening, run: dict[str, Any], mergers: Mapping[str, Mer
             bound = None  # a first day that ended before anything was made there binds nobody
         if opening.take_over is not None and opening.requested_root is not None:
             bound = bindings.rebound(bound, opening.requested_root, opening.home, opening.take_over)
-        if why := bindings.check_request(bound, opening.requested_root):
-            raise RefusedError(why, hint="to move it on purpose: vvmigrate adopt --storage-root DIR")
+        if refusal := bindings.disagreement(bound, opening.requested_root, opening.named_by):
+            raise refusal
         root = Path(bound.storage_root) if bound else (opening.requested_root or opening.default_root)
         roots.check_root(root, opening.home)
         if bound is None:
@@ -301,7 +304,7 @@ def open_reader(opening: Opening, run: dict[str, Any]) -> Session:
     """Open a host for looking: no lock, no recovery, nothing made.
 
     Raises:
-        RefusedError: the home does not exist.
+        RefusedError: the home does not exist; or this user sees nothing of what was done here.
         StateError: the database is damaged.
     """
     with ExitStack() as stack:
@@ -314,8 +317,8 @@ def open_reader(opening: Opening, run: dict[str, Any]) -> Session:
         host = stack.enter_context(Host.open(opening.home, root, writing=False))
         state = host.state(ROOT)
         session = Session(host, opening, run, bound.ledger_id if bound else "", None, vault.key(state), bound)
-        if why := bindings.check_request(bound, opening.requested_root):
-            session.warnings.append(why)
+        if refusal := bindings.disagreement(bound, opening.requested_root, opening.named_by):
+            session.refusals.append(refusal)
         known = bound is not None and bound.complete
         if bound is not None and known:
             bindings.check_known(host, bound)
@@ -325,6 +328,8 @@ def open_reader(opening: Opening, run: dict[str, Any]) -> Session:
             with database.translated(place):
                 if not session.ledger.installed():
                     session.unclaimed, session.connection = session.connection, None
+        if session.connection is None and (why := closed(home)):
+            raise why  # nothing would be told of a host on which something may have been done
         session._stack = stack.pop_all()  # noqa: SLF001 - as above
         return session
 

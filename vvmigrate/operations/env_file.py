@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,17 +76,6 @@ def find_file(situation: Situation) -> Target:
             f"{target.name}: expected a file, found a {seen.kind}", hint="move it away", path=target.name
         )
     return target
-
-
-def missing_required(situation: Situation) -> tuple[str, ...]:
-    """Required keys of the template that have no value in `.env`; all of them where there is no `.env`.
-
-    Raises:
-        EnvFileError: one of the files cannot be read as such.
-    """
-    target = find_file(situation)
-    seen, observer = situation.observer.entry(target), situation.observer
-    return read_template(situation).missing(observer.read(target) if seen.exists else None, name=FILE)
 
 
 @Operations.register_operation("merge_env")
@@ -222,12 +211,14 @@ class _Merging:
         situation, template = self.situation, self.template
         ours = {"VIDEO_STORAGE_ROOT": situation.storage_root, "VV_MODEL_VARIANT": situation.variant}
         ours = {name: value for name, value in ours.items() if template.get(name) is not None}
+        made = generated(situation, template)
         return merge(
             self.theirs,
             template,
             name=FILE,
             base=self.base,
-            fill={**generated(situation, template), **self.offer, **ours},
+            fill={**self.offer, **ours},
+            made={name: value for name, value in made.items() if name not in self.offer},
             explicit={**answers, **situation.settings.values},
             once_recorded=self.known,
         )
@@ -279,7 +270,7 @@ class _Fill:
         slot.write(self.data, MODE, self.wanted.owner if os.geteuid() == 0 else None)
 
 
-def set_hint(names: tuple[str, ...]) -> str:
+def set_hint(names: Iterable[str]) -> str:
     """The command that gives required keys their values."""
     return "vvmigrate upgrade head " + " ".join(f"--set {name}=VALUE" for name in names)
 
@@ -288,6 +279,8 @@ def _summary(merged: Merged, *, created: bool) -> str:
     if created:
         return "from .env.example"
     parts = [
-        f"{word} {', '.join(names)}" for word, names in (("adds", merged.added), ("sets", merged.replaced)) if names
+        f"{word} {', '.join(names)}"
+        for word, names in (("adds", merged.added), ("sets", merged.replaced + merged.filled))
+        if names
     ]
     return "; ".join(parts) or "brought up to the template"

@@ -37,6 +37,12 @@ def _nothing_collected() -> Iterator[None]:
             gc.enable()
 
 
+def warn_of_refusals(call: Call, session: Session) -> None:
+    """Who looks is told what stands in the way of whoever writes."""
+    for error in session.refusals:
+        call.listener("warning", text=f"{error.message}: commands that change the host are refused; {error.hint}")
+
+
 def looking(
     call: Call,
     opened: Callable[[Call, Settings, Session], Opened],
@@ -58,8 +64,7 @@ def looking(
     try:
         settings, session = call.read()
         with session, _nothing_collected():
-            for text in session.warnings:
-                call.listener("warning", text=text)
+            warn_of_refusals(call, session)
             if waits := journal.pending(session.host.state(ROOT)):
                 call.listener("warning", text=f"{waits.path}: a step was interrupted and waits: vvmigrate recover")
             doubts = adoption.unproved(session)

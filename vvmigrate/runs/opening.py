@@ -14,7 +14,7 @@ from vvmigrate import settings as settled
 from vvmigrate.engine import binding as bindings
 from vvmigrate.engine import session as sessions
 from vvmigrate.engine.host import HOME, ROOT, state_tree
-from vvmigrate.engine.roots import check_trust, what_runs
+from vvmigrate.engine.roots import check_root, check_trust, what_runs
 from vvmigrate.engine.session import Session
 from vvmigrate.engine.state import Target
 from vvmigrate.errors import RefusedError
@@ -72,6 +72,7 @@ class Call:
         home = settled.find_home(self.options.get("home"), self.environ, self.folder)
         bound, env_file = _look_at_home(home)
         result = settled.resolve(home, self.options, self.environ, env_file)
+        result = result._replace(root_named_by=_who_names_the_root(self.options, self.environ, env_file))
         if bound is None and not result.requested_root and result.default_root == Path(settled.DEFAULT_ROOT):
             warning = f"VIDEO_STORAGE_ROOT is not set: taking {settled.DEFAULT_ROOT}"
             self.listener("warning", text=warning)
@@ -99,6 +100,24 @@ class Call:
         env_file = {} if _bound(home) else _look_at_home(home)[1]
         settings = settled.resolve(home, self.options, environ, env_file, ini)
         return sessions.open_reader(opening_of(settings), sessions.who_runs(self.command, self.arguments))
+
+    def has_begun(self) -> bool:
+        """Whether anything was ever made for this host: its home is bound, or the root that would be is somebody's.
+
+        Nothing is made for the answer; the release and the root are as much in doubt as for whoever writes.
+
+        Raises:
+            VvmigrateError: the release may not be run, or the root may not be one.
+        """
+        settings = self.settings()
+        check_trust(settings.home, what_runs(settings.home))
+        with_signed_files(settings)
+        bound = _bound(settings.home)
+        root = settings.requested_root or settings.default_root
+        if settings.apart or (bound is not None and bindings.was_begun(bound)):
+            return True  # a shadow is made to be worked on, whatever comes first
+        check_root(root, settings.home)
+        return bindings.may_be_somebodys(settings.home, root)
 
     def write(self, mergers: Mapping[str, Any]) -> tuple[Settings, Session]:
         """Open the host for changing it.
@@ -138,6 +157,17 @@ def paths_of(session: Session) -> dict[str, str]:
         ROOT: root_of(session),
         "database": host.path(sessions.DATABASE),
     }
+
+
+def _who_names_the_root(options: Mapping[str, Any], environ: Mapping[str, str], env_file: Mapping[str, str]) -> str:
+    """Who names the storage root that counts, in words; empty where nobody does."""
+    name = "VIDEO_STORAGE_ROOT"
+    ways = {
+        bindings.OPTION: options.get("storage_root"),
+        bindings.ENVIRONMENT: environ.get(name),
+        bindings.ENV_FILE: env_file.get(name),
+    }
+    return next((who for who, root in ways.items() if root), "")
 
 
 def _bound(home: Path) -> bindings.Binding | None:

@@ -50,6 +50,7 @@ def opening_of(settings: Settings) -> Opening:
         home=settings.home,
         requested_root=settings.requested_root,
         default_root=settings.default_root,
+        named_by=settings.root_named_by,
         variant=settings.variant,
         owner=settings.owner,
         directory_mode=settings.directory_mode,
@@ -92,7 +93,7 @@ def nothing_to_do(
         roots.check_keys(settings.trusted_file)
         with sessions.open_reader(opening_of(settings), sessions.who_runs("upgrade", [])) as session:
             database.check_tables(session.ledger.connection, session.database_path)
-            if session.warnings or clock_warnings(session) or not _is_calm(session):
+            if session.refusals or clock_warnings(session) or not _is_calm(session):
                 return None
             state = session.host.private
             known = vault.read_json(state, NAME) or {}

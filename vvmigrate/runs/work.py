@@ -273,38 +273,51 @@ def _close(run: Run, log: Log, fill: Doer) -> None:
         log.write("run_ended", exit_code=run.report.exit_code, error=error_as_json(run.report.error))
 
 
+def nothing_done() -> dict[str, Any]:
+    """What the reports of upgrade, downgrade and repair say of a host without history."""
+    lists = ("steps", "affects", "held", "required_missing", "degraded")
+    return {"run_id": None, "from": "", "to": "", **{name: [] for name in lists}}
+
+
 def fill_report(run: Run) -> None:
     """What the reports of upgrade, downgrade and repair have in common."""
-    steps = [outcome_as_json(outcome, run.paths()) for outcome in run.outcomes]
     common = {
         "run_id": run.place.session.run["run_id"],
         "from": run.before,
         "to": run.place.version if run.place.session.connection is not None else run.before,
-        "steps": steps,
+        "steps": [outcome_as_json(outcome, run.paths()) for outcome in run.outcomes],
         "affects": run.affects,
-        "held": [],
-        "required_missing": [],
-        "degraded": [],
     }
-    run.report.body = common | run.report.body
+    run.report.body = nothing_done() | common | run.report.body
 
 
 def add_nothing(_: Run) -> None:
     """For reports that are not of steps."""
 
 
-def carry_out(call: Call, doer: Doer, fill: Doer = fill_report, first: Doer = settle) -> Report:
+def carry_out(
+    call: Call,
+    doer: Doer,
+    fill: Doer = fill_report,
+    first: Doer = settle,
+    nothing: Callable[[], dict[str, Any]] | None = None,
+) -> Report:
     """A whole command that changes the host.
 
     Args:
         fill: adds what every report of its kind has in common.
         first: does something about what an earlier run promised.
+        nothing: tells what there is to say of a host without history, on which then nothing is made; None where the
+            command may be a host's first.
 
     Returns:
         Its report, whatever happened.
     """
     report = Report(call.command)
     try:
+        if nothing is not None and not call.has_begun():
+            report.body = nothing()
+            return report
         run = _carried_out(call, doer, fill, first)
         report = run.report
         _tell_hook(run)

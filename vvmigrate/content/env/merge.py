@@ -11,6 +11,7 @@
 | deleted by the user | stays deleted, unless it is required |
 | the template's `@was` | its line gets the new name and keeps the value |
 | in base, gone from the template | its line becomes a comment |
+| required and empty, and can be made | gets what was made |
 | set explicitly | gets that value: the only way by which a value is replaced |
 """
 
@@ -42,6 +43,7 @@ class Merged:
         data: the file's bytes.
         added: keys that came in.
         replaced: keys that had a value and got the one that was set explicitly.
+        filled: keys that stood there without a value and got the one that was made.
         renamed: (old, new) names.
         commented: keys that are comments now.
         left_out: keys that the user deleted, and that stay deleted.
@@ -52,6 +54,7 @@ class Merged:
     data: bytes
     added: tuple[str, ...] = ()
     replaced: tuple[str, ...] = ()
+    filled: tuple[str, ...] = ()
     renamed: tuple[tuple[str, str], ...] = ()
     commented: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
@@ -66,6 +69,7 @@ def merge(
     name: str = ".env",
     base: bytes | None = None,
     fill: Mapping[str, str] | None = None,
+    made: Mapping[str, str] | None = None,
     explicit: Mapping[str, str] | None = None,
     once_recorded: frozenset[str] = frozenset(),
 ) -> Merged:
@@ -76,8 +80,10 @@ def merge(
         template: the release's.
         name: the file's name, for messages.
         base: the template's bytes at our last merge, None when there was none.
-        fill: values for keys that are being added, such as generated secrets; never for keys that are there. One that
+        fill: values for keys that are being added; never for keys that are there. One that
             cannot be written so that all programs read it alike is left out, with a warning.
+        made: values that nobody has to choose, such as generated secrets: also for required keys that are there without
+            a value.
         explicit: values that a person set; keys that are not in the template are added at the end.
         once_recorded: keys that we recorded in this file before.
 
@@ -87,25 +93,26 @@ def merge(
     """
     given = {**(explicit or {})}
     _check_names(given, name)
-    usable, warnings = _usable({**(fill or {})}, given)
+    usable, warnings = _usable({**(made or {}), **(fill or {})}, given)
     values = {**usable, **given}
     if theirs is None:
-        made = _created(template, values, name)
+        merged = _created(template, values, name)
     else:
         previous = None if base is None else Template.parse(base, name=f"{name} (template before)")
-        made = _updated(
+        merged = _updated(
             Document.parse(theirs, name=name),
             template,
             previous=previous,
             values=values,
             given=given,
+            made={name: usable[name] for name in made or () if name in usable},
             once_recorded=once_recorded,
         )
-    document = Document.parse(made.data, name=name)
+    document = Document.parse(merged.data, name=name)
     return dataclasses.replace(
-        made,
+        merged,
         missing_required=tuple(key.name for key in template.keys if key.required and not document.get(key.name)),
-        warnings=(*made.warnings, *warnings, *wrong_values(document, template)),
+        warnings=(*merged.warnings, *warnings, *wrong_values(document, template)),
     )
 
 
@@ -144,6 +151,7 @@ def _updated(
     previous: Template | None,
     values: Mapping[str, str],
     given: Mapping[str, str],
+    made: Mapping[str, str],
     once_recorded: frozenset[str],
 ) -> Merged:
     warnings = [*unclear_lines(document)]
@@ -152,7 +160,9 @@ def _updated(
     commented = _unused(document, template, previous, given)
     document = document.commented(*commented)
     replaced = tuple(key for key, value in given.items() if key in document.positions and document.get(key) != value)
-    document = document.with_values({key: given[key] for key in replaced})
+    empty = [key.name for key in template.keys if key.required and key.name in document.positions]
+    filled = tuple(key for key in empty if key in made and key not in given and not document.get(key))
+    document = document.with_values({key: values[key] for key in (*replaced, *filled)})
     missing = [key for key in template.keys if key.name not in document.positions and key.name not in document.broken]
     left_out = [key.name for key in missing if _stays_out(key, template, given, once_recorded)]
     coming = [key for key in missing if key.name not in left_out]
@@ -164,8 +174,11 @@ def _updated(
     warnings += [f"{key} is not used any more; its line is a comment now" for key in commented]
     for key in added:
         warnings.append(f"{key} was missing and is added: {describe(document.get(key), template.is_sensitive(key))}")
+    warnings += [f"{key} had no value and has one now" for key in filled]
     warnings += changed_defaults(document, template, previous, frozenset(added))
-    return Merged(document.to_bytes(), added, replaced, renamed, commented, tuple(left_out), (), tuple(warnings))
+    return Merged(
+        document.to_bytes(), added, replaced, filled, renamed, commented, tuple(left_out), (), tuple(warnings)
+    )
 
 
 def _stays_out(key: Key, template: Template, given: Mapping[str, str], once_recorded: frozenset[str]) -> bool:

@@ -128,21 +128,6 @@ class Template:
         check(place, data)
         return cls.parse(data, name=TEMPLATE)
 
-    def missing(self, data: bytes | None, *, name: str) -> tuple[str, ...]:
-        """The required keys that have no value.
-
-        Args:
-            data: of `.env`; None where there is none yet, and defaults and generated values are still to come.
-
-        Raises:
-            EnvFileError: it is no `.env` file; `name` is for the message.
-        """
-        required = [key for key in self.keys if key.required]
-        if data is None:
-            return tuple(key.name for key in required if not key.default and key.generate is None)
-        document = Document.parse(data, name=name)
-        return tuple(key.name for key in required if not document.get(key.name))
-
     @cached_property
     def by_name(self) -> Mapping[str, Key]:
         """The keys by name."""
