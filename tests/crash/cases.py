@@ -15,9 +15,22 @@ from typing import Any
 from tests.commands import models
 from tests.conftest import BASELINE, HostFolder
 
+from . import dying
 from .engine_check import Check, note_what_is_there
-from .engine_host import DATABASE, IGNORE, State, StepHarness, bring, host_folder, next_release, run, scenario, state_of
-from .mend_check import Mended, Pruned
+from .engine_host import (
+    ALEMBIC,
+    DATABASE,
+    IGNORE,
+    State,
+    StepHarness,
+    bring,
+    host_folder,
+    next_release,
+    run,
+    scenario,
+    state_of,
+)
+from .mend_check import Mended, Pruned, Recovered
 from .trees import Snapshots
 
 LINE = ("", *BASELINE)
@@ -208,12 +221,43 @@ def forget(host: HostFolder) -> None:
     host.sql("INSERT INTO processed_videos (sha256, file_name, size_bytes, status, first_seen) VALUES (1, 2, 3, 4, 5)")
 
 
+@dataclass(frozen=True)
+class Recover(Case):
+    """The recovery is the command that is struck: of a step that was killed with all published, before its COMMIT.
+
+    Attributes:
+        killed: the step.
+    """
+
+    killed: Case
+
+    @property
+    def target(self) -> str:
+        """The command has no argument."""
+        return ""
+
+    def __str__(self) -> str:
+        """Return the test's name."""
+        return f"recover {self.killed}"
+
+    def setup(self, root: Path) -> None:
+        """Bring a host to the state before the step, and kill the step."""
+        self.killed.setup(root)
+        with ALEMBIC:
+            dying.crash(host_folder(root), dying.WRITTEN, self.killed.verb, *filter(None, [self.killed.target]))
+
+    def check(self, states: Mapping[str, State]) -> Check:
+        """Return what must hold afterwards."""
+        return Recovered(self.verb, self.target, self.path[:1], states)
+
+
 UP = [Case("upgrade", pair) for pair in pairwise(LINE)] + [Case("upgrade", (TOP, NEXT))]
 DOWN = [Case("downgrade", (case.path[1], case.path[0])) for case in UP]
 REPAIRS = [Repair("repair", (TOP, TOP), what) for what in ("input", "models", "fallback", ".env", "vv-signature.json")]
 ADOPTED = LINE[:-1]  # not the signature, which no older tool wrote
 ADOPT = Adopt("adopt", ADOPTED[1:3])  # the model: what changes a host most
 PRUNE = Prune("prune", ("0008", "0008"))
+RECOVERIES = [Recover("recover", case.path, case) for case in (*UP, *DOWN)]
 EVERY: list[Case] = [*UP, *DOWN, *REPAIRS, PRUNE]
 WHOLE = [Case("upgrade", LINE), Case("downgrade", LINE[::-1]), Adopt("adopt", ADOPTED)]
 RICH = [UP[1], UP[3], UP[-1], DOWN[-1]]  # the model, settings, and what the next release does: every kind of effect

@@ -5,13 +5,14 @@ import os
 import re
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from tests.conftest import HostFolder, copy_release
+from vvmigrate.engine.ledger import COMMITTED
 
 from .killpoints import Harness
 from .scenario import Outcome, Scenario
@@ -21,6 +22,7 @@ from .trees import Entry, Snapshot, differences
 #: Alembic's `op` is one for a process: setups and checks of two workers must not meet in it.
 ALEMBIC: Final = threading.Lock()
 APP: Final = "vvmigrate.cli:main"
+PLANTED: Final = "tests.crash.planted:main"
 PRELOAD: Final = (
     "alembic", "alembic.command", "alembic.ddl.sqlite", "click", "jsonschema", "requests", "rich._emoji_codes",
     "rich.console", "rich.progress", "sqlalchemy", "sqlalchemy.dialects.sqlite", "vvmigrate.commands.adopt",
@@ -28,10 +30,15 @@ PRELOAD: Final = (
     "vvmigrate.commands.inspect", "vvmigrate.commands.plan", "vvmigrate.commands.prune", "vvmigrate.commands.recover",
     "vvmigrate.commands.repair", "vvmigrate.commands.upgrade", "vvmigrate.text",
 )  # fmt: skip
-IGNORE: Final = ("logs", ".vvmigrate")
+#: The log, and of the state directories all but what a way back is made of: `undo` and `sources`.
+IGNORE: Final = ("logs", "*/.vvmigrate/[!us]*", "*/.vvmigrate/s[!o]*")
 DATABASE: Final = "orchestrator_data/orchestrator_db.sqlite"
 #: What the engine itself makes before the first step, and no downgrade removes.
 MADE_BY_ENGINE: Final = ("storage", "storage/orchestrator_data")
+SOURCES: Final = "storage/.vvmigrate/sources/"
+IMAGES: Final = re.compile(r"((?:home|storage)/\.vvmigrate/undo/)([0-9a-f]{32})")
+#: The state directories themselves: the next command makes those that are missing.
+STATE_FOLDERS: Final = re.compile(r"(home|storage)/\.vvmigrate(/undo|/sources)?")
 TIMES: Final = re.compile(rb'"(created_at|installed_at)": "[^"]*"')
 IDENTIFIER: Final = re.compile(r"[0-9a-f]{32}")
 CONTENT_SHOWN: Final = 60
@@ -87,16 +94,25 @@ def next_release(host: HostFolder) -> None:
 
 @dataclass(frozen=True)
 class State:
-    """A host's state as people and programs see it: files, and the orchestrator's tables."""
+    """A host's state: what people and programs see of it, and what its way back is made of.
+
+    Attributes:
+        tree: Files, and before-images; the folder of these is called after their step's place among those that
+            happened, since its id is another one in every run.
+        tables: The orchestrator's tables.
+        sources: What is recorded of revisions, under names that are digests: an attempt that failed may add to it.
+    """
 
     tree: Snapshot
     tables: tuple[str, ...]
+    sources: Snapshot
 
     def unlike(self, other: "State") -> list[str]:
         """What differs, the most telling first."""
         paths = differences(self.tree, other.tree)
         shown = [f"{p} {_shown(self.tree.get(p))} against {_shown(other.tree.get(p))}" for p in paths]
-        return [*shown, *sorted(set(self.tables) ^ set(other.tables))]
+        lost = sorted(f"{p} is lost or damaged" for p, entry in self.sources.items() if other.sources.get(p) != entry)
+        return [*shown, *lost, *sorted(set(self.tables) ^ set(other.tables))]
 
 
 def _shown(entry: Entry | None) -> str:
@@ -114,25 +130,47 @@ def state_of(snapshot: Snapshot, folder: Path, root: Path, *, fresh: bool = Fals
         root: The worker's root: its path stands in files, and counts as one word.
         fresh: Leave out what the engine makes before the first step.
     """
-    secret = secrets_in(folder).get("HMAC_SECRET_KEY", "")
-    tree = {}
+    secret, database = secrets_in(folder).get("HMAC_SECRET_KEY", ""), folder / "storage" / DATABASE
+    places = _places_of_steps(database)
+    tree, sources = {}, {}
     for path, entry in snapshot.items():
-        if path.startswith(("home", "storage")) and not path.startswith("storage/" + DATABASE):
-            if fresh and path in MADE_BY_ENGINE:
+        if path.startswith(SOURCES):
+            sources[path] = entry
+        elif path.startswith(("home", "storage")) and not path.startswith("storage/" + DATABASE):
+            if STATE_FOLDERS.fullmatch(path) or (fresh and path in MADE_BY_ENGINE):
                 continue
             content = TIMES.sub(rb'"\1": ""', entry.content).replace(os.fsencode(root), b"{root}")
-            tree[path] = entry._replace(content=content.replace(secret.encode(), b"{secret}") if secret else content)
-    return State(tree, tuple(tables_of(folder / "storage" / DATABASE)))
+            name = IMAGES.sub(lambda found: found[1] + places.get(found[2], found[2]), path)
+            tree[name] = entry._replace(content=content.replace(secret.encode(), b"{secret}") if secret else content)
+    return State(tree, tuple(tables_of(database)), sources)
+
+
+@contextmanager
+def _looked_at(database: Path) -> Iterator[sqlite3.Connection]:
+    """A copy that is only looked at must not be opened for writing: SQLite would tidy its side files away."""
+    alone = not database.with_name(database.name + "-wal").exists()
+    uri = f"file:{database}?mode=ro" + ("&immutable=1" if alone else "")
+    with closing(sqlite3.connect(uri, uri=True)) as db:
+        yield db
+
+
+def _places_of_steps(database: Path) -> dict[str, str]:
+    """Each step that happened, and its place among them."""
+    if not database.exists():
+        return {}
+    with _looked_at(database) as db:
+        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'vv_step'").fetchone():
+            return {}  # an older tool's
+        rows = db.execute("SELECT step_id, result FROM vv_step ORDER BY seq").fetchall()
+    happened = [step_id for step_id, result in rows if result in COMMITTED]
+    return {step_id: f"step {place}" for place, step_id in enumerate(happened, 1)}
 
 
 def tables_of(database: Path) -> list[str]:
     """The orchestrator's tables with all their rows, and what is kept of it, a line each."""
     if not database.exists():
         return ["journal mode delete"]  # as in the one that the engine makes before the first step
-    # A copy that is only looked at must not be opened for writing: SQLite would tidy its side files away.
-    alone = not database.with_name(database.name + "-wal").exists()
-    uri = f"file:{database}?mode=ro" + ("&immutable=1" if alone else "")
-    with closing(sqlite3.connect(uri, uri=True)) as db:
+    with _looked_at(database) as db:
         mode = "wal" if _header(database)[18:19] == b"\2" else "delete"
         found = [f"journal mode {mode}"]
         for kind, name, sql in db.execute("SELECT type, name, sql FROM sqlite_master ORDER BY type, name").fetchall():
@@ -182,11 +220,16 @@ def scenario(
     verb: str,
     target: str,
     check: Callable[[Outcome], str],
+    bug: str = "",
     **more: Any,
 ) -> Scenario:
-    """A command on a host, struck, with `recover` as the next command; what is more goes to the scenario."""
+    """A command on a host, struck, with `recover` as the next command; what is more goes to the scenario.
+
+    Args:
+        bug: one of `planted.BUGS`, planted in both commands.
+    """
+    env = {"VIDEO_STORAGE_ROOT": "{root}/storage", "VV_MODEL_VARIANT": "demo", **({"BUG": bug} if bug else {})}
     return Scenario(
         setup, [verb, *filter(None, [target]), "--home", "{root}/home"], ["recover", "--home", "{root}/home"],
-        check, app=APP, preload=PRELOAD, ignore=IGNORE,
-        env={"VIDEO_STORAGE_ROOT": "{root}/storage", "VV_MODEL_VARIANT": "demo"}, **more,
+        check, app=PLANTED if bug else APP, preload=PRELOAD, ignore=IGNORE, env=env, **more,
     )  # fmt: skip

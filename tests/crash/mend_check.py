@@ -32,6 +32,22 @@ class Mended(Check):
         return Side(0, "damaged", "exit 0, but the damage is still there" if outcome.run_exit == 0 else "")
 
 
+class Recovered(Check):
+    """Judges a host after a strike of a recovery: what an undisturbed one leaves, told once in the history."""
+
+    def _side(self, outcome: Outcome) -> Side:
+        now = state_of(outcome.now_tree, outcome.root, outcome.root)
+        unlike = self._state(outcome.after_tree, outcome.after, outcome.root).unlike(now)
+        return Side(0, "recovered", f"not as an undisturbed recovery leaves it: {'; '.join(unlike[:4])}" * bool(unlike))
+
+    def _history(self, outcome: Outcome, side: Side) -> str:
+        if wrong := super()._history(outcome, side):
+            return wrong
+        with opened(outcome.root) as (_, ledger):
+            results = [row["result"] for row in ledger.rows("vv_step")[self._rows_before(outcome) :]]
+        return "" if results == ["interrupted"] else f"a killed attempt is in the history as {results}"
+
+
 class Pruned(Check):
     """Judges a host after a strike of a pruning: each thing is whole or gone, and everything else is as it was."""
 

@@ -6,19 +6,20 @@ import multiprocessing
 import random
 import shutil
 from collections.abc import Iterator
+from itertools import product
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.conftest import HostFolder
 
 from . import dying, trees
-from .engine_check import opened, state_directory
-from .engine_host import StepHarness, new_host, scenario
+from .engine_host import StepHarness
 from .people import holders
 from .power import new_folder
-from .scenario import Outcome
+from .saving import SAVES, Saving
 
 SEED = 20250102
 MOST_SAVES = 1_000_000
@@ -161,48 +162,20 @@ def test_a_process_that_saves_in_a_loop_loses_nothing(
 
 # ---- with the harness: at every call that changes anything -----------------------------------------------------------
 
-#: An editor's save: a new file, renamed over the old one.
-SAVE = "(grep -v ^MINE= {root}/home/.env; echo MINE=saved) > {root}/home/x; mv {root}/home/x {root}/home/.env"
+
+def savings() -> list[Any]:
+    """All of them with --full; else all of settings, and of each other name one."""
+    found = []
+    grid = product(enumerate(SAVES), enumerate(product(("meddle", "kill"), ("upgrade", "downgrade"))))
+    for (i, name), (j, (mode, verb)) in grid:
+        marks = () if name == ".env" or (i - j) % 4 == 1 else pytest.mark.full
+        found.append(pytest.param(name, mode, verb, marks=marks, id=f"{Path(name).name}-{mode}-{verb}"))
+    return found
 
 
-def save(root: Path) -> None:
-    """The same between crash and recovery."""
-    path = root / "home/.env"
-    lines = [line for line in path.read_bytes().splitlines(keepends=True) if not line.startswith(b"MINE=")]
-    (root / "home/x").write_bytes(b"".join(lines) + b"MINE=saved\n")
-    (root / "home/x").replace(path)
-
-
-def saved(outcome: Outcome) -> str:
-    """The save stands, with what was the user's before; our keys do if the revision is applied."""
-    text = (outcome.root / "home/.env").read_bytes()
-    for line in (b"MINE=saved\n", b"OLD='theirs'", b"LOG_LEVEL=DEBUG\n"):
-        if line not in text:
-            return f"{line!r} is lost"
-    with opened(outcome.root) as (_, ledger):
-        version = ledger.version()
-    if version == "0001" and b"ORCHESTRATOR_INTERVAL" in text:
-        return "half-done keys are left in .env"
-    if version == "0002" and b"ORCHESTRATOR_INTERVAL" not in text:
-        return "at 0002, but .env has not its keys"
-    return state_directory(outcome.root)
-
-
-@pytest.mark.parametrize("verb", ["upgrade", "downgrade"])
-@pytest.mark.parametrize("mode", ["meddle", "kill"])
-def test_a_save_at_any_call_is_kept(shim: Path, verb: str, mode: str, pytestconfig: pytest.Config) -> None:
+@pytest.mark.parametrize(("name", "mode", "verb"), savings())
+def test_a_save_at_any_call_is_kept(shim: Path, name: str, mode: str, verb: str, pytestconfig: pytest.Config) -> None:
     """Right before any call that changes the disk, or between a kill there and the recovery, somebody saves."""
-
-    def setup(root: Path) -> None:
-        host = new_host(root)
-        for path in (host.home / "migrations/versions").glob("000[2-9]*"):
-            path.unlink()
-        prepared(host)
-        if verb == "downgrade":
-            host.up()
-
-    target, between = "0002" if verb == "upgrade" else "-1", save if mode == "kill" else None
-    struck = scenario(setup, verb, target, saved, between=between, meddle=SAVE)
     sample = 0 if pytestconfig.getoption("--full") else 12
-    with StepHarness(struck, shim=shim, jobs=1) as harness:
+    with StepHarness(Saving(name, verb).scenario(between=mode == "kill"), shim=shim, jobs=1) as harness:
         harness.strike([mode], sample=sample, seed=SEED).assert_clean()

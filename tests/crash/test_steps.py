@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from . import power
-from .cases import ADOPT, COMPANION, EVERY, RICH, UP, WHOLE, Case
+from .cases import ADOPT, COMPANION, EVERY, RECOVERIES, RICH, UP, WHOLE, Case
 from .crashstates import Profile, explore
 from .engine_check import Check
 from .engine_host import StepHarness
@@ -17,6 +17,7 @@ SEED = 20250101
 PROFILES: tuple[Profile, ...] = ("posix", "journaled")
 why_not = cache(power.why_not)
 each_step = pytest.mark.parametrize("case", [*EVERY, pytest.param(ADOPT, marks=pytest.mark.full)], ids=str)
+each_recovery = pytest.mark.parametrize("case", RECOVERIES, ids=str)
 each_rich_step = pytest.mark.parametrize("case", RICH, ids=str)
 
 
@@ -54,6 +55,12 @@ def test_a_step_survives_a_second_crash(shim: Path) -> None:
         report = h.strike(["kill"], sample=4, seed=SEED, recrash=["kill", "sticky:ENOSPC"], recrash_step=12)
     report.assert_clean()
     assert report.recrashes > 0
+
+
+def test_a_recovery_survives_faults_and_power_losses_of_its_own(shim: Path) -> None:
+    """Struck at a call a mode, or without power: the next one leaves what an undisturbed one does, told once."""
+    with RECOVERIES[len(UP) - 1].harness(shim, jobs=1) as h:
+        (h.strike(ALL_MODES, sample=1, seed=SEED) + explore(h, *PROFILES, sample=20, seed=SEED)).assert_clean()
 
 
 def test_a_step_survives_power_losses_by_the_rules(shim: Path) -> None:
@@ -97,6 +104,32 @@ def test_a_step_survives_every_second_crash(shim: Path, case: Case) -> None:
     with case.harness(shim) as h:
         kills = h.strike(["kill"], recrash=["kill"])  # a kill right after a call is one right before the next
         (kills + h.strike(["kill"], sample=30, seed=SEED, recrash=faults, recrash_step=4)).assert_clean()
+
+
+@pytest.mark.full
+@each_step
+def test_a_step_survives_kills_of_the_recovery_of_a_fault(shim: Path, case: Case) -> None:
+    """A call fails instead, once or from then on; then the recovery is killed."""
+    with case.harness(shim) as h:
+        report = h.strike(["errno:EIO", "sticky:ENOSPC"], sample=20, seed=SEED, recrash=["kill"])
+    report.assert_clean()
+    assert report.recrashes > 0
+
+
+@pytest.mark.full
+@each_recovery
+def test_a_recovery_survives_every_fault(shim: Path, case: Case) -> None:
+    """Every call of the recovery of a killed step, every mode."""
+    with case.harness(shim) as h:
+        h.strike(ALL_MODES).assert_clean()
+
+
+@pytest.mark.full
+@each_recovery
+def test_a_recovery_survives_every_power_loss_by_the_rules(shim: Path, case: Case) -> None:
+    """All systematic disks that a power loss in a recovery may leave."""
+    with case.harness(shim) as h:
+        explore(h, *PROFILES, seed=SEED).assert_clean()
 
 
 @pytest.mark.full

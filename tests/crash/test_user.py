@@ -109,15 +109,28 @@ def nothing_is_lost(host: HostFolder, name: str, said: str, *, wrote: bool, old:
         aside = inside or f"{place}', 'reason': 'another model was there; it is set aside" in said
         found = holders(host, MINE, private=aside or f"{place}', 'reason': 'does not verify; set aside" in said)
         assert found, f"what the user wrote is lost: {said}"
-        assert any(path.startswith(place) or path in said or "/.vvmigrate/" in path for path in found), (found, said)
+        assert any(in_place(path, place) or named(path, place, said) or "/.vvmigrate/" in path for path in found), (
+            found,
+            said,
+        )
     if old and name not in ("extra", GENERATION + ".json"):
         found = [path for path in holders(host, OLD) if path.startswith(place)]
         if host.version() == "0002":
             assert found or holders(host, OLD, private=True)
         else:
             assert found, f"what stood there before is lost: {said}"
-            beside = [path for path in found if path != place and not path.startswith(place + "/")]
-            assert all(any(part in said for part in (path, str(Path(path).parent))) for path in beside), said
+            assert all(in_place(path, place) or named(path, place, said) for path in found), (found, said)
+
+
+def in_place(path: str, place: str) -> bool:
+    """Whether it is the managed path, or below it; a name that only begins with it is another one."""
+    return path == place or path.startswith(f"{place}/")
+
+
+def named(path: str, place: str, said: str) -> bool:
+    """Whether output or history name it, or the folder beside the managed path in which it was set aside."""
+    folder = str(Path(path).parent)
+    return path in said or (folder.startswith(place) and folder in said)
 
 
 def the_edited_settings_are_those_of(host: HostFolder, *, back: bool) -> None:

@@ -122,7 +122,9 @@ class Worker:
         trees.copy(self.root, self.before)
         self.calls = self.record()
         trees.copy(self.root, self.after)
-        self._before_tree, self._after_tree = self._snapshots.take(self.before), self._snapshots.take(self.after)
+        # Of a copy: where a transaction was cut short, SQLite rolls back for whoever looks.
+        trees.copy(self.before, self._crashed)
+        self._before_tree, self._after_tree = self._snapshots.take(self._crashed), self._snapshots.take(self.after)
         if not self.calls or self._before_tree == self._after_tree:
             msg = "the clean run changes nothing, or nothing that the shim sees"
             raise HarnessError(msg)
