@@ -58,6 +58,7 @@ FOUND_BY: dict[str, Way] = {
     "before-images-not-synced": lost("posix", 1),
     "synchronous-full": lost("posix", 1),
     "interrupted-is-failed": struck("kill", RECOVERIES[len(UP) - 1]),
+    "error-of-commit-believed": struck("errno:EIO", on="/orchestrator_data"),
     "publish-before-seal": struck("kill"),
     "journal-removed-before-commit": struck("kill"),
     "compare-then-rename": somebody_saves("fallback/placeholder.png", "meddle"),

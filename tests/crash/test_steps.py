@@ -9,7 +9,7 @@ from . import power
 from .cases import ADOPT, COMPANION, EVERY, RECOVERIES, RICH, UP, WHOLE, Case
 from .crashstates import Profile, explore
 from .engine_check import Check
-from .engine_host import StepHarness
+from .engine_host import DATABASE, StepHarness
 from .killpoints import ALL_MODES
 from .scenario import Report
 
@@ -55,6 +55,13 @@ def test_a_step_survives_a_second_crash(shim: Path) -> None:
         report = h.strike(["kill"], sample=4, seed=SEED, recrash=["kill", "sticky:ENOSPC"], recrash_step=12)
     report.assert_clean()
     assert report.recrashes > 0
+
+
+def test_a_commit_that_reports_an_error_is_what_the_database_says(shim: Path) -> None:
+    """SQLite's journal cannot be removed: nothing happened; or it can, and the sync after it fails: all happened."""
+    with UP[2].harness(shim, jobs=1) as h:
+        removed = next(c.n for c in h.calls if c.name == "unlink" and c.path.endswith(f"{DATABASE}-journal"))
+        proved(h.strike(["errno:EIO", "sticky:EIO"], points=[removed, removed + 1]), h)
 
 
 def test_a_recovery_survives_faults_and_power_losses_of_its_own(shim: Path) -> None:
