@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -279,12 +279,15 @@ def scratch() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("number", [0, *(pytest.param(n, marks=pytest.mark.full) for n in range(1, 4))])
-def test_no_sequence_of_events_breaks_the_promise(scratch: Path, number: int, pytestconfig: pytest.Config) -> None:
+def test_no_sequence_of_events_breaks_the_promise(
+    scratch: Path, number: int, pytestconfig: pytest.Config, record_property: Callable[[str, object], None]
+) -> None:
     """Some two hundred events, thousands with --full; VV_SEED=N tries others."""
     first, full = int(os.environ.get("VV_SEED", SEED)) + number, pytestconfig.getoption("--full")
     examples, length = (40, 40) if full else (8, 25)
     Machine.scratch, Machine.steps, Machine.kills, Machine.pruned = scratch, 0, Counter(), 0
     print(f"seed {first}")
+    record_property("seed", first)
     run_state_machine_as_test(
         seed(first)(Machine),
         settings=settings(
