@@ -21,6 +21,7 @@ from .engine_host import (
     ALEMBIC,
     DATABASE,
     IGNORE,
+    THEIRS,
     State,
     StepHarness,
     bring,
@@ -36,17 +37,18 @@ from .trees import Snapshots
 LINE = ("", *BASELINE)
 TOP = BASELINE[-1]
 NEXT = "0007"
-#: An orchestrator that keeps the database open in WAL mode and looks into it now and then.
+#: An orchestrator that keeps the database open in WAL mode, and looks and writes into it now and then.
 ORCHESTRATOR = f"""
 import sqlite3, sys, time
-db = sqlite3.connect(sys.argv[1] + "/storage/{DATABASE}", timeout=5)
+db = sqlite3.connect(sys.argv[1] + "/storage/{DATABASE}", timeout=5, isolation_level=None)
+db.execute("PRAGMA wal_autocheckpoint = 0")  # when the command does it must not depend on us
 print(db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0], flush=True)
 while True:
-    time.sleep(0.01)
     try:
-        db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        db.execute("INSERT INTO {THEIRS} SELECT coalesce(max(id), 0) + 1 FROM {THEIRS}")
     except sqlite3.Error:
         sys.exit()  # the power went
+    time.sleep(0.01)
 """
 COMPANION = [sys.executable, "-c", ORCHESTRATOR, "{root}"]
 
@@ -82,6 +84,7 @@ class Case:
         self.setup(root)
         with closing(sqlite3.connect(root / "storage" / DATABASE)) as db:
             db.execute("PRAGMA journal_mode = WAL")
+            db.execute(f"CREATE TABLE {THEIRS} (id INTEGER PRIMARY KEY)")
 
     def check(self, states: Mapping[str, State]) -> Check:
         """Return what must hold afterwards."""
@@ -260,4 +263,3 @@ PRUNE = Prune("prune", ("0008", "0008"))
 RECOVERIES = [Recover("recover", case.path, case) for case in (*UP, *DOWN)]
 EVERY: list[Case] = [*UP, *DOWN, *REPAIRS, PRUNE]
 WHOLE = [Case("upgrade", LINE), Case("downgrade", LINE[::-1]), Adopt("adopt", ADOPTED)]
-RICH = [UP[1], UP[3], UP[-1], DOWN[-1]]  # the model, settings, and what the next release does: every kind of effect

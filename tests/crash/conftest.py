@@ -1,8 +1,11 @@
 """What the crash tests share: the compiled shim, and the long tests that only ``--full`` runs."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +27,30 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("full") and here in item.path.parents:
             item.add_marker(pytest.mark.skip(reason="long: runs with --full"))
+
+
+@pytest.fixture(autouse=True)
+def seed_is_told(request: pytest.FixtureRequest) -> None:
+    """A test's report carries its module's seed."""
+    if seed := getattr(request.module, "SEED", None):
+        request.node.user_properties.append(("seed", seed))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say what the crash tests took, from which seeds, and why some were skipped: a proof that was not made is seen."""
+    seconds, seeds, reasons = 0.0, set[str](), Counter[str]()
+    for report in chain.from_iterable(terminalreporter.stats.values()):
+        if not isinstance(report, pytest.TestReport) or not report.nodeid.startswith("tests/crash/"):
+            continue
+        seconds += report.duration
+        seeds |= {str(value) for name, value in report.user_properties if name == "seed"}
+        if report.skipped and isinstance(report.longrepr, tuple):
+            reasons[str(report.longrepr[2]).removeprefix("Skipped: ")] += 1
+    if seconds:
+        terminalreporter.section("crash safety")
+        terminalreporter.line(f"{seconds:.0f} s of tests, seeds {', '.join(sorted(seeds))}")
+        for reason, count in sorted(reasons.items()):
+            terminalreporter.line(f"{count} skipped: {reason}")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -22,7 +24,8 @@ from vvmigrate.files.look import Look
 from vvmigrate.report import Report
 
 Act = Callable[[], object]
-MISSED = 77
+MISSED, FAILED = 77, 78
+"""Exit statuses of work that came to its end, and of work that ended in an exception."""
 
 
 @dataclass(frozen=True)
@@ -120,12 +123,21 @@ def at_calls(acts: Mapping[int, Act]) -> Iterator[list[str]]:
 
 
 def in_a_fork(work: Act) -> int:
-    """Do some work in a child; its exit status, or the negative number of the signal that ended it."""
+    """Do some work in a child; its exit status, or the negative number of the signal that ended it.
+
+    An exception is shown on standard error, and is an exit status of its own: it must not pass as an end.
+    """
     child = os.fork()
     if child == 0:
-        with suppress(BaseException):
+        status = FAILED
+        try:
             work()
-        os._exit(MISSED)
+            status = MISSED
+        except BaseException:  # noqa: BLE001 - it must not reach the test that has been forked with it
+            traceback.print_exc()
+            sys.stderr.flush()
+        finally:
+            os._exit(status)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
@@ -154,7 +166,9 @@ def crash_at_call(host: HostFolder, number: int, verb: str, *arguments: str, **m
         with at_calls({**acts, number: die}):
             host.call(verb, *arguments, **more)
 
-    return in_a_fork(work) == -signal.SIGKILL
+    status = in_a_fork(work)
+    assert status in (-signal.SIGKILL, MISSED), f"{verb} ends with {status} before access {number}"
+    return status == -signal.SIGKILL
 
 
 def settled(host: HostFolder) -> Report:

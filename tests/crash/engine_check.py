@@ -25,9 +25,10 @@ from .trees import Snapshot, Snapshots
 STATE_FILES: Final = frozenset(
     {"lock", "ledger_id", "key", "anchor", "reserve", "secrets", "sources", "staging", "undo", "downloads", "settled"}
 )
+HOME_STATE_FILES: Final = frozenset({"lock", "root", "staging", "undo"})
 #: A file that a crash left beside the one it was to replace; the next replacement begins by removing it.
 HALF_WRITTEN: Final = frozenset(
-    f"{name}.new" for name in ("ledger_id", "key", "anchor", "secrets", "run", "journal", "settled")
+    f"{name}.new" for name in ("root", "ledger_id", "key", "anchor", "secrets", "run", "journal", "settled")
 )
 #: Exit codes of docs/cli.md.
 REFUSED: Final = 6
@@ -220,9 +221,8 @@ def opened(root: Path) -> Iterator[tuple[Path, Ledger]]:
 
 def state_directory(root: Path) -> str:
     """Nothing waits, nothing is staged, nothing lies about, and nothing there is anybody else's to read."""
-    private = root / "storage/.vvmigrate"
-    names = set(os.listdir(private))
-    folders = (private, root / "home/.vvmigrate")
+    private, home = root / "storage/.vvmigrate", root / "home/.vvmigrate"
+    names, home_names, folders = set(os.listdir(private)), set(os.listdir(home)), (private, home)
     staged = [name for folder in folders for name in os.listdir(folder / "staging")]
     readable = [p.name for folder in folders for p in folder.iterdir() if stat.S_IMODE(p.lstat().st_mode) & 0o077]
     sources = [p for p in (private / "sources").iterdir() if p.suffix == ".py"]
@@ -230,6 +230,7 @@ def state_directory(root: Path) -> str:
     rules = {
         "after the recovery there still is": names & {"journal", "run"},
         "in the state directory lies": names - STATE_FILES - HALF_WRITTEN,
+        "in the home's state directory lies": home_names - HOME_STATE_FILES - HALF_WRITTEN,
         "in the state directory is missing": {"ledger_id", "key", "sources", "staging", "undo"} - names,
         "left in staging": staged,
         "others may read": readable,

@@ -33,6 +33,8 @@ PRELOAD: Final = (
 #: The log, and of the state directories all but what a way back is made of: `undo` and `sources`.
 IGNORE: Final = ("logs", "*/.vvmigrate/[!us]*", "*/.vvmigrate/s[!o]*")
 DATABASE: Final = "orchestrator_data/orchestrator_db.sqlite"
+#: A table into which somebody writes all the while: how many rows came to be is another matter in every run.
+THEIRS: Final = "theirs"
 #: What the engine itself makes before the first step, and no downgrade removes.
 MADE_BY_ENGINE: Final = ("storage", "storage/orchestrator_data")
 SOURCES: Final = "storage/.vvmigrate/sources/"
@@ -178,7 +180,12 @@ def tables_of(database: Path) -> list[str]:
             if name.startswith(("vv_", "sqlite_autoindex_vv_")) and not name.startswith("vv_kept_"):
                 continue
             found.append(plain)
-            if kind == "table":
+            if name == THEIRS:
+                ids = [row[0] for row in db.execute(f'SELECT id FROM "{name}" ORDER BY id')]
+                found.append(
+                    f"rows of {name} are missing" if ids != list(range(1, len(ids) + 1)) else f"{name} is whole"
+                )
+            elif kind == "table":
                 rows = sorted(map(repr, db.execute(f'SELECT * FROM "{name}"').fetchall()))
                 found += [f"{plain.split(' ')[1]} {row}" for row in rows]
     return found

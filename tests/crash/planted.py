@@ -61,6 +61,11 @@ def interrupted_is_failed() -> None:
     plant(recovery, "settle", lambda settle: lambda *a, **options: settle(*a, **{**options, "result": "failed"}))
 
 
+def error_of_commit_believed() -> None:
+    """A COMMIT that reports an error is taken for one that did not happen."""
+    plant(recovery, "decide", lambda decide: lambda *arguments: recovery.UNDO)
+
+
 def published_before_sealed() -> None:
     """The first effect is made visible when no journal tells of it yet."""
     early: list[Effect] = []
@@ -142,6 +147,7 @@ BUGS: Final[Mapping[str, Callable[[], None]]] = {
     "before-images-not-synced": images_not_synced,
     "synchronous-full": lambda: _synchronous("FULL"),
     "interrupted-is-failed": interrupted_is_failed,
+    "error-of-commit-believed": error_of_commit_believed,
     "publish-before-seal": published_before_sealed,
     "journal-removed-before-commit": journal_removed_before_commit,
     "compare-then-rename": not_compared_after_the_rename,

@@ -105,6 +105,12 @@ def test_honest_updater_keeps_an_edit_between_crash_and_recovery(shim: Path) -> 
         h.strike(["kill"], sample=20, seed=SEED).assert_clean()
 
 
+def test_honest_updater_keeps_an_edit_between_power_loss_and_recovery(shim: Path) -> None:
+    """Whoever acts between strike and recovery does so on a disk that lost something too."""
+    with harness(shim, check=somebody_saved, between=save) as h:
+        explore(h, "posix", sample=10, seed=SEED).assert_clean()
+
+
 def test_honest_updater_refuses_another_database(shim: Path) -> None:
     """A journal is judged by the database that it speaks of, or not at all."""
     with harness(shim, check=untouched, between=other_database, recover_exits=(0, 4)) as h:

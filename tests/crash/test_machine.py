@@ -6,8 +6,10 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
@@ -33,6 +35,7 @@ KINDS = ("directories", "asset", "env", "table", "column")
 MOST_REVISIONS = 7
 NUMBERS = st.integers(0, 99)
 CALLS = st.integers(30, 220)
+FEWEST_STEPS = 800  # of four such tests
 EDITS = ("nothing", "settings", "value", "asset", "delete", "file")
 
 
@@ -41,7 +44,8 @@ class Machine(RuleBasedStateMachine):
 
     scratch: Path
     steps = 0
-    kills = 0
+    kills: ClassVar[Counter[str]] = Counter()
+    pruned = 0
 
     @initialize(kinds=st.permutations(KINDS))
     def begin(self, kinds: list[str]) -> None:
@@ -82,24 +86,34 @@ class Machine(RuleBasedStateMachine):
         verb = "upgrade" if goal > self.model.version else "downgrade"
         return verb, f"{goal:04d}" if goal else "base", goal
 
-    @rule(number=NUMBERS)
-    def go(self, number: int) -> None:
-        """A command that nothing disturbs arrives."""
+    @rule(number=NUMBERS, prune=st.booleans())
+    def go(self, number: int, prune: bool) -> None:
+        """A command that nothing disturbs arrives; what no way back needs any more may go then, and nobody sees it."""
         verb, name, goal = self._goal(number)
         report = self.host.call(verb, name, release_hold=True)
         assert report.exit_code == 0, report.error
         self.model.go(goal)
+        if prune:
+            report = self.host.call("prune")
+            assert report.exit_code == 0, report.error
+            type(self).pruned += len(report.body["pruned"])
 
-    @rule(number=NUMBERS, call=CALLS, again=st.none() | st.integers(1, 120), edit=st.sampled_from(EDITS))
-    def crash(self, number: int, call: int, again: int | None, edit: str) -> None:
+    @rule(
+        number=NUMBERS,
+        call=CALLS,
+        again=st.none() | st.integers(1, 120),
+        edit=st.sampled_from(EDITS),
+        prune=st.sampled_from((False, False, True)),
+    )
+    def crash(self, number: int, call: int, again: int | None, edit: str, prune: bool) -> None:
         """A command is killed, somebody edits something, perhaps the recovery is killed too; then it is settled."""
-        verb, name, goal = self._goal(number)
         before = self.model.version
-        killed = dying.crash_at_call(self.host, call, verb, name, release_hold=True)
+        verb, name, goal = ("prune", "", before) if prune else self._goal(number)
+        killed = dying.crash_at_call(self.host, call, verb, *filter(None, [name]), release_hold=True)
         version, way = int(self.host.version() or 0), sorted((before, goal))
         assert way[0] <= version <= way[1]
         assert killed or version == goal
-        type(self).kills += killed
+        self.kills[verb] += killed
         self.model.go(version)
         pending = (self.host.root / ".vvmigrate/journal").exists()
         self._edit(edit, number, pending=pending)
@@ -265,11 +279,15 @@ def scratch() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("number", [0, *(pytest.param(n, marks=pytest.mark.full) for n in range(1, 4))])
-def test_no_sequence_of_events_breaks_the_promise(scratch: Path, number: int, pytestconfig: pytest.Config) -> None:
+def test_no_sequence_of_events_breaks_the_promise(
+    scratch: Path, number: int, pytestconfig: pytest.Config, record_property: Callable[[str, object], None]
+) -> None:
     """Some two hundred events, thousands with --full; VV_SEED=N tries others."""
-    first = int(os.environ.get("VV_SEED", SEED)) + number
-    examples, length = (40, 40) if pytestconfig.getoption("--full") else (8, 25)
-    Machine.scratch, Machine.steps, Machine.kills = scratch, 0, 0
+    first, full = int(os.environ.get("VV_SEED", SEED)) + number, pytestconfig.getoption("--full")
+    examples, length = (40, 40) if full else (8, 25)
+    Machine.scratch, Machine.steps, Machine.kills, Machine.pruned = scratch, 0, Counter(), 0
+    print(f"seed {first}")
+    record_property("seed", first)
     run_state_machine_as_test(
         seed(first)(Machine),
         settings=settings(
@@ -277,4 +295,7 @@ def test_no_sequence_of_events_breaks_the_promise(scratch: Path, number: int, py
             suppress_health_check=list(HealthCheck), phases=[Phase.generate],
         ),
     )  # fmt: skip
-    print(f"seed {first}: {Machine.steps} states of a host, {Machine.kills} kills")
+    print(f"{Machine.steps} states of a host, killed: {dict(Machine.kills)}, {Machine.pruned} things pruned")
+    assert all(Machine.kills[verb] for verb in ("upgrade", "downgrade", "prune"))
+    assert Machine.pruned > 0
+    assert Machine.steps >= (FEWEST_STEPS if full else 100)

@@ -8,8 +8,8 @@ import pytest
 
 from .cases import PRUNE, RECOVERIES, UP, Case
 from .crashstates import Profile, explore
-from .engine_check import opened
-from .engine_host import StepHarness, scenario
+from .engine_check import opened, state_directory
+from .engine_host import StepHarness, bring, scenario
 from .planted import BUGS
 from .saving import Saving
 from .scenario import Report
@@ -58,6 +58,7 @@ FOUND_BY: dict[str, Way] = {
     "before-images-not-synced": lost("posix", 1),
     "synchronous-full": lost("posix", 1),
     "interrupted-is-failed": struck("kill", RECOVERIES[len(UP) - 1]),
+    "error-of-commit-believed": struck("errno:EIO", on="/orchestrator_data"),
     "publish-before-seal": struck("kill"),
     "journal-removed-before-commit": struck("kill"),
     "compare-then-rename": somebody_saves("fallback/placeholder.png", "meddle"),
@@ -77,6 +78,17 @@ def test_a_bug_planted_in_vvmigrate_is_found(shim: Path, bug: str) -> None:
     report = FOUND_BY[bug](shim, bug)
     print(report.failures[:1])
     assert [strike.verdict for strike in report.failures][:1] == ["failed"], report.summary()
+
+
+def test_what_lies_about_in_a_state_directory_is_found(tmp_path: Path) -> None:
+    """A name that nobody knows, in the home's as in the storage root's."""
+    bring(tmp_path, ("upgrade", "0001"))
+    assert state_directory(tmp_path) == ""
+    for folder in ("home", "storage"):
+        stray = tmp_path / folder / ".vvmigrate/forgotten"
+        stray.touch(0o600)
+        assert "forgotten" in state_directory(tmp_path)
+        stray.unlink()
 
 
 def lose_an_image(root: Path) -> None:

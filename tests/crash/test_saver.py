@@ -90,13 +90,14 @@ def test_the_newest_save_is_never_lost(bare: HostFolder, verb: str, pytestconfig
     with dying.at_calls({}) as seen:
         host.call(*command)
     print(f"seed {SEED}, {len(seen)} accesses")
+    deaths = []
     for number in numbers(seen, SEED, full=pytestconfig.getoption("--full")):
         for burst, killed in BURSTS:
             trees.copy(before, host.home.parent)
             saver.count.unlink(missing_ok=True)
             acts = {number + n: saver for n in range(burst)}
             if killed:
-                dying.crash_at_call(host, number + burst, *command, acts=acts)
+                deaths.append(dying.crash_at_call(host, number + burst, *command, acts=acts))
             else:
                 with dying.at_calls(acts):
                     host.call(*command)
@@ -105,6 +106,13 @@ def test_the_newest_save_is_never_lost(bare: HostFolder, verb: str, pytestconfig
             the_users_stand(host, saver, what)
             if host.version() == "0001":
                 assert b"ORCHESTRATOR_INTERVAL" not in (host.home / ".env").read_bytes(), what
+    mostly(deaths)
+
+
+def mostly(deaths: list[bool]) -> None:
+    """Commands that were to be killed were: one that ends before proves nothing of a kill."""
+    print(f"{sum(deaths)} of {len(deaths)} killed")
+    assert sum(deaths) > len(deaths) / 2
 
 
 def the_users_stand(host: HostFolder, saver: Saver, what: str) -> None:
@@ -139,17 +147,20 @@ def test_a_process_that_saves_in_a_loop_loses_nothing(
         target=keep_saving, args=(saver, host.root / ASSET, stop), daemon=True
     )
     process.start()
-    said, choose = [], random.Random(SEED)
+    said, deaths, choose = [], [], random.Random(SEED)
     for _ in range(100 if pytestconfig.getoption("--full") else 10):
         for verb, target in (("upgrade", "head"), ("downgrade", "0001")):
             if killed:
-                dying.crash_at_call(host, choose.randint(40, 250), verb, target, release_hold=True)
+                number = min(choose.randint(20, 250), choose.randint(20, 250))  # many a command meets a save, and ends
+                deaths.append(dying.crash_at_call(host, number, verb, target, release_hold=True))
             report = host.call("recover") if killed else host.call(verb, target, release_hold=True)
             assert report.exit_code in (0, 1), report.error
             said.append(str(report.as_json()))
     stop.set()
     process.join()
     assert process.exitcode == 0
+    if killed:
+        mostly(deaths)
     print(f"seed {SEED}, {saver.last} saves, {len(said)} commands, {sum('Conflict' in text for text in said)} met one")
     said.append(str(host.down("0001").as_json()))
     dying.settled(host)

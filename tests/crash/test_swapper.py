@@ -159,19 +159,21 @@ def until(seconds: float, work: Callable[[], int]) -> Counter[int]:
 @pytest.mark.parametrize("what", ["upgrade", "downgrade", "recovery"])
 def test_root_is_not_led_out_of_the_tree(theirs: HostFolder, canary: Path, what: str, seconds: float) -> None:
     """Whatever the command comes to, the canary keeps content, mode and owner; with the race over all comes right."""
-    host = theirs
+    host, deaths = theirs, []
     before = Snapshots().take(canary)
 
     def work() -> int:
         if what == "recovery":
-            dying.in_a_fork(lambda: _die_in(host))
+            deaths.append(dying.in_a_fork(lambda: _die_in(host)))
             return ended(host, "recover")
         codes = ended(host, "upgrade", release_hold=True), ended(host, "downgrade", "0001")
         return codes[what == "downgrade"]
 
     with swapper(host.root, canary):
         codes = until(seconds, work)
-    print(f"{what}: {dict(codes)}")
+    print(f"{what}: {dict(codes)}, deaths: {Counter(deaths)}")
+    assert codes[0], "the command never came through: nothing was raced for"
+    assert what != "recovery" or -signal.SIGKILL in deaths, "nothing was ever left to recover"
     assert Snapshots().take(canary) == before
     assert set(codes) <= {0, 1, 4, 6}
     for left in host.root.glob("swap.*"):
@@ -213,10 +215,11 @@ def test_sqlites_journal_is_made_in_no_other_folder(theirs: HostFolder, canary: 
         folder.symlink_to(canary / "orchestrator_data")
 
     def work() -> None:
-        with dying.at(dying.SEALED, swap), dying.at(dying.WRITTEN, dying.die):
-            host.call("upgrade")
+        with dying.at(dying.SEALED, swap):
+            os._exit(host.call("upgrade").exit_code)
 
-    dying.in_a_fork(work)
+    code = dying.in_a_fork(work)
+    assert code == 4, "the swap was not noticed"
     assert folder.is_symlink()
     assert sorted(os.listdir(canary / "orchestrator_data")) == sorted(
         Path(name).name for name in before if name.startswith("orchestrator_data/")

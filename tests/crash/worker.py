@@ -300,5 +300,7 @@ class Worker:
     def try_state(self, n: int, profile: str, why: str, *, last: bool) -> Strike:
         """Judge a root that was built from outside; after the last call the command has said that it succeeded."""
         self._out.write_bytes(b"")
+        if self.scenario.between:
+            self.scenario.between(self.root)
         bad = self.judge(0 if last else -signal.SIGKILL, profile)
         return self._verdict(n, profile, f"{why} -> {bad}" if bad else "")
