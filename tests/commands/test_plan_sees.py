@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.commands.models import DATA, NAME, install, release
-from tests.commands.plans import agree, changes, same_end, warnings
+from tests.commands.plans import agree, changes, kept, same_end, warnings
 from tests.commands.proof import nothing_changes, says
 from tests.conftest import HostFolder
 from tests.content.fault_server import FaultServer, good, status
@@ -210,3 +210,78 @@ def test_a_folder_that_is_none_is_refused_before_the_first_step(
     says(done, 6, words, hint=hint)
     same_end(plan, done)
     assert server.requests == []
+
+
+# ---- rows that will be kept ------------------------------------------------------------------------------------------
+
+TABLE = "op.create_table('t', sa.Column('id', sa.Integer, primary_key=True), sa.Column('name', sa.Text))"
+COLUMN = "op.add_column('t', sa.Column('extra', sa.Text))"
+MOVED = "op.execute('INSERT INTO v SELECT * FROM t')\nop.drop_table('t')"
+MOVED_BACK = "op.execute('INSERT OR IGNORE INTO t SELECT * FROM v')\nop.drop_table('v')"
+
+
+def renamed(table: str, old: str, new: str) -> str:
+    return f"op.alter_column('{table}', '{old}', new_column_name='{new}')"
+
+
+def rebuilt(old: str, new: str) -> str:
+    within = f"batch.alter_column('{old}', new_column_name='{new}')"
+    return f"with op.batch_alter_table('t', recreate='always') as batch:\n    {within}"
+
+
+ROWS: dict[str, tuple[list[tuple[str, str]], list[tuple[str, str | None, int | None]]]] = {
+    "a table that was renamed": (
+        [("op.rename_table('t', 'my u')", "op.rename_table('my u', 't')")],
+        [("t", None, 2)],
+    ),
+    "a table that comes back and goes again": ([("op.drop_table('t')", TABLE)], [("t", None, 2)]),
+    "a column that was renamed": (
+        [(COLUMN, "op.drop_column('t', 'extra')"), (renamed("t", "extra", "more"), renamed("t", "more", "extra"))],
+        [("t", "extra", 1), ("t", None, 2)],
+    ),
+    "a column of a table that was rebuilt": (
+        [(COLUMN, "op.drop_column('t', 'extra')"), (rebuilt("extra", "more"), rebuilt("more", "extra"))],
+        [("t", "extra", 1), ("t", None, 2)],
+    ),
+    "rows that a revision moved": (
+        [(TABLE.replace("'t'", "'v'") + f"\n{MOVED}", f"{TABLE}\n{MOVED_BACK}")],
+        [("v", None, 2), ("t", None, None)],
+    ),
+    "values that a revision writes": (
+        [(COLUMN, "op.drop_column('t', 'extra')"), ("pass", "op.execute('UPDATE t SET extra = name')")],
+        [("t", "extra", None), ("t", None, 2)],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", ROWS)
+def test_a_way_back_says_which_rows_it_will_keep(bare: HostFolder, what: str) -> None:
+    """By the names that they have when they go; what a person confirms leaves out nothing."""
+    steps, expected = ROWS[what]
+    bare.revision("0002", TABLE, "op.drop_table('t')")
+    bare.up()
+    bare.sql("INSERT INTO t VALUES (1, 'a'), (2, 'b')")
+    for number, (up, down) in enumerate(steps, 3):
+        bare.revision(f"{number:04d}", up, down)
+    bare.up()
+    names = [row[1] for row in bare.sql("PRAGMA table_info(t)")]
+    for name in {"extra", "more"} & {*names}:
+        bare.sql(f"UPDATE t SET {name} = 'x' WHERE id = 1")
+    plan, done = bare.call("plan down", "0001"), bare.down("0001")
+    assert [(item["table"], item["column"], item["rows"]) for item in plan.body["rows"]] == expected
+    assert [line[:2] for line in kept(plan)] == [line[:2] for line in kept(done)]
+    if all(rows is not None for _, _, rows in expected):
+        agree(plan, done)
+
+
+def test_a_plan_of_a_table_that_is_renamed_and_goes(bare: HostFolder) -> None:
+    """On the way up too; and a table that the same run makes has no rows to keep."""
+    bare.revision("0002", TABLE, "op.drop_table('t')")
+    bare.up()
+    bare.sql("INSERT INTO t VALUES (1, 'a'), (2, 'b')")
+    bare.revision("0003", "op.rename_table('t', 'u')", "op.rename_table('u', 't')")
+    bare.revision("0004", "op.create_table('new', sa.Column('id', sa.Integer))", "op.drop_table('new')")
+    bare.revision("0005", "op.drop_table('u')\nop.drop_table('new')", TABLE.replace("'t'", "'u'"))
+    plan = bare.call("plan")
+    assert [(item["table"], item["rows"]) for item in plan.body["rows"]] == [("u", 2)]
+    agree(plan, bare.up())

@@ -10,7 +10,7 @@ from typing import Any
 from alembic.runtime.migration import RevisionStep
 
 from vvmigrate.engine import runtime
-from vvmigrate.engine.dropped import Dropped, look
+from vvmigrate.engine.dropped import Counts, Dropped
 from vvmigrate.engine.rehearsal import Rehearsal, Rehearsed
 from vvmigrate.engine.scripts import Scripts, take_recorded_way
 from vvmigrate.engine.session import Session
@@ -45,6 +45,7 @@ class Forecast:
         release: the release that the revision belongs to; empty where it says none.
         way_back: what was learned of the way back of a revision that will be applied.
         remarks: warnings that come from the revision itself, not from an operation.
+        dropped: what its own code drops from the database, as far as there are rows in it.
     """
 
     revision: str
@@ -63,6 +64,7 @@ class Forecast:
     release: str = ""
     way_back: WayBack = field(default_factory=WayBack)
     remarks: tuple[str, ...] = ()
+    dropped: tuple[Dropped, ...] = ()
 
     @property
     def following(self) -> tuple[str, ...]:
@@ -148,11 +150,11 @@ class Workplace(Site):
 
         The first that fails ends the list, but for a degraded step's retry: that can be left out.
         """
-        overlay = Overlay(self.observer or self.session.host)
+        overlay, counts = Overlay(self.observer or self.session.host), Counts(self.session.tables)
         for number, forecast in enumerate(forecasts):
             if forecast.rehearsed is not None:
                 forecast.proposal, forecast.error = Proposal(), None
-                self._predict(forecast, overlay, in_line=True)
+                self._predict(forecast, overlay, counts)
             if forecast.error is not None and not forecast.retry:
                 return forecasts[: number + 1]
         return forecasts
@@ -192,21 +194,21 @@ class Workplace(Site):
             code.migration_fn = partial(take_recorded_way, source, f"{source.path}: {error}")
             return rehearsal.run(code)
 
-    def _predict(self, forecast: Forecast, overlay: Overlay, *, in_line: bool = False) -> None:
+    def _predict(self, forecast: Forecast, overlay: Overlay, counts: Counts | None = None) -> None:
         """Let each operation say what it wants of a host that has what came before.
 
         Args:
-            in_line: all that comes before was predicted too: so there must be a folder for whatever is made.
+            counts: where all that comes before was predicted too: so there must be a folder for whatever is made.
         """
         try:
             for operation in forecast.operations:
                 proposal = operation.propose(self.situation(overlay, forecast))
                 for change in proposal.changes:
-                    if in_line:
+                    if counts is not None:
                         self._check_folder(change, overlay)
                     overlay.predict(change)
                 forecast.proposal += proposal
-            forecast.proposal += self.own_words(forecast)
+            forecast.proposal += self.own_words(forecast, counts)
         except VvmigrateError as error:
             forecast.error = error
         except OSError as error:
@@ -275,10 +277,15 @@ class Workplace(Site):
         forecast.later = (*((name, op) for name, op in found if isinstance(op, Operation)), *pending)
         return forecast
 
-    def own_words(self, forecast: Forecast) -> Proposal:
-        """What a step has to say beside what its operations say."""
-        gone = dropped(forecast, self.session)
-        kept = (Kept(f"{self.session.database_path}: {item.name}", item.reason) for item in gone)
+    def own_words(self, forecast: Forecast, counts: Counts | None = None) -> Proposal:
+        """What a step has to say beside what its operations say.
+
+        Args:
+            counts: what is in the database before the step; what is there now without.
+        """
+        acts = forecast.rehearsed.acts if forecast.rehearsed is not None and forecast.code is not None else ()
+        forecast.dropped = tuple((counts or Counts(self.session.tables)).dropped(acts))
+        kept = (Kept(f"{self.session.database_path}: {item.name}", item.reason) for item in forecast.dropped)
         said = Proposal(kept=tuple(kept), warnings=forecast.remarks)
         return said if forecast.code is not None else said + self._lacking_still(forecast)
 
@@ -305,12 +312,6 @@ class Workplace(Site):
 def of_all(forecasts: Iterable[Forecast]) -> Later:
     """(revision, operation) of all operations of some steps."""
     return tuple((forecast.revision, operation) for forecast in forecasts for operation in forecast.operations)
-
-
-def dropped(forecast: Forecast, session: Session) -> list[Dropped]:
-    """What the revision's own code drops from the database, as far as there are rows in it."""
-    acts = forecast.rehearsed.acts if forecast.rehearsed is not None and forecast.code is not None else ()
-    return look(session.tables, acts) if session.tables is not None else []
 
 
 def open_workplace(call: Call, settings: Settings, session: Session) -> Workplace:

@@ -8,7 +8,7 @@ from typing import Any
 from vvmigrate.engine import preflight
 from vvmigrate.engine.sources import Revision
 from vvmigrate.engine.state import Proposal
-from vvmigrate.runs.forecast import DOWN, Forecast, Workplace, dropped
+from vvmigrate.runs.forecast import DOWN, Forecast, Workplace
 from vvmigrate.runs.opening import paths_of
 
 
@@ -29,7 +29,7 @@ def outlook(place: Workplace, forecasts: list[Forecast], target: str) -> dict[st
         "rows": [
             {"revision": forecast.revision, "table": item.table, "column": item.column or None, "rows": item.rows}
             for forecast in forecasts
-            for item in dropped(forecast, place.session)
+            for item in forecast.dropped
         ],
         "cannot": [item for forecast in forecasts for item in _cannot(forecast)],
         "network_bytes": sum(item.network_bytes for item in total.downloads),
