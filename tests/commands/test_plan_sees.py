@@ -285,3 +285,32 @@ def test_a_plan_of_a_table_that_is_renamed_and_goes(bare: HostFolder) -> None:
     plan = bare.call("plan")
     assert [(item["table"], item["rows"]) for item in plan.body["rows"]] == [("u", 2)]
     agree(plan, bare.up())
+
+
+READS = {
+    "a query": "SELECT id FROM t",
+    "a view": "SELECT id FROM w",
+    "a comment": "/* why */ SELECT id FROM t",
+    "a count": "WITH c AS (SELECT count(*) FROM t) SELECT * FROM c",
+    "what was changed": "UPDATE t SET name = name RETURNING id",
+}
+
+
+@pytest.mark.parametrize("how", READS)
+def test_a_plan_warns_of_a_revision_that_looks_at_rows(bare: HostFolder, how: str) -> None:
+    """Rows are not rehearsed: what such a revision does may differ, and its plan says so."""
+    bare.revision("0002", TABLE + "\nop.execute('CREATE VIEW w AS SELECT id FROM t')", "op.execute('DROP VIEW w')")
+    bare.up()
+    bare.revision("0003", f"op.get_bind().execute(sa.text('{READS[how]}')).fetchall()")
+    assert any("rows" in text for text in bare.call("plan").body["steps"][0]["warnings"])
+
+
+def test_a_plan_does_not_warn_of_rows_that_are_only_moved(bare: HostFolder) -> None:
+    """A revision that copies, rebuilds, asks for columns, or looks at what it made itself does the same everywhere."""
+    bare.revision("0002", TABLE, "op.drop_table('t')")
+    bare.up()
+    own = "op.execute('CREATE TABLE own AS SELECT 1 AS one')\nop.get_bind().execute(sa.text('SELECT one FROM own'))"
+    copies = "op.execute('CREATE TABLE copied AS SELECT * FROM t')"
+    asks = "sa.inspect(op.get_bind()).get_columns('t')\nop.execute('UPDATE t SET name = upper(name)')"
+    bare.revision("0003", f"{own}\n{copies}\n{asks}\n{rebuilt('name', 'word')}")
+    assert bare.call("plan").body["steps"][0]["warnings"] == []
