@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.commands.models import DATA, NAME, install, release
-from tests.commands.plans import agree, changes, kept, same_end, warnings
+from tests.commands.plans import agree, changes, kept, same_end, statements, warnings
 from tests.commands.proof import nothing_changes, says
 from tests.conftest import HostFolder
 from tests.content.fault_server import FaultServer, good, status
@@ -314,3 +314,17 @@ def test_a_plan_does_not_warn_of_rows_that_are_only_moved(bare: HostFolder) -> N
     asks = "sa.inspect(op.get_bind()).get_columns('t')\nop.execute('UPDATE t SET name = upper(name)')"
     bare.revision("0003", f"{own}\n{copies}\n{asks}\n{rebuilt('name', 'word')}")
     assert bare.call("plan").body["steps"][0]["warnings"] == []
+
+
+# ---- the first day ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("log", [False, True], ids=["fresh", "an older installation's log"])
+def test_a_plan_of_the_first_day(host: HostFolder, log: bool) -> None:
+    """To open a host makes its database, so no revision makes that folder; and what is imported is planned."""
+    if log:
+        (host.root / "orchestrator_data").mkdir(parents=True)
+        (host.root / "orchestrator_data/processed_videos.log").write_text("a" * 64 + "\n")
+    plan = host.call("plan")
+    assert any("INSERT OR IGNORE INTO processed_videos" in line[3] for line in statements(plan)) == log
+    agree(plan, host.up())

@@ -137,7 +137,11 @@ class Superseded(NamedTuple):
 
 
 class Proposal(NamedTuple):
-    """What one operation wants changed, and what it has to say."""
+    """What one operation wants changed, and what it has to say.
+
+    Attributes:
+        statements: the SQL by which it will change rows inside the step's transaction, for people.
+    """
 
     changes: tuple[Change, ...] = ()
     kept: tuple[Kept, ...] = ()
@@ -148,6 +152,7 @@ class Proposal(NamedTuple):
     superseded: tuple[Superseded, ...] = ()
     required_missing: tuple[str, ...] = ()
     affects: frozenset[str] = frozenset()
+    statements: tuple[str, ...] = ()
 
     def __add__(self, other: Proposal) -> Proposal:  # type: ignore[override] # not as tuples are added
         """Both, one after the other."""
@@ -161,6 +166,7 @@ class Proposal(NamedTuple):
             self.superseded + other.superseded,
             self.required_missing + other.required_missing,
             self.affects | other.affects,
+            self.statements + other.statements,
         )
 
 

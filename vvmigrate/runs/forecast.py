@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,11 +14,12 @@ from vvmigrate.engine import runtime
 from vvmigrate.engine.dropped import Counts, Dropped
 from vvmigrate.engine.rehearsal import Rehearsal, Rehearsed
 from vvmigrate.engine.scripts import Scripts, take_recorded_way
-from vvmigrate.engine.session import Session
+from vvmigrate.engine.session import DATABASE, Session
 from vvmigrate.engine.sources import Recorded, Revision, Source
-from vvmigrate.engine.state import ADOPT, ATTRIBUTES, Change, Kept, Observer, Overlay, Proposal
+from vvmigrate.engine.state import ADOPT, ATTRIBUTES, MAKE_DIRECTORY, Change, Kept, Observer, Overlay, Proposal
 from vvmigrate.engine.way_back import WayBack
 from vvmigrate.errors import RefusedError, StepError, VvmigrateError
+from vvmigrate.files import ABSENT, Entry
 from vvmigrate.operations import MERGERS, InstallModel, Operation, Situation
 from vvmigrate.runs.asked import claimed, in_words, operations_of, way_back_of
 from vvmigrate.runs.opening import Call, root_of, variant_of
@@ -150,7 +152,7 @@ class Workplace(Site):
 
         The first that fails ends the list, but for a degraded step's retry: that can be left out.
         """
-        overlay, counts = Overlay(self.observer or self.session.host), Counts(self.session.tables)
+        overlay, counts = self._overlay(), Counts(self.session.tables)
         for number, forecast in enumerate(forecasts):
             if forecast.rehearsed is not None:
                 forecast.proposal, forecast.error = Proposal(), None
@@ -214,6 +216,16 @@ class Workplace(Site):
         except OSError as error:
             where = error.filename or ""
             forecast.error = RefusedError(f"{where}: {error.strerror}", path=str(where) or None)
+
+    def _overlay(self) -> Overlay:
+        """The host as the first step will find it: to open it for writing makes the database, and its folder."""
+        overlay = Overlay(self.observer or self.session.host)
+        if not self.session.host.entry(folder := DATABASE.above).exists:
+            opening = self.session.opening
+            made = Entry("dir", uid=os.geteuid(), gid=os.getegid())
+            made = made.with_attributes(opening.directory_mode, opening.owner)
+            overlay.predict(Change(MAKE_DIRECTORY, folder, ABSENT, made))
+        return overlay
 
     def _check_folder(self, change: Change, overlay: Overlay) -> None:
         """See that there is a directory, or will be, for what a change makes.
@@ -303,7 +315,7 @@ class Workplace(Site):
 
     def predict(self, forecast: Forecast, behind: Iterable[Forecast] = ()) -> None:
         """Say what a step that stands alone, or comes behind others, would do."""
-        overlay = Overlay(self.observer or self.session.host)
+        overlay = self._overlay()
         for change in (change for other in behind for change in other.proposal.changes):
             overlay.predict(change)
         self._predict(forecast, overlay)

@@ -56,6 +56,13 @@ def _cannot(forecast: Forecast) -> list[dict[str, Any]]:
     return [{"revision": forecast.revision, "path": path, "reason": reason} for path, reason in found]
 
 
+def _statements(forecast: Forecast) -> tuple[str, ...]:
+    """The SQL of the revision's own code, and of its operations; these leave rows alone where they are done again."""
+    if forecast.rehearsed is None or forecast.code is None:
+        return ()
+    return (*forecast.rehearsed.statements, *forecast.proposal.statements)
+
+
 def json_of(forecast: Forecast, paths: Mapping[str, str]) -> dict[str, Any]:
     """A forecast as `plan` reports it.
 
@@ -73,7 +80,7 @@ def json_of(forecast: Forecast, paths: Mapping[str, str]) -> dict[str, Any]:
     ]
     statements = [
         {"action": "sql", "path": paths["database"], "detail": statement, "diff": None}
-        for statement in (forecast.rehearsed.statements if forecast.rehearsed and forecast.code else ())
+        for statement in _statements(forecast)
     ]
     return {
         "revision": forecast.revision,
