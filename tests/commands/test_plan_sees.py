@@ -328,3 +328,18 @@ def test_a_plan_of_the_first_day(host: HostFolder, log: bool) -> None:
     plan = host.call("plan")
     assert any("INSERT OR IGNORE INTO processed_videos" in line[3] for line in statements(plan)) == log
     agree(plan, host.up())
+
+
+def test_a_changed_default_is_planned_once(bare: HostFolder) -> None:
+    """Two pending revisions merge: the second one knows the template that the first has merged."""
+    bare.revision("0002", "op.merge_env()")
+    bare.up(values={"DVR_IP": "192.168.1.20"})
+    path = bare.home / ".env.example"
+    text = path.read_text()
+    assert "\nLOG_LEVEL=INFO" in text
+    path.write_text(text.replace("\nLOG_LEVEL=INFO", "\nLOG_LEVEL=WARNING"))
+    for number in ("0003", "0004"):
+        bare.revision(number, "op.merge_env()")
+    plan = bare.call("plan")
+    assert [len(step["warnings"]) for step in plan.body["steps"]] == [1, 0]
+    agree(plan, bare.up())

@@ -184,17 +184,23 @@ class Observer(Protocol):
 
 
 class Overlay:
-    """What will be on the host once the changes proposed so far have happened."""
+    """What will be on the host once the changes proposed so far have happened.
+
+    Attributes:
+        changes: the last one of each path.
+    """
 
     def __init__(self, below: Observer) -> None:
         """See `below` where nothing was predicted."""
         self._below = below
         self._entries: dict[Target, Entry] = {}
         self._contents: dict[Target, bytes] = {}
+        self.changes: dict[Target, Change] = {}
 
     def predict(self, change: Change) -> None:
         """Take a proposed change as having happened."""
         self._entries[change.target] = change.after
+        self.changes[change.target] = change
         if change.action in (ADOPT, ATTRIBUTES):
             return  # what an earlier change is going to write there stays as it is
         self._contents.pop(change.target, None)

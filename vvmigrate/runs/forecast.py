@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -204,7 +204,8 @@ class Workplace(Site):
         """
         try:
             for operation in forecast.operations:
-                proposal = operation.propose(self.situation(overlay, forecast))
+                situation = replace(self.situation(overlay, forecast), planned=overlay.changes)
+                proposal = operation.propose(situation)
                 for change in proposal.changes:
                     if counts is not None:
                         self._check_folder(change, overlay)
