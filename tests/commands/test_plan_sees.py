@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.commands.models import DATA, NAME, install, release
-from tests.commands.plans import agree, changes, same_end, warnings
+from tests.commands.plans import agree, changes, kept, same_end, statements, warnings
 from tests.commands.proof import nothing_changes, says
 from tests.conftest import HostFolder
 from tests.content.fault_server import FaultServer, good, status
@@ -210,3 +210,136 @@ def test_a_folder_that_is_none_is_refused_before_the_first_step(
     says(done, 6, words, hint=hint)
     same_end(plan, done)
     assert server.requests == []
+
+
+# ---- rows that will be kept ------------------------------------------------------------------------------------------
+
+TABLE = "op.create_table('t', sa.Column('id', sa.Integer, primary_key=True), sa.Column('name', sa.Text))"
+COLUMN = "op.add_column('t', sa.Column('extra', sa.Text))"
+MOVED = "op.execute('INSERT INTO v SELECT * FROM t')\nop.drop_table('t')"
+MOVED_BACK = "op.execute('INSERT OR IGNORE INTO t SELECT * FROM v')\nop.drop_table('v')"
+
+
+def renamed(table: str, old: str, new: str) -> str:
+    return f"op.alter_column('{table}', '{old}', new_column_name='{new}')"
+
+
+def rebuilt(old: str, new: str) -> str:
+    within = f"batch.alter_column('{old}', new_column_name='{new}')"
+    return f"with op.batch_alter_table('t', recreate='always') as batch:\n    {within}"
+
+
+ROWS: dict[str, tuple[list[tuple[str, str]], list[tuple[str, str | None, int | None]]]] = {
+    "a table that was renamed": (
+        [("op.rename_table('t', 'my u')", "op.rename_table('my u', 't')")],
+        [("t", None, 2)],
+    ),
+    "a table that comes back and goes again": ([("op.drop_table('t')", TABLE)], [("t", None, 2)]),
+    "a column that was renamed": (
+        [(COLUMN, "op.drop_column('t', 'extra')"), (renamed("t", "extra", "more"), renamed("t", "more", "extra"))],
+        [("t", "extra", 1), ("t", None, 2)],
+    ),
+    "a column of a table that was rebuilt": (
+        [(COLUMN, "op.drop_column('t', 'extra')"), (rebuilt("extra", "more"), rebuilt("more", "extra"))],
+        [("t", "extra", 1), ("t", None, 2)],
+    ),
+    "rows that a revision moved": (
+        [(TABLE.replace("'t'", "'v'") + f"\n{MOVED}", f"{TABLE}\n{MOVED_BACK}")],
+        [("v", None, 2), ("t", None, None)],
+    ),
+    "values that a revision writes": (
+        [(COLUMN, "op.drop_column('t', 'extra')"), ("pass", "op.execute('UPDATE t SET extra = name')")],
+        [("t", "extra", None), ("t", None, 2)],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", ROWS)
+def test_a_way_back_says_which_rows_it_will_keep(bare: HostFolder, what: str) -> None:
+    """By the names that they have when they go; what a person confirms leaves out nothing."""
+    steps, expected = ROWS[what]
+    bare.revision("0002", TABLE, "op.drop_table('t')")
+    bare.up()
+    bare.sql("INSERT INTO t VALUES (1, 'a'), (2, 'b')")
+    for number, (up, down) in enumerate(steps, 3):
+        bare.revision(f"{number:04d}", up, down)
+    bare.up()
+    names = [row[1] for row in bare.sql("PRAGMA table_info(t)")]
+    for name in {"extra", "more"} & {*names}:
+        bare.sql(f"UPDATE t SET {name} = 'x' WHERE id = 1")
+    plan, done = bare.call("plan down", "0001"), bare.down("0001")
+    assert [(item["table"], item["column"], item["rows"]) for item in plan.body["rows"]] == expected
+    assert [line[:2] for line in kept(plan)] == [line[:2] for line in kept(done)]
+    if all(rows is not None for _, _, rows in expected):
+        agree(plan, done)
+
+
+def test_a_plan_of_a_table_that_is_renamed_and_goes(bare: HostFolder) -> None:
+    """On the way up too; and a table that the same run makes has no rows to keep."""
+    bare.revision("0002", TABLE, "op.drop_table('t')")
+    bare.up()
+    bare.sql("INSERT INTO t VALUES (1, 'a'), (2, 'b')")
+    bare.revision("0003", "op.rename_table('t', 'u')", "op.rename_table('u', 't')")
+    bare.revision("0004", "op.create_table('new', sa.Column('id', sa.Integer))", "op.drop_table('new')")
+    bare.revision("0005", "op.drop_table('u')\nop.drop_table('new')", TABLE.replace("'t'", "'u'"))
+    plan = bare.call("plan")
+    assert [(item["table"], item["rows"]) for item in plan.body["rows"]] == [("u", 2)]
+    agree(plan, bare.up())
+
+
+READS = {
+    "a query": "SELECT id FROM t",
+    "a view": "SELECT id FROM w",
+    "a comment": "/* why */ SELECT id FROM t",
+    "a count": "WITH c AS (SELECT count(*) FROM t) SELECT * FROM c",
+    "what was changed": "UPDATE t SET name = name RETURNING id",
+}
+
+
+@pytest.mark.parametrize("how", READS)
+def test_a_plan_warns_of_a_revision_that_looks_at_rows(bare: HostFolder, how: str) -> None:
+    """Rows are not rehearsed: what such a revision does may differ, and its plan says so."""
+    bare.revision("0002", TABLE + "\nop.execute('CREATE VIEW w AS SELECT id FROM t')", "op.execute('DROP VIEW w')")
+    bare.up()
+    bare.revision("0003", f"op.get_bind().execute(sa.text('{READS[how]}')).fetchall()")
+    assert any("rows" in text for text in bare.call("plan").body["steps"][0]["warnings"])
+
+
+def test_a_plan_does_not_warn_of_rows_that_are_only_moved(bare: HostFolder) -> None:
+    """A revision that copies, rebuilds, asks for columns, or looks at what it made itself does the same everywhere."""
+    bare.revision("0002", TABLE, "op.drop_table('t')")
+    bare.up()
+    own = "op.execute('CREATE TABLE own AS SELECT 1 AS one')\nop.get_bind().execute(sa.text('SELECT one FROM own'))"
+    copies = "op.execute('CREATE TABLE copied AS SELECT * FROM t')"
+    asks = "sa.inspect(op.get_bind()).get_columns('t')\nop.execute('UPDATE t SET name = upper(name)')"
+    bare.revision("0003", f"{own}\n{copies}\n{asks}\n{rebuilt('name', 'word')}")
+    assert bare.call("plan").body["steps"][0]["warnings"] == []
+
+
+# ---- the first day ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("log", [False, True], ids=["fresh", "an older installation's log"])
+def test_a_plan_of_the_first_day(host: HostFolder, log: bool) -> None:
+    """To open a host makes its database, so no revision makes that folder; and what is imported is planned."""
+    if log:
+        (host.root / "orchestrator_data").mkdir(parents=True)
+        (host.root / "orchestrator_data/processed_videos.log").write_text("a" * 64 + "\n")
+    plan = host.call("plan")
+    assert any("INSERT OR IGNORE INTO processed_videos" in line[3] for line in statements(plan)) == log
+    agree(plan, host.up())
+
+
+def test_a_changed_default_is_planned_once(bare: HostFolder) -> None:
+    """Two pending revisions merge: the second one knows the template that the first has merged."""
+    bare.revision("0002", "op.merge_env()")
+    bare.up(values={"DVR_IP": "192.168.1.20"})
+    path = bare.home / ".env.example"
+    text = path.read_text()
+    assert "\nLOG_LEVEL=INFO" in text
+    path.write_text(text.replace("\nLOG_LEVEL=INFO", "\nLOG_LEVEL=WARNING"))
+    for number in ("0003", "0004"):
+        bare.revision(number, "op.merge_env()")
+    plan = bare.call("plan")
+    assert [len(step["warnings"]) for step in plan.body["steps"]] == [1, 0]
+    agree(plan, bare.up())

@@ -37,13 +37,15 @@ READING_PRAGMAS = frozenset(
 class Guard:
     """Stands between a revision's code and the connection, while that code runs.
 
-    `refused` holds what was refused last, in words, since SQLite only says "not authorized".
+    `refused` holds what was refused last, in words, since SQLite only says "not authorized"; `read` the tables that
+    statements read, also through views, until somebody clears it.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         """Know the connection; nothing is enforced yet."""
         self._connection = connection
         self.refused = ""
+        self.read: set[str] = set()
 
     @contextmanager
     def on_duty(self) -> Iterator[None]:
@@ -64,6 +66,8 @@ class Guard:
             self._connection.set_authorizer(self._judge)
 
     def _judge(self, action: int, first: str | None, second: str | None, third: str | None, _by: str | None) -> int:
+        if action == sqlite3.SQLITE_READ and first:
+            self.read.add(first)
         refused = _forbidden(action, first or "", second or "", third or "")
         if not refused:
             return sqlite3.SQLITE_OK

@@ -5,7 +5,6 @@ One copy is carried through all pending revisions, so that the second finds what
 
 from __future__ import annotations
 
-import re
 import sqlite3
 import uuid
 from dataclasses import dataclass
@@ -103,7 +102,7 @@ class Rehearsal:
         stage = runtime.Stage(self._connection, step_id or uuid.uuid4().hex, None, lenient=self._lenient)
         tables = self._tables()
         runtime.run(self._connection, step, stage)
-        reads = any(_reads_rows(statement, tables) for statement in stage.statements)
+        reads = not tables.isdisjoint(stage.seen)
         return Rehearsed(tuple(stage.operations), stage.changing(), reads, tuple(stage.acts.done))
 
     def way_back(self, step: RevisionStep) -> WayBack:
@@ -148,9 +147,9 @@ class Rehearsal:
             lambda table: table in schema.TABLES or table.startswith(KEPT),
         )
 
-    def _tables(self) -> list[str]:
+    def _tables(self) -> set[str]:
         rows = self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-        return [name for (name,) in rows if name not in schema.TABLES and not name.startswith("sqlite_")]
+        return {name for (name,) in rows if name not in schema.TABLES and not name.startswith("sqlite_")}
 
     def __enter__(self) -> Self:
         """Close with the block."""
@@ -176,13 +175,3 @@ def _shadows(source: sqlite3.Connection) -> set[str]:
     tables = source.execute("SELECT name, rootpage = 0 FROM sqlite_master WHERE type = 'table'").fetchall()
     virtual = tuple(f"{name}_" for name, is_virtual in tables if is_virtual)
     return {name for name, _ in tables if name.startswith(virtual)}
-
-
-_CHANGES_BEHIND_WITH = re.compile(r"\)\s*(insert|replace|update|delete)\b")
-
-
-def _reads_rows(statement: str, tables: list[str]) -> bool:
-    words = statement.lower().lstrip()
-    if not words.startswith(("select", "with")) or (words.startswith("with") and _CHANGES_BEHIND_WITH.search(words)):
-        return False
-    return any(re.search(rf"\b{re.escape(table.lower())}\b", words) for table in tables)

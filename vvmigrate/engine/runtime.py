@@ -50,6 +50,7 @@ class Stage:
     Attributes:
         operations: the host operations asked for so far.
         statements: the SQL that the revision's code ran.
+        seen: tables of which it got rows to see.
         acts: what the revision's code did, so that it can be done again without it.
         expected: what the rehearsal collected; a real run must ask for the same.
         lenient: a statement that fails does nothing: only what is asked of the host matters.
@@ -67,6 +68,7 @@ class Stage:
         self.step_id = step_id
         self.operations: list[HostOperation] = []
         self.statements: list[str] = []
+        self.seen: set[str] = set()
         self.acts = Acts()
         self.expected = expected
         self.lenient = lenient
@@ -152,8 +154,14 @@ def _alembic_connection(raw: sqlite3.Connection, stage: Stage) -> Iterator[tuple
 
     @event.listens_for(engine, "before_cursor_execute")
     def _capture(_c: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, many: bool) -> None:  # noqa: FBT001 - SQLAlchemy's order
+        stage.guard.read.clear()
         stage.statements.append(statement)
         stage.acts.statement(statement, parameters, many=many)
+
+    @event.listens_for(engine, "after_cursor_execute")
+    def _look(_c: Any, cursor: Any, _statement: str, _parameters: Any, _context: Any, _many: bool) -> None:  # noqa: FBT001 - SQLAlchemy's order
+        if cursor.description is not None:
+            stage.seen |= stage.guard.read
 
     if stage.lenient:
         for name in ("do_execute", "do_executemany"):
@@ -223,6 +231,7 @@ def run(
     def guarded(**kw: Any) -> None:
         begun()
         stage.statements.clear()
+        stage.seen.clear()
         orphans = stage.orphans() if step.is_upgrade else None  # nothing may stand in the way back
         with stage.guard.on_duty(), stage.acts.writing():
             _call(code, kw)

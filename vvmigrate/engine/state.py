@@ -142,7 +142,11 @@ class Superseded(NamedTuple):
 
 
 class Proposal(NamedTuple):
-    """What one operation wants changed, and what it has to say."""
+    """What one operation wants changed, and what it has to say.
+
+    Attributes:
+        statements: the SQL by which it will change rows inside the step's transaction, for people.
+    """
 
     changes: tuple[Change, ...] = ()
     kept: tuple[Kept, ...] = ()
@@ -153,6 +157,7 @@ class Proposal(NamedTuple):
     superseded: tuple[Superseded, ...] = ()
     required_missing: tuple[str, ...] = ()
     affects: frozenset[str] = frozenset()
+    statements: tuple[str, ...] = ()
 
     def __add__(self, other: Proposal) -> Proposal:  # type: ignore[override] # not as tuples are added
         """Both, one after the other."""
@@ -166,6 +171,7 @@ class Proposal(NamedTuple):
             self.superseded + other.superseded,
             self.required_missing + other.required_missing,
             self.affects | other.affects,
+            self.statements + other.statements,
         )
 
 
@@ -183,17 +189,23 @@ class Observer(Protocol):
 
 
 class Overlay:
-    """What will be on the host once the changes proposed so far have happened."""
+    """What will be on the host once the changes proposed so far have happened.
+
+    Attributes:
+        changes: the last one of each path.
+    """
 
     def __init__(self, below: Observer) -> None:
         """See `below` where nothing was predicted."""
         self._below = below
         self._entries: dict[Target, Entry] = {}
         self._contents: dict[Target, bytes] = {}
+        self.changes: dict[Target, Change] = {}
 
     def predict(self, change: Change) -> None:
         """Take a proposed change as having happened."""
         self._entries[change.target] = change.after
+        self.changes[change.target] = change
         if change.action in (ADOPT, ATTRIBUTES):
             return  # what an earlier change is going to write there stays as it is
         self._contents.pop(change.target, None)

@@ -15,7 +15,7 @@ from vvmigrate.engine.effects import Effect, Merger
 from vvmigrate.engine.host import HOME, ROOT, Host
 from vvmigrate.engine.ledger import Ledger
 from vvmigrate.engine.runtime import HostOperation
-from vvmigrate.engine.state import Observer, Proposal, Target
+from vvmigrate.engine.state import Change, Observer, Proposal, Target
 from vvmigrate.files import Owner, Place, Tree
 from vvmigrate.settings import Settings
 
@@ -38,6 +38,7 @@ class Situation:
         mergers: how files of keys are taken back.
         retry: whether the revision is applied but degraded, and tried again.
         adopting: whether the revision is only taken over, if what it wants is there already.
+        planned: what earlier steps of a run that is planned will have changed, and noted, at each path.
     """
 
     host: Host
@@ -55,6 +56,7 @@ class Situation:
     retry: bool = False
     following: tuple[str, ...] = ()
     adopting: bool = False
+    planned: Mapping[Target, Change] = field(default_factory=dict)
 
     @property
     def owner(self) -> Owner | None:

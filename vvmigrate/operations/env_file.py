@@ -133,9 +133,7 @@ class MergeEnv(Operation):
         seen = situation.observer.entry(target)
         theirs = situation.observer.read(target) if seen.exists else None
         template = with_former_names(template, self._renames(situation))
-        recorded = situation.recorded().get(target)
-        noted = recorded[0].note if recorded else {}
-        base, warnings = _base(situation, noted)
+        noted, base, warnings = _last_merge(situation, target)
         offer = offered(situation, template)
         answers: dict[str, str] = situation.memory.setdefault("answers", {})
         work = _Merging(situation, template, theirs, base, frozenset(noted.get("keys", ())), offer.values)
@@ -222,6 +220,15 @@ class _Merging:
             explicit={**answers, **situation.settings.values},
             once_recorded=self.known,
         )
+
+
+def _last_merge(situation: Situation, target: Target) -> tuple[Mapping[str, Any], bytes | None, tuple[str, ...]]:
+    """What the last merge has noted, the template's text then, and what is wrong with that; planned ones count."""
+    if planned := situation.planned.get(target):
+        return planned.note, planned.text or None, ()
+    recorded = situation.recorded().get(target)
+    noted = recorded[0].note if recorded else {}
+    return noted, *_base(situation, noted)
 
 
 def _base(situation: Situation, noted: Mapping[str, Any]) -> tuple[bytes | None, tuple[str, ...]]:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from alembic.operations import Operations
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from vvmigrate.engine.state import Proposal
 from vvmigrate.errors import RefusedError
@@ -61,15 +61,17 @@ class ImportProcessedVideos(Operation):
                 odd.append(str(number))
         self.found.extend(good)
         warnings = (f"{LOG}: no SHA-256 in line {', '.join(odd[:5])}: left out",) if odd else ()
-        return Proposal(skipped=(f"{LOG}: stays; {len(good)} videos imported",), warnings=warnings)
+        statements = (self._statement(),) if self.found else ()
+        skipped = (f"{LOG}: stays; {len(good)} videos imported",)
+        return Proposal(skipped=skipped, warnings=warnings, statements=statements)
 
     def rows(self, connection: Connection) -> None:
         """Insert what is not there yet."""
         if not self.found:
             return
         moment = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        statement = text(
-            f"INSERT OR IGNORE INTO {self.table} (sha256, file_name, status, first_seen) "  # noqa: S608 - the revision's own word
-            "VALUES (:sha256, '', 'processed', :moment)"
-        )
-        connection.execute(statement, [{"sha256": sha256, "moment": moment} for sha256 in self.found])
+        connection.exec_driver_sql(self._statement(), [(sha256, moment) for sha256 in self.found])
+
+    def _statement(self) -> str:
+        into = f"INSERT OR IGNORE INTO {self.table} (sha256, file_name, status, first_seen)"
+        return f"{into} VALUES (?, '', 'processed', ?)"

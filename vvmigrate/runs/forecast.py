@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from alembic.runtime.migration import RevisionStep
 
 from vvmigrate.engine import runtime
-from vvmigrate.engine.dropped import Dropped, look
+from vvmigrate.engine.dropped import Counts, Dropped
 from vvmigrate.engine.rehearsal import Rehearsal, Rehearsed
 from vvmigrate.engine.scripts import Scripts, take_recorded_way
-from vvmigrate.engine.session import Session
+from vvmigrate.engine.session import DATABASE, Session
 from vvmigrate.engine.sources import Recorded, Revision, Source
-from vvmigrate.engine.state import ADOPT, ATTRIBUTES, Change, Kept, Observer, Overlay, Proposal
+from vvmigrate.engine.state import ADOPT, ATTRIBUTES, MAKE_DIRECTORY, Change, Kept, Observer, Overlay, Proposal
 from vvmigrate.engine.way_back import WayBack
 from vvmigrate.errors import RefusedError, StepError, VvmigrateError
+from vvmigrate.files import ABSENT, Entry
 from vvmigrate.operations import MERGERS, InstallModel, Operation, Situation
 from vvmigrate.runs.asked import claimed, in_words, operations_of, way_back_of
 from vvmigrate.runs.opening import Call, root_of, variant_of
@@ -45,6 +47,7 @@ class Forecast:
         release: the release that the revision belongs to; empty where it says none.
         way_back: what was learned of the way back of a revision that will be applied.
         remarks: warnings that come from the revision itself, not from an operation.
+        dropped: what its own code drops from the database, as far as there are rows in it.
     """
 
     revision: str
@@ -63,6 +66,7 @@ class Forecast:
     release: str = ""
     way_back: WayBack = field(default_factory=WayBack)
     remarks: tuple[str, ...] = ()
+    dropped: tuple[Dropped, ...] = ()
 
     @property
     def following(self) -> tuple[str, ...]:
@@ -152,11 +156,11 @@ class Workplace(Site):
 
         The first that fails ends the list, but for a degraded step's retry: that can be left out.
         """
-        overlay = Overlay(self.observer or self.session.host)
+        overlay, counts = self._overlay(), Counts(self.session.tables)
         for number, forecast in enumerate(forecasts):
             if forecast.rehearsed is not None:
                 forecast.proposal, forecast.error = Proposal(), None
-                self._predict(forecast, overlay, in_line=True)
+                self._predict(forecast, overlay, counts)
             if forecast.error is not None and not forecast.retry:
                 return forecasts[: number + 1]
         return forecasts
@@ -196,26 +200,37 @@ class Workplace(Site):
             code.migration_fn = partial(take_recorded_way, source, f"{source.path}: {error}")
             return rehearsal.run(code)
 
-    def _predict(self, forecast: Forecast, overlay: Overlay, *, in_line: bool = False) -> None:
+    def _predict(self, forecast: Forecast, overlay: Overlay, counts: Counts | None = None) -> None:
         """Let each operation say what it wants of a host that has what came before.
 
         Args:
-            in_line: all that comes before was predicted too: so there must be a folder for whatever is made.
+            counts: where all that comes before was predicted too: so there must be a folder for whatever is made.
         """
         try:
             for operation in forecast.operations:
-                proposal = operation.propose(self.situation(overlay, forecast))
+                situation = replace(self.situation(overlay, forecast), planned=overlay.changes)
+                proposal = operation.propose(situation)
                 for change in proposal.changes:
-                    if in_line:
+                    if counts is not None:
                         self._check_folder(change, overlay)
                     overlay.predict(change)
                 forecast.proposal += proposal
-            forecast.proposal += self.own_words(forecast)
+            forecast.proposal += self.own_words(forecast, counts)
         except VvmigrateError as error:
             forecast.error = error
         except OSError as error:
             where = error.filename or ""
             forecast.error = RefusedError(f"{where}: {error.strerror}", path=str(where) or None)
+
+    def _overlay(self) -> Overlay:
+        """The host as the first step will find it: to open it for writing makes the database, and its folder."""
+        overlay = Overlay(self.observer or self.session.host)
+        if not self.session.host.entry(folder := DATABASE.above).exists:
+            opening = self.session.opening
+            made = Entry("dir", uid=os.geteuid(), gid=os.getegid())
+            made = made.with_attributes(opening.directory_mode, opening.owner)
+            overlay.predict(Change(MAKE_DIRECTORY, folder, ABSENT, made))
+        return overlay
 
     def _check_folder(self, change: Change, overlay: Overlay) -> None:
         """See that there is a directory, or will be, for what a change makes.
@@ -279,10 +294,15 @@ class Workplace(Site):
         forecast.later = (*((name, op) for name, op in found if isinstance(op, Operation)), *pending)
         return forecast
 
-    def own_words(self, forecast: Forecast) -> Proposal:
-        """What a step has to say beside what its operations say."""
-        gone = dropped(forecast, self.session)
-        kept = (Kept(f"{self.session.database_path}: {item.name}", item.reason) for item in gone)
+    def own_words(self, forecast: Forecast, counts: Counts | None = None) -> Proposal:
+        """What a step has to say beside what its operations say.
+
+        Args:
+            counts: what is in the database before the step; what is there now without.
+        """
+        acts = forecast.rehearsed.acts if forecast.rehearsed is not None and forecast.code is not None else ()
+        forecast.dropped = tuple((counts or Counts(self.session.tables)).dropped(acts))
+        kept = (Kept(f"{self.session.database_path}: {item.name}", item.reason) for item in forecast.dropped)
         said = Proposal(kept=tuple(kept), warnings=forecast.remarks)
         return said if forecast.code is not None else said + self._lacking_still(forecast)
 
@@ -300,7 +320,7 @@ class Workplace(Site):
 
     def predict(self, forecast: Forecast, behind: Iterable[Forecast] = ()) -> None:
         """Say what a step that stands alone, or comes behind others, would do."""
-        overlay = Overlay(self.observer or self.session.host)
+        overlay = self._overlay()
         for change in (change for other in behind for change in other.proposal.changes):
             overlay.predict(change)
         self._predict(forecast, overlay)
@@ -309,12 +329,6 @@ class Workplace(Site):
 def of_all(forecasts: Iterable[Forecast]) -> Later:
     """(revision, operation) of all operations of some steps."""
     return tuple((forecast.revision, operation) for forecast in forecasts for operation in forecast.operations)
-
-
-def dropped(forecast: Forecast, session: Session) -> list[Dropped]:
-    """What the revision's own code drops from the database, as far as there are rows in it."""
-    acts = forecast.rehearsed.acts if forecast.rehearsed is not None and forecast.code is not None else ()
-    return look(session.tables, acts) if session.tables is not None else []
 
 
 def open_workplace(call: Call, settings: Settings, session: Session) -> Workplace:

@@ -8,7 +8,7 @@ from typing import Any
 from vvmigrate.engine import preflight
 from vvmigrate.engine.sources import Revision
 from vvmigrate.engine.state import Proposal
-from vvmigrate.runs.forecast import DOWN, Forecast, Workplace, dropped
+from vvmigrate.runs.forecast import DOWN, Forecast, Workplace
 from vvmigrate.runs.opening import paths_of
 
 
@@ -29,7 +29,7 @@ def outlook(place: Workplace, forecasts: list[Forecast], target: str) -> dict[st
         "rows": [
             {"revision": forecast.revision, "table": item.table, "column": item.column or None, "rows": item.rows}
             for forecast in forecasts
-            for item in dropped(forecast, place.session)
+            for item in forecast.dropped
         ],
         "cannot": [item for forecast in forecasts for item in _cannot(forecast)],
         "network_bytes": sum(item.network_bytes for item in total.downloads),
@@ -56,6 +56,13 @@ def _cannot(forecast: Forecast) -> list[dict[str, Any]]:
     return [{"revision": forecast.revision, "path": path, "reason": reason} for path, reason in found]
 
 
+def _statements(forecast: Forecast) -> tuple[str, ...]:
+    """The SQL of the revision's own code, and of its operations; these leave rows alone where they are done again."""
+    if forecast.rehearsed is None or forecast.code is None:
+        return ()
+    return (*forecast.rehearsed.statements, *forecast.proposal.statements)
+
+
 def json_of(forecast: Forecast, paths: Mapping[str, str]) -> dict[str, Any]:
     """A forecast as `plan` reports it.
 
@@ -73,7 +80,7 @@ def json_of(forecast: Forecast, paths: Mapping[str, str]) -> dict[str, Any]:
     ]
     statements = [
         {"action": "sql", "path": paths["database"], "detail": statement, "diff": None}
-        for statement in (forecast.rehearsed.statements if forecast.rehearsed and forecast.code else ())
+        for statement in _statements(forecast)
     ]
     return {
         "revision": forecast.revision,
