@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from shlex import quote
 
+from vvmigrate.commands.remedy import remedy
 from vvmigrate.commands.status import missing
 from vvmigrate.commands.verify import compare, how_deep
 from vvmigrate.engine import adoption, database, journal, lodging
-from vvmigrate.engine.drift import Drift
+from vvmigrate.engine.drift import SCHEMA, Drift
 from vvmigrate.engine.host import HOME, ROOT
 from vvmigrate.engine.session import Session
 from vvmigrate.engine.state import Target
@@ -247,21 +248,20 @@ def _of_a_path(path: str, facts: list[Drift]) -> Finding:
         return Finding(
             f"{path}: {what}",
             "A file of the release was changed after it was signed on this host.",
-            "install the release again; if it was changed on purpose: vvmigrate repair vv-signature.json",
+            remedy(path, facts),
             path=path,
         )
-    if statements := [item.statement for item in facts if item.statement]:
+    if facts[0].kind == SCHEMA:
         return Finding(
             f"{path}: {what}",
             "The orchestrator will fail where it needs them, and the revisions that made them cannot be taken back.",
-            "put a copy of the database back; if it is an older one, then: vvmigrate adopt --reconcile; "
-            f"without a copy, to have them empty: sqlite3 {quote(path)} {quote('; '.join(statements))}",
+            remedy(path, facts),
             path=path,
         )
     return Finding(
         f"{path}: {what}",
         f"It is not as revision {facts[0].revision} left it: somebody changed it, or the disk did.",
-        f"vvmigrate why {path}; to have it back: vvmigrate repair {path}",
+        f"vvmigrate why {quote(path)}; to have it back: {remedy(path, facts)}",
         path=path,
     )
 
