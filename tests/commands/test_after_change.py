@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands.proof import nothing_changes
 from tests.conftest import HostFolder
 from tests.crash import dying
 
@@ -63,6 +64,30 @@ def test_what_it_could_not_be_told_is_told_again(bare: HostFolder, told: Path) -
     bare.up()
     bare.up()
     assert lines(told) == ["directories", "directories"]
+
+
+def test_what_it_was_not_told_is_no_healthy_host(bare: HostFolder, told: Path) -> None:
+    """Services were not restarted: status and doctor say so until the command that they name has told it."""
+    Path(f"{told}.code").write_text("3")
+    bare.up()
+    Path(f"{told}.code").unlink()
+    with nothing_changes(bare):
+        report = bare.call("status")
+        findings = [item for item in bare.call("doctor").body["findings"] if "after_change" in item["what"]]
+    assert (report.exit_code, report.body["untold"]) == (3, ["directories"])
+    assert "after_change was not told of: directories" in bare.run("status").stdout
+    assert [item["remedy"].partition(",")[0] for item in findings] == ["vvmigrate upgrade head"]
+    bare.up()
+    assert (bare.call("status").body["untold"], lines(told)) == ([], ["directories", "directories"])
+
+
+def test_a_health_check_may_ask_status_before_it_is_told(bare: HostFolder, told: Path) -> None:
+    """What is restarted after the check must not fail the check."""
+    bare.run("upgrade", "base")
+    command = " ".join(bare.command("status"))
+    report = bare.call("upgrade", verify_with=command)
+    assert (report.exit_code, report.body["health"]["exit_code"]) == (0, 0)
+    assert lines(told) == ["directories"]
 
 
 @pytest.mark.parametrize("moment", dying.PROTOCOL, ids=lambda moment: moment.function)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -139,6 +140,34 @@ def test_a_models_own_path_means_the_model(up: HostFolder, inside: str) -> None:
     assert "is as it was left" in up.run("why", path).stdout
 
 
+def test_a_file_of_the_release_may_be_named(up: HostFolder) -> None:
+    """What verify lists can be looked at alone; why says what mends it, and repair that it cannot."""
+    for name in ("migrations/env.py", str(up.home / "migrations"), "model_manifest.json"):
+        assert drift(up, name) == []
+    assert "is as it was left" in up.run("why", "migrations/env.py").stdout
+    with (up.home / "migrations/env.py").open("a") as file:
+        file.write("# changed\n")
+    assert drift(up, "migrations") == drift(up, "migrations/env.py") == [("migrations/env.py", "release")]
+    assert drift(up, "model_manifest.json") == []
+    told = up.run("why", "migrations/env.py").stdout
+    assert "install the release again" in told
+    assert "vvmigrate repair migrations" not in told
+    entries = len(up.history())
+    report = up.call("repair", "migrations/env.py")
+    assert (report.exit_code, report.error, len(report.body["left"]), len(up.history())) == (3, None, 1, entries)
+
+
+def test_what_lies_in_a_folder_that_we_made_is_not_ours(up: HostFolder) -> None:
+    """A recording has no verdict; of the folder it is said that it is the folder."""
+    (up.root / "raw/cam1.mp4").write_bytes(b"recorded")
+    report = up.call("why", str(up.root / "raw/cam1.mp4"))
+    assert (report.body["managed"], report.body["part_of"]) == (False, str(up.root / "raw"))
+    told = up.run("why", str(up.root / "raw/cam1.mp4")).stdout
+    assert f"its folder: {up.root / 'raw'}" in told
+    assert "is as it was left" not in told
+    assert "is as it was left" in up.run("why", str(up.root / "raw")).stdout
+
+
 def test_a_path_of_which_nothing_is_recorded(up: HostFolder) -> None:
     """It is said, instead of a healthy answer about nothing."""
     (up.root / "mine").mkdir()
@@ -244,6 +273,27 @@ def test_what_cannot_be_had_does_not_hold_up_the_rest(up: HostFolder) -> None:
     report = up.call("repair", str(up.root))
     assert (report.exit_code, [item["path"] for item in report.body["left"]]) == (3, [str(up.root / PICTURE)])
     assert (up.root / "tv_curado").is_dir()
+
+
+def test_a_repair_that_can_mend_nothing_is_no_repair(up: HostFolder) -> None:
+    """No row says "repaired" of it, however often it is tried; what to do instead is said."""
+    (up.home / PICTURE).unlink()
+    (up.root / PICTURE).unlink()
+    up.call("repair", str(up.home / "vv-signature.json"))
+    before = up.history()
+    for _ in range(2):
+        done = up.run("repair")
+        assert (done.returncode, "install the release again" in done.stdout) == (3, True)
+    assert up.history() == before
+
+
+def test_a_child_whose_folder_is_gone_is_mended_with_it(up: HostFolder) -> None:
+    """Who names one picture gets it back, and the folders that it needs; what lies beside it waits."""
+    shutil.rmtree(up.root / "fallback")
+    report = up.call("repair", str(up.root / PICTURE))
+    assert (report.exit_code, report.error) == (0, None)
+    assert drift(up, str(up.root / PICTURE)) == []
+    assert drift(up) == [("fallback/loop_silencioso.mp4", "kind")]
 
 
 def test_another_picture_of_the_release_is_not_what_was_recorded(up: HostFolder) -> None:

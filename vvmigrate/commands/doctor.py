@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import groupby
 from shlex import quote
 
+from vvmigrate.commands.finding import MEANS, Finding, from_error
+from vvmigrate.commands.lost import lost
+from vvmigrate.commands.remedy import remedy
 from vvmigrate.commands.verify import compare, how_deep
 from vvmigrate.engine import adoption, database, journal, lodging
-from vvmigrate.engine.drift import Drift
+from vvmigrate.engine.drift import SCHEMA, Drift
 from vvmigrate.engine.host import HOME, ROOT
 from vvmigrate.engine.session import Session
 from vvmigrate.engine.state import Target
@@ -19,7 +22,7 @@ from vvmigrate.errors import IntegrityError, StateError, VvmigrateError
 from vvmigrate.operations.env_file import set_hint
 from vvmigrate.report import Report
 from vvmigrate.runs.audit import PUT_BACK, beyond_rows
-from vvmigrate.runs.looking import FINDINGS
+from vvmigrate.runs.hook import untold
 from vvmigrate.runs.opening import Call
 from vvmigrate.runs.pending import degraded, is_ahead, pending, split_at_hold
 from vvmigrate.runs.promised import is_a_finding, seen
@@ -29,24 +32,6 @@ from vvmigrate.runs.unset import missing
 
 LOW_BYTES = 64 << 20
 """Free space under which the next step may be refused: many times what a step without a model needs."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that looks wrong.
-
-    Attributes:
-        what: one sentence.
-        why: what it means for this host.
-        remedy: the command that mends it, or what a person has to do.
-        exit_code: by the contract.
-    """
-
-    what: str
-    why: str
-    remedy: str
-    exit_code: int = FINDINGS
-    path: str | None = None
 
 
 def doctor(call: Call) -> Report:
@@ -62,31 +47,22 @@ def doctor(call: Call) -> Report:
     try:
         settings, session = call.read()
         with session:
-            found += map(_from_error, session.refusals)
+            found += map(from_error, session.refusals)
             unproved = adoption.unproved(session)
-            found += map(_from_error, unproved or adoption.contradictions(session))
+            found += map(from_error, unproved or adoption.contradictions(session))
             found += _of_the_session(session, proved=not unproved)
             found += _as_far_as_possible(_rehearsed_elsewhere(session))
+            found += _as_far_as_possible(lost(session, proved=not unproved))
             if not unproved:
                 site = open_site(call, settings, session)
-                for part in (_ahead, _promised, _degraded, _unset, _drifted, _left_beside):
+                for part in (_ahead, _promised, _degraded, _unset, _untold, _drifted, _left_beside):
                     found += _as_far_as_possible(part(site))
     except VvmigrateError as error:
-        found.append(_from_error(error))
+        found.append(from_error(error))
     report.body["findings"] = [asdict(finding) for finding in found]
     for finding in found:
         report.raise_to(finding.exit_code)
     return report
-
-
-_MEANS = {
-    1: "This stopped the examination.",
-    2: "This stopped the examination: the command line or a setting is wrong.",
-    4: "vvmigrate does not judge this by itself and touches nothing until a person has.",
-    5: "This stopped the examination.",
-    6: "Commands that change the host are refused until this is mended.",
-    7: "Something was changed that nobody but vvmigrate, or the author of the release, should have changed.",
-}
 
 
 def _as_far_as_possible(findings: Iterator[Finding]) -> Iterator[Finding]:
@@ -94,11 +70,7 @@ def _as_far_as_possible(findings: Iterator[Finding]) -> Iterator[Finding]:
     try:
         yield from findings
     except VvmigrateError as error:
-        yield _from_error(error)
-
-
-def _from_error(error: VvmigrateError) -> Finding:
-    return Finding(error.message, _MEANS[error.exit_code], error.hint or "", error.exit_code, error.path)
+        yield from_error(error)
 
 
 def _of_the_session(session: Session, *, proved: bool) -> Iterator[Finding]:
@@ -122,7 +94,7 @@ def _of_the_session(session: Session, *, proved: bool) -> Iterator[Finding]:
     for text in clock_warnings(session):
         yield Finding(text, "Times in the history and in certificates will be wrong.", "set the clock: timedatectl")
     yield from (
-        Finding(text, _MEANS[7], PUT_BACK, IntegrityError.exit_code) for text in beyond_rows(session, proved=proved)
+        Finding(text, MEANS[7], PUT_BACK, IntegrityError.exit_code) for text in beyond_rows(session, proved=proved)
     )
     try:
         rows = session.connection.execute("PRAGMA quick_check(3)").fetchall()
@@ -231,6 +203,15 @@ def _unset(site: Site) -> Iterator[Finding]:
         )
 
 
+def _untold(site: Site) -> Iterator[Finding]:
+    if names := untold(site):
+        yield Finding(
+            f"after_change was not told yet that {', '.join(names)} changed, or it failed",
+            "What uses them was not restarted, and may work with what was there before.",
+            "vvmigrate upgrade head, which tells it again",
+        )
+
+
 def _drifted(site: Site) -> Iterator[Finding]:
     found = sorted(compare(site, [], how_deep(site.call)).drift, key=lambda item: item.target)
     for target, facts in groupby(found, key=lambda item: item.target):
@@ -243,21 +224,20 @@ def _of_a_path(path: str, facts: list[Drift]) -> Finding:
         return Finding(
             f"{path}: {what}",
             "A file of the release was changed after it was signed on this host.",
-            "install the release again; if it was changed on purpose: vvmigrate repair vv-signature.json",
+            remedy(path, facts),
             path=path,
         )
-    if statements := [item.statement for item in facts if item.statement]:
+    if facts[0].kind == SCHEMA:
         return Finding(
             f"{path}: {what}",
             "The orchestrator will fail where it needs them, and the revisions that made them cannot be taken back.",
-            "put a copy of the database back; if it is an older one, then: vvmigrate adopt --reconcile; "
-            f"without a copy, to have them empty: sqlite3 {quote(path)} {quote('; '.join(statements))}",
+            remedy(path, facts),
             path=path,
         )
     return Finding(
         f"{path}: {what}",
         f"It is not as revision {facts[0].revision} left it: somebody changed it, or the disk did.",
-        f"vvmigrate why {path}; to have it back: vvmigrate repair {path}",
+        f"vvmigrate why {quote(path)}; to have it back: {remedy(path, facts)}",
         path=path,
     )
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from shlex import quote
 from typing import Any
 
+from vvmigrate.commands.repair import set_aside
 from vvmigrate.commands.upgrade import ahead
 from vvmigrate.content.delivery import download
 from vvmigrate.content.store import MODELS, STORE
@@ -77,7 +80,18 @@ def _find(place: Workplace) -> tuple[list[Old], list[Kept]]:
     if place.ledger is None:
         return [], []
     kept: list[Kept] = []
-    return [*_generations(place, kept), *_received(place, kept), *_images(place)], kept
+    found = [*_generations(place, kept), *_received(place, kept), *_images(place)]
+    return found, [*kept, *_set_aside(place)]
+
+
+def _set_aside(place: Workplace) -> Iterator[Kept]:
+    """What repairs took out of its place, which may be somebody's only copy: a person decides."""
+    host, ledger = place.session.host, place.session.ledger
+    for step in ledger.committed():
+        for item in set_aside(host, ledger, step["step_id"]):
+            if os.path.lexists(item["aside"]):
+                text = f"set aside by a repair of {item['path']}; if nobody wants it: rm -r {quote(item['aside'])}"
+                yield Kept(item["aside"], text)
 
 
 def _generations(place: Workplace, kept: list[Kept]) -> Iterator[Old]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from vvmigrate.commands.verify import SIGNATURE, as_json, compare, how_deep, target_of
-from vvmigrate.engine.drift import Drift
+from vvmigrate.commands.named import SIGNATURE, target_of
+from vvmigrate.commands.verify import as_json, compare, how_deep
+from vvmigrate.engine.drift import QUICK, Drift, find
 from vvmigrate.engine.effects import MENDED
 from vvmigrate.engine.host import Host
 from vvmigrate.engine.ledger import Ledger
@@ -43,18 +44,22 @@ def _nothing() -> dict[str, Any]:
 def _repair(run: Run, paths: list[str]) -> None:
     place = run.place
     found = compare(place, paths, how_deep(place.call)).drift
+    found = [*_above(place, found), *found]
     run.report.body = {"drift": as_json(place, found), "left": [], "set_aside": [], "put_back": []}
     if place.ledger is None:
         return
     if not paths:
         _put_back(run)
     forecasts = [_forecast(place, revision, damage) for revision, damage in _damage(place, found, paths)]
+    forecasts = [forecast for forecast in forecasts if forecast.error is not None or forecast.proposal.changes]
     run.preflight(forecasts)
     for forecast in forecasts:
         run.perform(forecast)  # one that fails is undone, and does not hold up the others
-    looked_at = {item.target if item.revision else SIGNATURE for item in found}  # it lists the release's files
-    damaged = sorted(place.session.host.path(target) for target in looked_at)
-    left = compare(place, damaged, how_deep(place.call)).drift if damaged else []
+    damaged = {item.target for item in found}
+    named = sorted(map(place.session.host.path, damaged))
+    again = compare(place, named, how_deep(place.call)).drift if named else []
+    # what lies beside a path whose folder came with it is not meant; what a list that is back says of the release is
+    left = [item for item in again if item.target in damaged or item.kind == "release"]
     run.report.body["left"] = as_json(place, left)
     run.report.body["set_aside"] = [
         item
@@ -75,6 +80,16 @@ def _put_back(run: Run) -> None:
         run.log.write("put_back", path=path)
     for one in lost[:1]:
         run.report.fail(IntegrityError(one.problem, hint=PUT_BACK))
+
+
+def _above(place: Workplace, found: list[Drift]) -> list[Drift]:
+    """Recorded folders that hold what is damaged, and are gone themselves: else nothing can be put there."""
+    host, recorded = place.session.host, place.ledger.recorded() if place.ledger is not None else {}
+    damaged = {item.target for item in found}
+    above = [target for target in sorted(recorded) if any(target.holds(other) for other in damaged)]
+    return [
+        item for item in find(host, recorded, {}, above, QUICK) if item.kind == "kind" and item.target not in damaged
+    ]
 
 
 def _damage(

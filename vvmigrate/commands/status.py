@@ -11,6 +11,7 @@ from vvmigrate.engine.drift import QUICK
 from vvmigrate.engine.host import ROOT
 from vvmigrate.engine.state import Target
 from vvmigrate.report import Report
+from vvmigrate.runs.hook import untold
 from vvmigrate.runs.likeness import state_digest
 from vvmigrate.runs.looking import FINDINGS, looking
 from vvmigrate.runs.opening import Call, root_of
@@ -25,7 +26,8 @@ def status(call: Call) -> Report:
     """Where the host stands, and what is not as it should be.
 
     Returns:
-        The report of `status`; exit code 3 if something is pending, held, degraded, missing, or waits for recovery.
+        The report of `status`; exit code 3 if something is pending, held, degraded, missing, not told to
+        `after_change`, or waits for recovery.
     """
 
     def look(site: Site, report: Report) -> None:
@@ -55,8 +57,9 @@ def status(call: Call) -> Report:
             "held": [held] if held else [],
             "required_missing": list(missing(site)),
             "confirm": seen(site),
+            "untold": untold(site),
         }
-        keys = ("pending", "drift", "degraded", "journal", "held", "required_missing")
+        keys = ("untold", "pending", "drift", "degraded", "journal", "held", "required_missing")
         if any(report.body[key] for key in keys) or is_a_finding(report.body["confirm"]):
             report.raise_to(FINDINGS)
         check_not_ahead(site)

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from vvmigrate.content import signature
+from vvmigrate.commands.named import SIGNATURE, Listed, chosen_by, listed, target_of
 from vvmigrate.content.env.document import Document
 from vvmigrate.content.env.template import FILE
 from vvmigrate.engine import drift as drifts
 from vvmigrate.engine import old
 from vvmigrate.engine.drift import CONTENT, DEEP, QUICK, Drift
 from vvmigrate.engine.effects import TREE
-from vvmigrate.engine.host import HOME, ROOT
+from vvmigrate.engine.host import Host
+from vvmigrate.engine.ledger import Ledger
 from vvmigrate.engine.round import Round
 from vvmigrate.engine.session import DATABASE
 from vvmigrate.engine.state import Target
 from vvmigrate.errors import EnvFileError, UsageError
 from vvmigrate.report import Report
 from vvmigrate.runs.looking import FINDINGS, looking
-from vvmigrate.runs.opening import Call, paths_of
+from vvmigrate.runs.opening import Call
 from vvmigrate.runs.site import Site, open_site
-
-SIGNATURE = Target(HOME, signature.NAME)
 
 
 @dataclass(frozen=True)
@@ -97,8 +94,7 @@ def compare(site: Site, paths: list[str], how: str = CONTENT) -> Comparison:
     host, recorded = site.session.host, site.ledger.recorded()
     chosen = chosen_by(site, paths, recorded)
     targets = [target for target in drifts.managed(recorded, host) if target in chosen]
-    trees = {**old.placed_trees(site.ledger)}
-    trees |= {target: effect.note[TREE] for target, (effect, _) in recorded.items() if TREE in effect.note}
+    trees = trees_of(site.ledger, recorded)
 
     def progress(done: int, total: int) -> None:
         site.call.listener("progress", phase="verify", done=done, total=total)
@@ -106,70 +102,25 @@ def compare(site: Site, paths: list[str], how: str = CONTENT) -> Comparison:
     found = drifts.find(host, recorded, trees, targets, how, progress)
     gone = {item.target for item in found if item.kind == "kind"}
     found += _keys(site, recorded, set(targets) - gone)
-    listed: list[Drift] = []
-    names: list[str] = []
+    wanted: Listed = {}
     if SIGNATURE in targets and not any(item.target == SIGNATURE for item in found):
-        names, listed = _release(site, how)
+        wanted = {target: file for target, file in listed(site, recorded).items() if target in chosen}
+        found += _release(host, wanted, how)
     if how != QUICK and (not paths or any(_means_database(target_of(site, path)) for path in paths)):
         from vvmigrate.runs import tables  # not at the top: who looks quickly need not wait for Alembic
 
         found += tables.missing(site)
-    return Comparison(len(targets) + len(names), found + listed)
+    return Comparison(len(targets) + len(wanted), found)
+
+
+def trees_of(ledger: Ledger, recorded: drifts.Recorded) -> dict[Target, str]:
+    """The digest of each directory that we placed as a whole."""
+    noted = {target: str(effect.note[TREE]) for target, (effect, _) in recorded.items() if TREE in effect.note}
+    return old.placed_trees(ledger) | noted
 
 
 def _means_database(target: Target) -> bool:
     return target == DATABASE or target.holds(DATABASE)
-
-
-def chosen_by(site: Site, paths: list[str], recorded: drifts.Recorded) -> set[Target]:
-    """The recorded paths that somebody means: those at and below a path, else the one that holds it.
-
-    A path that leads through a recorded link means the link, and what it leads to.
-
-    Raises:
-        UsageError: there is none.
-    """
-    if not paths:
-        return set(recorded)
-    chosen: set[Target] = set()
-    for path in paths:
-        target = target_of(site, path)
-        if not (found := _at(target, recorded)):
-            raise UsageError(f"{path}: nothing is recorded there", hint="vvmigrate status", path=path)
-        chosen |= found | _at(drifts.behind(recorded, target), recorded)
-    return chosen
-
-
-def _at(target: Target, recorded: Iterable[Target]) -> set[Target]:
-    """What is recorded at and below a path, else the nearest above it."""
-    below = {other for other in recorded if other == target or target.holds(other)}
-    above = [other for other in recorded if other.holds(target)]
-    return below or set(sorted(above, key=lambda other: len(other.name))[-1:])
-
-
-def target_of(site: Site, path: str) -> Target:
-    """A path as somebody types it, by area and name; links are not followed.
-
-    Raises:
-        UsageError: it lies neither in the home nor in the storage root.
-    """
-    areas = paths_of(site.session)
-    tried = [os.path.normpath(os.path.join(site.call.folder, path))]
-    if not os.path.isabs(path):
-        tried += [os.path.normpath(os.path.join(areas[area], path)) for area in (ROOT, HOME)]
-    inside: list[Target] = []
-    for name in tried:
-        for area in (ROOT, HOME):  # the storage root may lie below the home
-            if name == areas[area] or name.startswith(areas[area] + "/"):
-                inside.append(Target(area, name[len(areas[area]) + 1 :]))
-                break
-    known = site.ledger.recorded() if site.ledger is not None else {}
-    for target in inside:
-        if _at(target, known):
-            return target
-    if not inside:
-        raise UsageError(f"{path}: neither in {areas[HOME]} nor in {areas[ROOT]}", path=path)
-    return inside[0]
 
 
 # ---- what is not compared as a whole ---------------------------------------------------------------------------------
@@ -195,19 +146,12 @@ def _keys(site: Site, recorded: drifts.Recorded, there: set[Target]) -> list[Dri
     return found
 
 
-def _release(site: Site, how: str) -> tuple[list[str], list[Drift]]:
-    """The release's files against the host's own list, if it is still the list of this release."""
-    if site.version != site.line.head():
-        return [], []  # another release was put there, and is not applied yet
-    host = site.session.host
-    files: dict[str, dict[str, Any]] = json.loads(host.read(SIGNATURE))["files"]
-    found = []
+def _release(host: Host, wanted: Listed, how: str) -> Iterator[Drift]:
+    """Files of the release against the host's own list, which is as it was recorded."""
     with Round(host) as around:
-        for name, wanted in files.items():
-            target = Target(HOME, name)
+        for target, file in wanted.items():
             seen = around.glance(target) if how == QUICK else around.entry(target)
             if seen.kind != "file":
-                found.append(Drift(target, "release", "a file of the release", drifts.kind_of(seen), ""))
-            elif seen.size_bytes != wanted["size_bytes"] or (seen.digest and seen.digest != wanted["sha256"]):
-                found.append(Drift(target, "release", "as vv-signature.json lists it", "another content", ""))
-    return list(files), found
+                yield Drift(target, "release", "a file of the release", drifts.kind_of(seen), "")
+            elif seen.size_bytes != file["size_bytes"] or (seen.digest and seen.digest != file["sha256"]):
+                yield Drift(target, "release", "as vv-signature.json lists it", "another content", "")

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from vvmigrate.commands.verify import SIGNATURE, as_json, compare, target_of
+from vvmigrate.commands.named import listed, target_of
+from vvmigrate.commands.remedy import remedy
+from vvmigrate.commands.verify import as_json, compare, trees_of
 from vvmigrate.content.store import MODELS, STORE
 from vvmigrate.engine.drift import Drift, Recorded
 from vvmigrate.engine.effects import MENDED, Effect
@@ -32,7 +34,8 @@ def why(call: Call, path: str) -> Report:
     Returns:
         `path`; `managed`; `part_of`: the path that is recorded, where this one lies below it; `recorded`: what should
         stand there; `life`: what each step did, oldest first; `artefact`: of a model, its version, hash and source;
-        `drift`: what is not as it was left.
+        `drift`: what is not as it was left; `remedy`: what mends that. Of what lies in a folder that was made, and not
+        filled, all but `managed` is the folder's.
     """
 
     def look(site: Site, report: Report) -> None:
@@ -42,20 +45,22 @@ def why(call: Call, path: str) -> Report:
         known = _known(target, _life(site))
         life = _life(site).get(known, []) if known is not None else []
         managed = known in recorded
-        listed = _listed(site).get(target.name) if known is None and target.area == SIGNATURE.area else None
-        if not life and listed is None and not host.glance(target).exists:
+        file = listed(site, recorded).get(target) if known is None else None
+        if not life and file is None and not host.glance(target).exists:
             raise UsageError(f"{path}: nothing stands there, and nothing is recorded of it", path=path)
+        drift = _drift(site, target, recorded, known if managed else None)
         report.body = {
             "path": host.path(target),
-            "managed": managed,
+            "managed": managed and (known == target or _holds_whole(site, recorded, known)),
             "part_of": host.path(known) if known is not None and known != target else None,
             "recorded": _described(recorded[known][0].after, recorded[known][0].secret)
             if known is not None and managed
             else None,
             "life": life,
             "artefact": _artefact(site, known) if known is not None else None,
-            "release": {"sha256": listed["sha256"]} if listed else None,
-            "drift": as_json(site, _drift(site, target, recorded, known if managed else None)),
+            "release": {"sha256": file["sha256"]} if file else None,
+            "drift": as_json(site, drift),
+            "remedy": remedy(host.path(drift[0].target), drift) if drift else None,
         }
 
     return looking(call, open_site, look)
@@ -68,8 +73,15 @@ def _drift(site: Site, target: Target, recorded: Recorded, known: Target | None)
         found = compare(site, [host.path(target)]).drift
         through = recorded[known][0].after.kind == "link"  # then what it leads to belongs to it
         return [item for item in found if through or item.target == known]
-    found = compare(site, [host.path(SIGNATURE)]).drift if SIGNATURE in recorded else []
+    found = compare(site, [host.path(target)]).drift if target in listed(site, recorded) else []
     return [item for item in found if item.target == target]
+
+
+def _holds_whole(site: Site, recorded: Recorded, target: Target | None) -> bool:
+    """Whether all that lies in a recorded path was placed with it, or behind it."""
+    if target is None or site.ledger is None:
+        return False
+    return recorded[target][0].after.kind == "link" or target in trees_of(site.ledger, recorded)
 
 
 def _life(site: Site) -> dict[Target, list[dict[str, Any]]]:
@@ -129,10 +141,3 @@ def _artefact(site: Site, target: Target) -> dict[str, Any] | None:
         value = json.loads(site.session.host.read(Target(target.area, f"{STORE}/{generation}.json")))
         return dict(value) if isinstance(value, dict) else None
     return None
-
-
-def _listed(site: Site) -> Mapping[str, Any]:
-    """The release's files, as the host's own list has them."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        return dict(json.loads(site.session.host.read(SIGNATURE))["files"])
-    return {}

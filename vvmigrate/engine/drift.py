@@ -23,6 +23,8 @@ Progress = Callable[[int, int], None]
 """Told the bytes that were looked at, and all that there are."""
 
 QUICK, CONTENT, DEEP = "quick", "content", "deep"
+SCHEMA = "schema"
+"""The kind of what the database lacks."""
 SHOWN_DIGITS = 12
 TOLD_EVERY_BYTES = 1 << 20
 """So far apart is progress told: to say it of each small file would take as long as reading it."""

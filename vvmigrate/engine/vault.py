@@ -124,10 +124,16 @@ def free_reserve(state: Tree) -> None:
 
 
 def secrets_of(state: Tree | None) -> dict[str, str]:
-    """The secrets that were generated on this host."""
-    if state is None or (state / "secrets").stat() is None:
-        return {}
-    values = json.loads((state / "secrets").read())
+    """The secrets that were generated on this host.
+
+    Raises:
+        RefusedError: the file holds something else.
+    """
+    try:
+        values = read_json(state, "secrets") or {}
+    except RefusedError as error:
+        error.hint = "put the file back from a backup; without one remove it: then what .env holds counts"
+        raise
     return {str(name): str(value) for name, value in values.items()}
 
 

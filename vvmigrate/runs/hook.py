@@ -13,8 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from vvmigrate.engine import vault
+from vvmigrate.engine.host import ROOT
+from vvmigrate.engine.intention import CHECKING
 from vvmigrate.files import Tree
+from vvmigrate.runs.promised import standing
 from vvmigrate.runs.shell import run_line
+from vvmigrate.runs.site import Site
 
 NAME = "changed"
 LONGEST_S = 300.0
@@ -77,6 +81,17 @@ class Hook:
         noted = frozenset((vault.read_json(state, NAME) or {}).get("affects", ()))
         if noted <= self.due:
             (state / NAME).remove_file(missing_ok=True)
+
+
+def untold(site: Site) -> list[str]:
+    """What the release's command has to be told still, for those who look: sorted names.
+
+    A health check may well ask `status`: it runs before the command, and must not fail for that.
+    """
+    state, promise = site.session.host.state(ROOT), standing(site.session)
+    if state is None or not site.settings.after_change or (promise is not None and promise.state == CHECKING):
+        return []
+    return sorted((vault.read_json(state, NAME) or {}).get("affects", ()))
 
 
 def _write(state: Tree, affects: frozenset[str]) -> None:

@@ -6,14 +6,12 @@ they make depends on rows, nothing is said: nobody can tell what should be there
 
 from __future__ import annotations
 
-from vvmigrate.engine.drift import Drift
+from vvmigrate.engine.drift import SCHEMA, Drift
 from vvmigrate.engine.existing import statement_of
 from vvmigrate.engine.session import DATABASE
 from vvmigrate.errors import VvmigrateError
 from vvmigrate.runs.asked import Asked, ask
 from vvmigrate.runs.site import Site
-
-KIND = "schema"
 
 
 def missing(site: Site) -> list[Drift]:
@@ -28,7 +26,7 @@ def missing(site: Site) -> list[Drift]:
         return []
     connection = site.ledger.connection
     return [
-        Drift(DATABASE, KIND, f"{kind} {name}", "nothing", _maker(asked, (kind, name)), described.sql)
+        Drift(DATABASE, SCHEMA, f"{kind} {name}", "nothing", _maker(asked, (kind, name)), described.sql)
         for (kind, name), described in asked[site.version].schema.items()
         if not statement_of(lambda sql, *a: connection.execute(sql, a).fetchall(), kind, name)
     ]

@@ -81,5 +81,7 @@ def repair(screen: Screen, body: Mapping[str, Any]) -> None:
     if body["affects"]:
         screen.say(f"changed: {', '.join(body['affects'])}; restart what uses them")
     drift(screen, body.get("left", []), "not mended")
+    if body.get("left"):
+        screen.say("  install the release again, then: vvmigrate repair; what else can be done: vvmigrate doctor")
     if not body.get("drift") and not body.get("put_back") and body["error"] is None:
         screen.say("nothing to repair: everything is as recorded")

@@ -171,6 +171,8 @@ def findings(screen: Screen, body: Mapping[str, Any]) -> None:
         screen.say(f"[yellow]a step was interrupted:[/] {escape(printable(body['journal']))} waits: vvmigrate recover")
     if body["required_missing"]:
         screen.say(f"[yellow]no value in .env for:[/] {', '.join(body['required_missing'])}")
+    if body["untold"]:
+        screen.say(f"[yellow]after_change was not told of:[/] {', '.join(body['untold'])}: vvmigrate upgrade head")
     trial.promised(screen, body["confirm"])
 
 
@@ -196,12 +198,7 @@ def verify(screen: Screen, body: Mapping[str, Any]) -> None:
 def why(screen: Screen, body: Mapping[str, Any]) -> None:
     """The life of a path, oldest first, and how it stands now."""
     screen.say(f"[bold]{escape(printable(body['path']))}[/]")
-    if body["part_of"]:
-        screen.say(f"  is part of {escape(printable(body['part_of']))}")
-    if body["release"]:
-        screen.say("  is a file of the release, as vv-signature.json lists it")
-    elif not body["life"]:
-        screen.say("  is not managed: no step ever did anything to it")
+    _standing(screen, body)
     if wanted := body["recorded"]:
         screen.say(f"  should be {escape(_entry(wanted))}")
     if artefact := body["artefact"]:
@@ -211,11 +208,24 @@ def why(screen: Screen, body: Mapping[str, Any]) -> None:
         _event(screen, event)
     if body["drift"]:
         drift(screen, body["drift"], "not as it was left")
-        screen.say(f"  to have it back: vvmigrate repair {escape(printable(body['part_of'] or body['path']))}")
-    elif body["managed"]:
+        screen.say(f"  to have it back: {escape(printable(body['remedy']))}")
+    elif body["managed"] or body["release"]:
         screen.say("  [green]is as it was left[/]")
-    elif body["life"]:
+    elif body["life"] and not body["recorded"]:
         screen.say("  is not managed any more")
+
+
+def _standing(screen: Screen, body: Mapping[str, Any]) -> None:
+    """What a path is to us."""
+    if body["release"]:
+        screen.say("  is a file of the release, as vv-signature.json lists it")
+    elif not body["life"]:
+        screen.say("  is not managed: no step ever did anything to it")
+    elif body["managed"] and body["part_of"]:
+        screen.say(f"  is part of {escape(printable(body['part_of']))}")
+    elif body["part_of"]:
+        screen.say("  is not managed: no step ever did anything to it")
+        screen.say(f"  its folder: {escape(printable(body['part_of']))}")
 
 
 def _entry(entry: Mapping[str, Any]) -> str:

@@ -1,0 +1,85 @@
+"""What the state directories lost: doctor tells it before it is needed, with what helps."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.commands.proof import nothing_changes, says
+from tests.conftest import HostFolder
+
+
+@pytest.fixture
+def up(host: HostFolder) -> HostFolder:
+    """A host at its last revision, with something to take back that only a before-image has."""
+    (host.root / "fallback").mkdir(parents=True)
+    (host.root / "fallback/placeholder.png").write_bytes(b"an older one")
+    host.up(values={"DVR_IP": "192.168.1.20"})
+    return host
+
+
+def finding(host: HostFolder) -> dict[str, object]:
+    """The one thing that doctor finds; looking for it changes nothing."""
+    with nothing_changes(host):
+        (found,) = host.call("doctor").body["findings"]
+    return dict(found)
+
+
+def test_nothing_is_lost_on_a_host_that_was_used(up: HostFolder) -> None:
+    """Steps forth and back, retries, repairs and a pruning leave nothing that looks lost."""
+    up.up(values={"DVR_IP": "192.168.1.21"})
+    (up.root / "fallback/placeholder.png").write_bytes(b"damaged")
+    (up.root / "fallback/loop_silencioso.mp4").unlink()
+    up.call("repair")
+    up.down("0002")
+    up.up(release_hold=True)
+    up.call("prune")
+    assert up.call("doctor").body["findings"] == []
+
+
+def test_a_lost_binding_is_a_finding(up: HostFolder) -> None:
+    """Commands that write would refuse: doctor says it before, and its command binds the home again."""
+    (up.home / ".vvmigrate/root").unlink()
+    found = finding(up)
+    assert found["exit_code"] == 6
+    command = shlex.split(str(found["remedy"]).rpartition("home's: ")[2])
+    assert up.run(*command[1:], "--yes").returncode == 0
+    assert up.call("doctor").exit_code == 0
+
+
+def test_secrets_that_cannot_be_read_are_a_finding(up: HostFolder) -> None:
+    """No traceback for a damaged file; without it what `.env` holds counts, and no secret changes."""
+    path, env = up.root / ".vvmigrate/secrets", (up.home / ".env").read_text()
+    path.write_bytes(b"\xffgarbage")
+    assert (finding(up)["exit_code"], "remove it" in str(finding(up)["remedy"])) == (6, True)
+    says(up.call("upgrade", update_env=True), 6, str(path), hint="remove it")
+    path.unlink()
+    up.up(update_env=True)
+    assert (up.call("doctor").exit_code, (up.home / ".env").read_text()) == (0, env)
+
+
+def test_lost_before_images_are_a_finding(up: HostFolder) -> None:
+    """Nobody learns only while taking back that it cannot be done."""
+    shutil.rmtree(up.root / ".vvmigrate/undo")
+    (up.root / ".vvmigrate/undo").mkdir(mode=0o700)
+    assert str(up.root / "fallback/placeholder.png") in str(finding(up)["what"])
+
+
+def test_what_was_set_aside_is_named_until_a_person_removes_it(up: HostFolder) -> None:
+    """prune keeps it, says where it lies, and its words remove it; nobody needs it for a way back."""
+    link = up.root / "models/bitnet_summarizer"
+    model = next(link.glob("*.gguf"))
+    model.write_bytes(b"a user's" * 1000)
+    (aside,) = [Path(item["aside"]) for item in up.call("repair").body["set_aside"]]
+    report = up.call("prune", dry_run=True)
+    (kept,) = [item for item in report.body["kept"] if item["path"] == str(aside)]
+    words = shlex.split(kept["reason"].rpartition("wants it: ")[2])
+    assert words[:2] == ["rm", "-r"]
+    shutil.rmtree(words[2])
+    assert not aside.exists()
+    assert up.call("prune", dry_run=True).body["kept"] == []
+    assert up.call("doctor").exit_code == 0
+    up.down("base")

@@ -1,0 +1,88 @@
+"""Which paths somebody means by what they type: recorded ones, and files of the release that the host's list names."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from vvmigrate.content import signature
+from vvmigrate.engine import drift as drifts
+from vvmigrate.engine.host import HOME, ROOT
+from vvmigrate.engine.state import Target
+from vvmigrate.errors import UsageError
+from vvmigrate.runs.opening import paths_of
+from vvmigrate.runs.site import Site
+
+SIGNATURE = Target(HOME, signature.NAME)
+Listed = dict[Target, Mapping[str, Any]]
+"""What the host's list says of each file of the release."""
+
+
+def chosen_by(site: Site, paths: list[str], recorded: drifts.Recorded) -> set[Target]:
+    """The paths that somebody means: those at and below each path, else the nearest above it; without any, all.
+
+    A path that leads through a recorded link means the link, and what it leads to. The host's list of the release's
+    files means all of them, and one of them the list too.
+
+    Raises:
+        UsageError: there is none.
+    """
+    files = set(listed(site, recorded))
+    known = {*recorded, *files}
+    chosen: set[Target] = set() if paths else known
+    for path in paths:
+        target = target_of(site, path)
+        if not (found := _at(target, known)):
+            raise UsageError(f"{path}: nothing is recorded there", hint="vvmigrate status", path=path)
+        chosen |= found | _at(drifts.behind(recorded, target), recorded)
+    if SIGNATURE in chosen:
+        chosen |= files
+    elif chosen & files:
+        chosen.add(SIGNATURE)
+    return chosen
+
+
+def listed(site: Site, recorded: drifts.Recorded) -> Listed:
+    """The host's list of this release's files; empty where it cannot be read, or is another release's."""
+    if SIGNATURE not in recorded or site.version != site.line.head():
+        return {}  # between unpacking a release and the upgrade it is the list of the release before
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        files = json.loads(site.session.host.read(SIGNATURE))["files"]
+        return {Target(HOME, name): dict(file) for name, file in files.items()}
+    return {}
+
+
+def target_of(site: Site, path: str) -> Target:
+    """A path as somebody types it, by area and name; links are not followed.
+
+    Raises:
+        UsageError: it lies neither in the home nor in the storage root.
+    """
+    areas = paths_of(site.session)
+    tried = [os.path.normpath(os.path.join(site.call.folder, path))]
+    if not os.path.isabs(path):
+        tried += [os.path.normpath(os.path.join(areas[area], path)) for area in (ROOT, HOME)]
+    inside: list[Target] = []
+    for name in tried:
+        for area in (ROOT, HOME):  # the storage root may lie below the home
+            if name == areas[area] or name.startswith(areas[area] + "/"):
+                inside.append(Target(area, name[len(areas[area]) + 1 :]))
+                break
+    recorded = site.ledger.recorded() if site.ledger is not None else {}
+    for known in (recorded, listed(site, recorded)):  # the release has a file of the same name as an asset in the root
+        for target in inside:
+            if _at(target, known):
+                return target
+    if not inside:
+        raise UsageError(f"{path}: neither in {areas[HOME]} nor in {areas[ROOT]}", path=path)
+    return inside[0]
+
+
+def _at(target: Target, known: Iterable[Target]) -> set[Target]:
+    """What is known at and below a path, else the nearest above it."""
+    below = {other for other in known if other == target or target.holds(other)}
+    above = [other for other in known if other.holds(target)]
+    return below or set(sorted(above, key=lambda other: len(other.name))[-1:])

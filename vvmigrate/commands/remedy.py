@@ -1,0 +1,25 @@
+"""What mends a path that is not as it was left, as a command or as what a person has to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from shlex import quote
+
+from vvmigrate.engine.drift import Drift
+
+REINSTALL = "install the release again; if it was changed on purpose: vvmigrate repair vv-signature.json"
+
+
+def remedy(path: str, facts: Sequence[Drift]) -> str:
+    """What mends it.
+
+    Args:
+        path: absolute.
+        facts: all that differ of it, at least one.
+    """
+    if statements := [item.statement for item in facts if item.statement]:
+        return (
+            "put a copy of the database back; if it is an older one, then: vvmigrate adopt --reconcile; "
+            f"without a copy, to have them empty: sqlite3 {quote(path)} {quote('; '.join(statements))}"
+        )
+    return REINSTALL if facts[0].kind == "release" else f"vvmigrate repair {quote(path)}"
