@@ -61,8 +61,14 @@ def changed_defaults(
 
 
 def wrong_values(document: Document, template: Template) -> Iterator[str]:
-    """Name the keys whose value is not of the type that the template demands."""
+    """Say of each key whose value is not of the type that the template demands what it must be."""
+    for _, wrong in wrong_keys(document, template):
+        yield wrong
+
+
+def wrong_keys(document: Document, template: Template) -> Iterator[tuple[str, str]]:
+    """Name the keys whose value is not of the type that the template demands, each with what it must be."""
     for key in template.keys:
         value = document.get(key.name)
         if value and (wrong := problem(key, value)) is not None:
-            yield wrong
+            yield key.name, wrong
