@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from vvmigrate.content.env.document import readers_differ
 from vvmigrate.content.env.lines import COMMENT, INVALID, LINE_END
 from vvmigrate.content.env.mask import describe
-from vvmigrate.content.env.template import problem
+from vvmigrate.content.env.template import TEMPLATE, problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from vvmigrate.content.env.document import Document
     from vvmigrate.content.env.template import Template
@@ -58,6 +59,14 @@ def changed_defaults(
             f"{key.name}: the release's default is now {describe(key.default, sensitive)}, "
             f"it was {describe(before.default, sensitive)}; yours stays: {describe(document.get(key.name), sensitive)}"
         )
+
+
+def unknown_keys(keys: Iterable[str], template: Template) -> Iterator[str]:
+    """Say of keys that a person gave and the template does not know which one may be meant."""
+    for key in keys:
+        if template.get(key) is None:
+            close = get_close_matches(key, template.by_name, n=1)
+            yield f"{key} is added, but {TEMPLATE} has no such key" + (f": is {close[0]} meant?" if close else "")
 
 
 def wrong_values(document: Document, template: Template) -> Iterator[str]:
