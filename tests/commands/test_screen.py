@@ -67,10 +67,15 @@ def test_a_failure_in_the_history_has_the_whole_line(bare: HostFolder, capsys: p
     """The error stands below its row, not in a column of what is left of the line."""
     bare.up()
     bare.revision("0002", "raise ValueError('word ' * 20)")
+    title = bare.home / "migrations/versions/0002_test.py"
+    title.write_text(title.read_text().replace("Test revision 0002", "Test revision with another title"))
     bare.call("upgrade")
     told = shown(capsys, bare.call("history"))
     at = next(number for number, line in enumerate(told) if " failed " in line)
-    assert told[at].endswith("Test revision 0002")
+    column = told[at].index("Test")
+    assert told[at + 1][:column].strip() == ""
+    assert told[at + 1].endswith(" title")
+    at += 1
     assert told[at + 1].startswith("    ")
     assert len(told[at + 1]) > 60
 
@@ -115,3 +120,28 @@ def test_a_typing_error_in_set_is_told(worked: HostFolder) -> None:
     [step] = worked.up(values={"DVR_PI": "10.0.0.9"}).body["steps"]
     assert "DVR_PI is added, but .env.example has no such key: is DVR_IP meant?" in step["warnings"]
     assert not any("DVR_PI was missing" in text for text in step["warnings"])
+
+
+def test_what_several_steps_say_alike_is_said_once(worked: HostFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    """A setting that was changed three times stays once, and its file is named once."""
+    for number in (1, 2, 3):
+        worked.up(values={"DVR_IP": f"10.0.0.{number}"})
+    report = worked.call("plan down", "0003")
+    report.command = "plan"
+    assert len([item for item in report.body["steps"][-1]["kept"] if "DVR_IP" in item["path"]]) > 1
+    told = shown(capsys, report)
+    text = " ".join(" ".join(told).split())
+    assert text.count("DVR_IP: a person supplied its value") == 1, text
+    assert not any(".env, .env" in line for line in told)
+
+
+def test_what_is_not_as_it_was_left_stands_among_its_lines(
+    worked: HostFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`why` tells one life, indented below its path; and the way out is a command that a shell takes as it is."""
+    path = worked.root / "fallback/placeholder.png"
+    path.unlink()
+    first, *told = shown(capsys, worked.call("why", str(path)))
+    assert first == str(path) or str(path).startswith(first)
+    assert all(line.startswith("  ") for line in told if line)
+    assert any(line.strip() == f"vvmigrate repair {path}" for line in told)

@@ -41,6 +41,17 @@ def printable(text: object) -> str:
     return shown.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def _hang(console: Console, lead: Text, text: Text, indent: int) -> None:
+    """Print a line; what is too long for a terminal goes on below it, so many columns to the right."""
+    if not console.is_terminal or lead.cell_len + text.cell_len <= console.width:
+        console.print(lead + text, soft_wrap=True)
+        return
+    first, *more = text.wrap(console, max(console.width - indent, 20))
+    for line in (lead + first, *(Text(" " * indent) + rest for rest in more)):
+        line.rstrip()
+        console.print(line)
+
+
 class _Console(Console):
     """A console that nobody has to listen to: a broken pipe or a full disk behind it does not stop the work."""
 
@@ -99,13 +110,7 @@ class Screen:
             return
         for line in Text.from_markup(markup).split("\n", allow_blank=True):
             indent = len(line.plain) - len(line.plain.lstrip(" "))
-            if line.cell_len <= console.width:
-                console.print(line)
-                continue
-            first, *more = line[indent:].wrap(console, max(console.width - indent - len(HANG), 20))
-            console.print(Text(" " * indent) + first)
-            for rest in more:
-                console.print(Text(" " * indent + HANG) + rest)
+            _hang(console, line[:indent], line[indent:], indent + len(HANG))
 
     def advise(self, text: str, *, style: str = "", error: bool = False) -> None:
         """What to do next. On a terminal each command stands on a line of its own, and is whole when it is copied."""
@@ -234,6 +239,7 @@ class Screen:
         for line, note in zip(lines, ["", *notes], strict=True):
             for cell, width in zip(line, widths, strict=False):
                 cell.pad_right(width - cell.cell_len + 2)
-            self.say(Text("").join(line).markup)
+            if not self.quiet:
+                _hang(self.out, Text("").join(line[:-1]), line[-1], sum(widths) + 2 * len(widths))
             if note:
                 self.say(f"    {note}")
