@@ -55,8 +55,12 @@ class Meter:
             self._tell(phase, done, total)
 
     def end(self) -> None:
-        """Take the bars away."""
+        """The transfer is over: take the bars away, and forget how fast it was."""
         self._phase = ""
+        self.clear()
+
+    def clear(self) -> None:
+        """Take the bars away, for what is printed now; the next word of progress draws them again."""
         if self._bars is not None:
             self._bars.stop()
             self._bars = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -140,3 +141,13 @@ def test_the_end_of_the_chain_is_in_the_system_log(bare: HostFolder, syslog: soc
         pass  # another test's run: a system has one log
     assert "vvmigrate" in line
     assert f"history row {seq}, chain {digest}" in line
+
+
+def test_a_silent_failure_is_told_without_a_gap(bare: HostFolder) -> None:
+    """A command that prints nothing leaves no empty place in the sentence."""
+    ini = bare.home / "alembic.ini"
+    ini.write_text(f"{ini.read_text()}after_change = exit 3\n")
+    told: list[tuple[str, dict[str, Any]]] = []
+    bare.up(told=told)
+    said = [facts["text"] for event, facts in told if event == "warning"]
+    assert "after_change ended with 3; the next command that writes tells it again" in said

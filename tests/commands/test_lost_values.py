@@ -1,4 +1,4 @@
-"""`.env` lost a line, a value, or itself: every hint brings back what there was, and none makes a secret anew."""
+"""`.env` lost a line, a value, or itself, or holds a wrong one: every hint mends it, and none makes a secret anew."""
 
 from __future__ import annotations
 
@@ -103,3 +103,23 @@ def test_what_a_pending_revision_brings_is_not_missing(worked: HostFolder) -> No
     assert worked.up().body["required_missing"] == ["NEW_NAME"]
     assert len(value(worked, "NEW_SECRET") or "") == 32
     assert worked.call("status").body["required_missing"] == ["NEW_NAME"]
+
+
+def test_wrong_values_and_lines_are_found_at_every_look(worked: HostFolder) -> None:
+    """A typing error in an editor is told by doctor, with where it stands; no value of a secret is."""
+    path = worked.home / ".env"
+    text = path.read_text().replace("DVR_IP=192.168.1.20", "DVR_IP=not an ip!")
+    secret = "xoxb-of-a-person"
+    path.write_text(f"{text}LOG_LEVEL=DEBUG\nNOT A LINE\nexport FOO\nTELEGRAM_BOT_TOKEN={secret} # mine\n")
+    findings = worked.call("doctor").body["findings"]
+    said = {item["what"]: item["remedy"] for item in findings}
+    assert said.pop(next(what for what in said if what.startswith("DVR_IP must be"))) == (
+        "vvmigrate upgrade head --set DVR_IP=VALUE"
+    )
+    for words in ("LOG_LEVEL stands on lines", "not KEY=value", "FOO is read differently", "systemd takes a comment"):
+        assert any(words in what for what in said), (words, said)
+    assert all(str(path) in remedy for remedy in said.values())
+    assert "not an ip!" not in str(findings)
+    assert secret not in str(findings)
+    assert worked.call("doctor").exit_code == 3
+    assert worked.call("verify").exit_code == 0

@@ -81,6 +81,49 @@ def test_the_plan_says_what_cannot_be_restored(shipped: HostFolder) -> None:
     assert "cannot be restored" in shipped.run("downgrade", "-1", "--plan").stdout
 
 
+@pytest.fixture
+def late(bare: HostFolder) -> HostFolder:
+    """A host whose revision had to be tried twice: an asset of it came later."""
+    bare.up()
+    bare.revision("0002", 'op.make_directories(["more"])\nop.install_assets("fallback", "more", ["late.png"])')
+    bare.up()
+    (bare.home / "fallback/late.png").write_bytes(b"late")
+    bare.up()
+    return bare
+
+
+def test_a_step_that_was_done_again_goes_back_whole(late: HostFolder) -> None:
+    """Nothing stood there before the first try, so nothing is lost: the folder goes with what was put into it."""
+    assert late.call("plan down", "-1").body["cannot"] == []
+    [step] = late.down("-1").body["steps"]
+    assert step["kept"] == []
+    assert not (late.root / "more").exists()
+
+
+def test_a_folder_that_had_to_stay_goes_with_the_next_way_back(late: HostFolder) -> None:
+    """A user's file kept it once; when that is gone the revision takes back what it had made."""
+    (late.root / "more/mine").write_text("a user's")
+    late.down("-1", no_hold=True)
+    late.up()
+    (late.root / "more/mine").unlink()
+    [step] = late.down("-1").body["steps"]
+    assert step["kept"] == []
+    assert not (late.root / "more").exists()
+
+
+def test_a_folder_of_an_earlier_revision_stays(bare: HostFolder) -> None:
+    """Two revisions want the same folder: it goes with the first of them, not with the second."""
+    bare.up()
+    bare.revision("0002", 'op.make_directories(["shared"])')
+    bare.revision("0003", 'op.make_directories(["shared", "shared/more"])')
+    bare.up()
+    [step] = bare.down("0002").body["steps"]
+    assert step["kept"] == []
+    assert (bare.root / "shared").is_dir()
+    bare.down("0001")
+    assert not (bare.root / "shared").exists()
+
+
 # ---- the question ----------------------------------------------------------------------------------------------------
 
 

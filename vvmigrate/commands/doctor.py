@@ -13,6 +13,8 @@ from vvmigrate.commands.finding import MEANS, Finding, from_error
 from vvmigrate.commands.lost import lost
 from vvmigrate.commands.remedy import remedy
 from vvmigrate.commands.verify import compare, how_deep
+from vvmigrate.content.env.template import FILE
+from vvmigrate.content.env.warnings import unclear_lines, wrong_keys
 from vvmigrate.engine import adoption, database, journal, lodging
 from vvmigrate.engine.drift import SCHEMA, Drift
 from vvmigrate.engine.host import HOME, ROOT
@@ -28,7 +30,7 @@ from vvmigrate.runs.pending import degraded, is_ahead, pending, split_at_hold
 from vvmigrate.runs.promised import is_a_finding, seen
 from vvmigrate.runs.settled import clock_warnings
 from vvmigrate.runs.site import Site, open_site
-from vvmigrate.runs.unset import missing
+from vvmigrate.runs.unset import missing, read_settings, settings_file
 
 LOW_BYTES = 64 << 20
 """Free space under which the next step may be refused: many times what a step without a model needs."""
@@ -55,7 +57,7 @@ def doctor(call: Call) -> Report:
             found += _as_far_as_possible(lost(session, proved=not unproved))
             if not unproved:
                 site = open_site(call, settings, session)
-                for part in (_ahead, _promised, _degraded, _unset, _untold, _drifted, _left_beside):
+                for part in (_ahead, _promised, _degraded, _unset, _untold, _unclear, _drifted, _left_beside):
                     found += _as_far_as_possible(part(site))
     except VvmigrateError as error:
         found.append(from_error(error))
@@ -210,6 +212,24 @@ def _untold(site: Site) -> Iterator[Finding]:
             "What uses them was not restarted, and may work with what was there before.",
             "vvmigrate upgrade head, which tells it again",
         )
+
+
+def _unclear(site: Site) -> Iterator[Finding]:
+    """Lines and values of `.env` that its readers stumble over; no secret is told."""
+    document, target = read_settings(site), settings_file(site)
+    if document is None or target is None:
+        return
+    path = site.session.host.path(target)
+    for name, wrong in wrong_keys(document, site.template()):
+        yield Finding(
+            f"{wrong}; {FILE} has something else",
+            "Services read it as it stands there, and will not start, or not do what is meant.",
+            set_hint([name]),
+            path=path,
+        )
+    for text in unclear_lines(document):
+        why = "The services, systemd and Docker Compose each read this file, and may not read the same."
+        yield Finding(text, why, f"edit {path}; then: vvmigrate doctor", path=path)
 
 
 def _drifted(site: Site) -> Iterator[Finding]:

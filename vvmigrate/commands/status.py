@@ -21,6 +21,12 @@ from vvmigrate.runs.releases import release_of
 from vvmigrate.runs.site import Site, open_site
 from vvmigrate.runs.unset import missing
 
+STILL_FAILED = (
+    "result IN ('failed', 'interrupted') AND NOT EXISTS (SELECT 1 FROM vv_step AS later WHERE "
+    "later.revision = vv_step.revision AND later.seq > vv_step.seq AND later.result NOT IN ('failed', 'interrupted'))"
+)
+"""Attempts after which the same revision has not succeeded."""
+
 
 def status(call: Call) -> Report:
     """Where the host stands, and what is not as it should be.
@@ -36,7 +42,7 @@ def status(call: Call) -> Report:
         waits = journal.pending(site.session.host.state(ROOT))
         ledger = site.ledger
         runs = ledger.newest("vv_run", limit=1) if ledger else []
-        failures = ledger.newest("vv_step", "result IN ('failed', 'interrupted')", limit=1) if ledger else []
+        failures = ledger.newest("vv_step", STILL_FAILED, limit=1) if ledger else []
         drift = as_json(site, compare(site, [], QUICK).drift)
         report.body = {
             "home": str(site.settings.home),

@@ -50,7 +50,7 @@ class Reverser:
             return self._attributes(effect, seen, path)
         if effect.merge:
             return self._merged(effect, seen, overlay, path)
-        if not effect.before.exists:
+        if not effect.before.exists or effect.action == st.ADOPT:  # taken over: an earlier way back had to leave it
             return self._creation(effect, seen, overlay, path)
         return self._replacement(effect, seen, path)
 

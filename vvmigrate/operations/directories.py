@@ -81,7 +81,9 @@ class MakeDirectories(Operation):
                 hint="move it away; vvmigrate does not follow links below the storage root: use a bind mount",
                 path=path,
             )
-        made = situation.ledger is not None and situation.ledger.made(target)
+        # What an applied revision has is gone with that one's way back, or this one's earlier step's.
+        nobodys = target not in situation.recorded()
+        made = nobodys and situation.ledger is not None and situation.ledger.made(target)
         adopted = Change(st.ADOPT, target, seen, seen, detail="was there", note={"made": made})
         wanted = seen.with_attributes(mode, owner)
         if seen == wanted:

@@ -42,9 +42,18 @@ def unmade(site: Site) -> tuple[str, ...]:
     return tuple(key.name for key in _without_value(site) if key.generate is not None)
 
 
-def _without_value(site: Site) -> list[Key]:
+def read_settings(site: Site) -> Document | None:
+    """`.env`, where a step merged one, it is there, and this user may read it.
+
+    Raises:
+        EnvFileError: it cannot be read as such.
+    """
     target = settings_file(site)
-    document = _read(site.session.host, target) if target is not None else None
+    return _read(site.session.host, target) if target is not None else None
+
+
+def _without_value(site: Site) -> list[Key]:
+    target, document = settings_file(site), read_settings(site)
     if target is None or document is None:
         return []
     keys = [key for key in site.template().keys if key.required and not document.get(key.name)]

@@ -341,5 +341,6 @@ def _tell_hook(run: Run) -> None:
             run.hook.told(state)
     else:
         code = "could not be run" if done["exit_code"] is None else f"ended with {done['exit_code']}"
-        text = f"after_change {code}: {done['output']}; the next command that writes tells it again"
+        said = f" ({done['output']})" if done["output"] else ""
+        text = f"after_change {code}{said}; the next command that writes tells it again"
         run.place.call.listener("warning", text=text)

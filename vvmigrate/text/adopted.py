@@ -28,4 +28,4 @@ def adopt(screen: Screen, body: Mapping[str, Any]) -> None:
     for text in body.get("warnings", []):
         screen.say(f"[yellow]warning:[/] {escape(printable(text))}")
     if body.get("left"):
-        screen.say("  what an upgrade would do about it: vvmigrate plan; to do it: vvmigrate upgrade head")
+        screen.advise("what an upgrade would do about it: vvmigrate plan; to do it: vvmigrate upgrade head")

@@ -10,7 +10,7 @@ from rich.markup import escape
 from vvmigrate.progress import amount
 from vvmigrate.text import trial
 from vvmigrate.text.screen import Screen, printable
-from vvmigrate.text.seen import drift
+from vvmigrate.text.seen import drift, set_command
 
 
 def upgrade(screen: Screen, body: Mapping[str, Any]) -> None:
@@ -27,8 +27,9 @@ def upgrade(screen: Screen, body: Mapping[str, Any]) -> None:
         screen.warn(text)
     if body["required_missing"]:
         names = body["required_missing"]
-        screen.say(f"[bold yellow]{', '.join(names)} has no value in .env.[/] The system needs it:")
-        screen.say(f"  vvmigrate upgrade head {' '.join(f'--set {name}=VALUE' for name in names)}")
+        has, it = ("has", "it") if len(names) == 1 else ("have", "them")
+        screen.say(f"[bold yellow]{', '.join(names)} {has} no value in .env.[/] The system needs {it}:")
+        screen.advise(set_command(names))
 
 
 def downgrade(screen: Screen, body: Mapping[str, Any]) -> None:
@@ -38,7 +39,7 @@ def downgrade(screen: Screen, body: Mapping[str, Any]) -> None:
         screen.say(
             f"held, so that it does not return by itself: {', '.join(item['revision'] for item in body['held'])}"
         )
-        screen.say("  to let it return: vvmigrate upgrade head --release-hold")
+        screen.advise("to let it return: vvmigrate upgrade head --release-hold")
 
 
 def recover(screen: Screen, body: Mapping[str, Any]) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import textwrap
 import time
 from collections.abc import Callable, Iterable, Mapping
 from itertools import groupby
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
-from rich.padding import Padding
-from rich.table import Table
+from rich.text import Text
 
 from vvmigrate.errors import VvmigrateError
 from vvmigrate.progress import Meter, amount
@@ -29,10 +30,26 @@ STYLE = {
 }
 
 
+HANG = "    "
+"""Before what goes on below a line."""
+_COMMAND = re.compile(r"(?:^|: )(?P<command>(?:vvmigrate|sudo|chown|chmod|rm|sqlite3|timedatectl|useradd|groupadd) .*)")
+
+
 def printable(text: object) -> str:
     """Text that a terminal may be given: control characters and undecodable bytes are shown escaped."""
     shown = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in str(text))
     return shown.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _hang(console: Console, lead: Text, text: Text, indent: int) -> None:
+    """Print a line; what is too long for a terminal goes on below it, so many columns to the right."""
+    if not console.is_terminal or lead.cell_len + text.cell_len <= console.width:
+        console.print(lead + text, soft_wrap=True)
+        return
+    first, *more = text.wrap(console, max(console.width - indent, 20))
+    for line in (lead + first, *(Text(" " * indent) + rest for rest in more)):
+        line.rstrip()
+        console.print(line)
 
 
 class _Console(Console):
@@ -79,6 +96,7 @@ class Screen:
         self.err = _Console(stderr=True, **options)
         self.quiet, self.verbose = quiet, verbose
         self._warned: set[str] = set()
+        self._within = ""
         self._meter = Meter(self.err, clock)
 
     def say(self, markup: str, *, error: bool = False) -> None:
@@ -86,11 +104,32 @@ class Screen:
         if self.quiet and not error:
             return
         console = self.err if error else self.out
-        indent = len(markup) - len(markup.lstrip(" "))
-        if console.is_terminal and indent:
-            console.print(Padding(markup.lstrip(" "), (0, 0, 0, indent)), soft_wrap=False)
-        else:
-            console.print(markup, soft_wrap=not console.is_terminal)
+        self._meter.clear()
+        if not console.is_terminal:
+            console.print(markup, soft_wrap=True)
+            return
+        for line in Text.from_markup(markup).split("\n", allow_blank=True):
+            indent = len(line.plain) - len(line.plain.lstrip(" "))
+            _hang(console, line[:indent], line[indent:], indent + len(HANG))
+
+    def advise(self, text: str, *, style: str = "", error: bool = False) -> None:
+        """What to do next. On a terminal each command stands on a line of its own, and is whole when it is copied."""
+        console = self.err if error else self.out
+        if not console.is_terminal:
+            shown = escape(printable(text))
+            self.say(f"  [{style}]{shown}[/]" if style else f"  {shown}", error=error)
+            return
+        if self.quiet and not error:
+            return
+        self._meter.clear()
+        for part in printable(text).split("; "):
+            found = _COMMAND.search(part)
+            lead = part[: found.start("command")].rstrip() if found else part
+            if lead:
+                self.say(f"  {escape(lead)}", error=error)
+            if found:
+                indent = " " * (6 if lead else 2)
+                console.print(Text(indent + found["command"], style), soft_wrap=True)
 
     # ---- while it happens ----------------------------------------------------------------------------------------
 
@@ -101,10 +140,10 @@ class Screen:
             handler(**facts)
 
     def warn(self, text: str) -> None:
-        """A warning, once."""
+        """A warning, once; of a step among its lines."""
         if text not in self._warned:
             self._warned.add(text)
-            self.say(f"[yellow]warning:[/] {escape(printable(text))}", error=True)
+            self.say(f"{self._within}[yellow]warning:[/] {escape(printable(text))}", error=True)
 
     def _on_recovered(self, text: str) -> None:
         self.say(f"[yellow]recovered:[/] {escape(printable(text))}")
@@ -117,7 +156,9 @@ class Screen:
 
     def _on_step_started(self, revision: str, title: str, direction: str) -> None:
         arrow = {"up": "↑", "down": "↓"}.get(direction, "~") if self.out.encoding.lower().startswith("utf") else "-"
+        self._meter.end()
         self.say(f"[bold]{arrow} {escape(revision)}[/] {escape(title)}")
+        self._within = "    "
 
     def _on_step_ended(self, **step: Any) -> None:
         self._meter.end()
@@ -125,8 +166,7 @@ class Screen:
         if self.verbose or not step["changes"]:
             for text in step["skipped"]:
                 self.say(f"    [dim]skipped: {escape(printable(text))}[/]")
-        for item in step["kept"]:
-            self.say(f"    [yellow]kept:[/] {escape(printable(item['path']))}: {escape(printable(item['reason']))}")
+        self.kept(step["kept"])
         for text in step["warnings"]:
             self.warn(text)
         if step["degraded"]:
@@ -134,6 +174,7 @@ class Screen:
         if step["result"]:
             style = STYLE.get(step["result"], "")
             self.say(f"    [{style}]{step['result']}[/] in {step['duration_s']:.2f} s")
+        self._within = ""
 
     def _on_progress(self, phase: str, done: int, total: int) -> None:
         if not self.quiet:
@@ -148,24 +189,30 @@ class Screen:
 
         for (action, detail, _), group in groupby(changes, key=like):
             members = list(group)
-            paths = [printable(change["path"]) for change in members]
+            paths = list(dict.fromkeys(printable(change["path"]) for change in members))
             where = ", ".join([paths[0], *map(os.path.basename, paths[1:])])
             said = "" if not detail or action == "sql" else f" [dim]({escape(printable(detail))})[/]"
             self.say(f"    {action} {escape(printable(detail) if action == 'sql' else where)}{said}")
             for change in members:
                 self.diff(change.get("diff") or "")
 
+    def kept(self, kept: Iterable[Mapping[str, Any]]) -> None:
+        """What stays, and why: what several steps say alike, once."""
+        for path, reason in dict.fromkeys((item["path"], item["reason"]) for item in kept):
+            self.say(f"    [yellow]kept:[/] {escape(printable(path))}: {escape(printable(reason))}")
+
     # ---- what came of it -----------------------------------------------------------------------------------------
 
     def end(self) -> None:
         """Nothing happens any more: take what moves away."""
         self._meter.end()
+        self._within = ""
 
     def error(self, error: VvmigrateError) -> None:
         """What is wrong, then, apart, what to do."""
         self.say(f"[bold red]error:[/] {escape(printable(error.message))}", error=True)
         if error.hint:
-            self.say(f"  {escape(printable(error.hint))}", error=True)
+            self.advise(error.hint, error=True)
 
     def diff(self, diff: str) -> None:
         """A unified diff, coloured; what is too long for a terminal goes on below, indented."""
@@ -179,15 +226,20 @@ class Screen:
             for row in rows:
                 self.say(f"      [{style}]{escape(row)}[/]")
 
-    def table(self, heads: list[str], rows: Iterable[list[str]], entries: Iterable[Mapping[str, Any]]) -> None:
-        """A table of attempts: columns, and then what it was."""
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        for head in heads:
-            table.add_column(head, no_wrap=True)
-        table.add_column("what", overflow="fold")
-        for row, entry in zip(rows, entries, strict=True):
-            what = escape(printable(entry["title"]))
-            if entry["error"]:
-                what += f"\n[red]{escape(printable(entry['error']))}[/]"
-            table.add_row(*row, what)
-        self.out.print(table, soft_wrap=not self.out.is_terminal)
+    def table(self, heads: list[str], rows: list[list[str]], notes: Iterable[str]) -> None:
+        """Columns of words, the last as wide as the line allows; what there is to note of a row stands below it.
+
+        Args:
+            rows: cells in markup.
+            notes: of each row, in markup; empty for nothing.
+        """
+        cells = [[Text.from_markup(cell) for cell in row] for row in rows]
+        lines = [[Text(head, "dim") for head in heads], *cells]
+        widths = [max(cell_len(line[column].plain) for line in lines) for column in range(len(heads) - 1)]
+        for line, note in zip(lines, ["", *notes], strict=True):
+            for cell, width in zip(line, widths, strict=False):
+                cell.pad_right(width - cell.cell_len + 2)
+            if not self.quiet:
+                _hang(self.out, Text("").join(line[:-1]), line[-1], sum(widths) + 2 * len(widths))
+            if note:
+                self.say(f"    {note}")

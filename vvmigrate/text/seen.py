@@ -35,8 +35,7 @@ def notes(screen: Screen, step: Mapping[str, Any]) -> None:
     if screen.verbose:
         for text in step["skipped"]:
             screen.say(f"    [dim]skipped: {escape(printable(text))}[/]")
-    for item in step["kept"]:
-        screen.say(f"    [yellow]kept:[/] {escape(printable(item['path']))}: {escape(printable(item['reason']))}")
+    screen.kept(step["kept"])
     for text in step["warnings"]:
         screen.say(f"    [yellow]warning:[/] {escape(printable(text))}")
     if step["degraded"]:
@@ -83,22 +82,31 @@ def _overview(screen: Screen, entries: list[Mapping[str, Any]]) -> None:
         took = "" if entry["duration_s"] is None else f"{entry['duration_s']:.1f} s"
         style = STYLE.get(entry["result"], "")
         when = entry["finished_at"].replace("T", " ")[:19]
+        result, title = f"[{style}]{entry['result']}[/]", escape(printable(entry["title"]))
         rows.append(
-            [when, entry["revision"], entry["direction"], f"[{style}]{entry['result']}[/]", took, entry["user"]]
+            [when, entry["revision"], entry["direction"], result, took, escape(printable(entry["user"])), title]
         )
-    screen.table(["when (UTC)", "revision", "way", "result", "took", "who"], rows, entries)
+    notes = [f"[red]{escape(printable(entry['error']))}[/]" if entry["error"] else "" for entry in entries]
+    screen.table(["when (UTC)", "revision", "way", "result", "took", "who", "what"], rows, notes)
 
 
-WAYS = {"up": "upgrade", "down": "downgrade", "repair": "repair", "adopt": "adopt", "epoch": "adopt, a new epoch:"}
+WAYS = {"up": "upgrade", "down": "downgrade", "repair": "repair", "adopt": "adopt", "epoch": "adopt"}
+ITSELF = {
+    **dict.fromkeys((("repair", "repaired"), ("up", "adopted"), ("adopt", "adopted")), ""),
+    ("epoch", "adopted"): "a new epoch, ",
+}
+"""Where the result says which way it was: what stands before it."""
 
 
 def _chapter(screen: Screen, entry: Mapping[str, Any]) -> None:
     """One attempt, as it is told: when, what became of it, who did it with what, what it changed, what it left."""
     when, style = entry["finished_at"].replace("T", " ")[:19], STYLE.get(entry["result"], "")
     took = "" if entry["duration_s"] is None else f" in {entry['duration_s']:.2f} s"
-    screen.say(f"{when}  [bold]{entry['revision']}[/] {escape(printable(entry['title']))}")
+    revision = f"[bold]{entry['revision']}[/] " if entry["revision"] else ""
+    screen.say(f"{when}  {revision}{escape(printable(entry['title']))}")
     who = escape(printable(f"{entry['user']} on {entry['host']}, vvmigrate {entry['tool_version']}"))
-    screen.say(f"    {WAYS[entry['direction']]} [{style}]{entry['result']}[/]{took}, by {who}")
+    way = ITSELF.get((entry["direction"], entry["result"]), f"{WAYS[entry['direction']]} ")
+    screen.say(f"    {way}[{style}]{entry['result']}[/]{took}, by {who}")
     if entry["error"]:
         screen.say(f"    [red]{escape(printable(entry['error']))}[/]")
     screen.changes([effect for effect in entry["effects"] if effect["action"] != "adopt"])
@@ -106,8 +114,7 @@ def _chapter(screen: Screen, entry: Mapping[str, Any]) -> None:
         if effect["before_image"]:
             image = escape(printable(effect["before_image"]))
             screen.say(f"    [dim]what stood at {escape(printable(effect['path']))} lies in {image}[/]")
-    for item in entry["kept"]:
-        screen.say(f"    [yellow]kept:[/] {escape(printable(item['path']))}: {escape(printable(item['reason']))}")
+    screen.kept(entry["kept"])
     for text in entry["warnings"]:
         screen.say(f"    [yellow]warning:[/] {escape(printable(text))}")
     screen.say("")
@@ -152,7 +159,8 @@ def status(screen: Screen, body: Mapping[str, Any]) -> None:
             f"last run      {run['command']} by {run['user']}, {run['finished_at'][:19].replace('T', ' ')}, {code}"
         )
     if failure := body["last_failure"]:
-        screen.say(f"last failure  {failure['revision']}: {escape(printable(failure['error']))}")
+        when = failure["finished_at"][:19].replace("T", " ")
+        screen.say(f"last failure  {failure['revision']}, {when}: {escape(printable(failure['error']))}")
     if body["generations"]:
         screen.say(f"models        {', '.join(body['generations'])}")
     findings(screen, body)
@@ -162,25 +170,36 @@ def findings(screen: Screen, body: Mapping[str, Any]) -> None:
     """What needs attention, a line each."""
     for item in body["pending"]:
         screen.say(f"[yellow]pending:[/] {item['revision']} {escape(item['title'])}")
-    for item in body["held"]:
-        screen.say(f"[yellow]held:[/] {item['revision']}, by {item['user']} at {item['at']}: {escape(item['reason'])}")
     for item in body["degraded"]:
         screen.say(f"[yellow]degraded:[/] {item['revision']}: {escape(printable(item['reason']))}")
+    if (body["pending"] and not body["held"]) or body["degraded"]:
+        screen.advise("vvmigrate upgrade head")
+    for item in body["held"]:
+        screen.say(f"[yellow]held:[/] {item['revision']}, by {item['user']} at {item['at']}: {escape(item['reason'])}")
+        screen.advise("to let it return: vvmigrate upgrade head --release-hold")
     drift(screen, body["drift"])
+    if body["drift"]:
+        screen.advise("why it differs: vvmigrate why PATH; to mend it: vvmigrate repair")
     if body["journal"]:
         screen.say(f"[yellow]a step was interrupted:[/] {escape(printable(body['journal']))} waits: vvmigrate recover")
     if body["required_missing"]:
         screen.say(f"[yellow]no value in .env for:[/] {', '.join(body['required_missing'])}")
+        screen.advise(set_command(body["required_missing"]))
     if body["untold"]:
         screen.say(f"[yellow]after_change was not told of:[/] {', '.join(body['untold'])}: vvmigrate upgrade head")
     trial.promised(screen, body["confirm"])
 
 
-def drift(screen: Screen, found: Iterable[Mapping[str, Any]], word: str = "drift") -> None:
+def set_command(names: Iterable[str]) -> str:
+    """The command that gives required keys their values."""
+    return f"vvmigrate upgrade head {' '.join(f'--set {name}=VALUE' for name in names)}"
+
+
+def drift(screen: Screen, found: Iterable[Mapping[str, Any]], word: str = "drift", indent: str = "") -> None:
     """What differs, a line for each path."""
     for path, group in groupby(found, key=lambda item: item["path"]):
         facts = "; ".join(f"expected {item['expected']}, found {item['actual']}" for item in group)
-        screen.say(f"[yellow]{word}:[/] {escape(printable(path))}: {escape(facts)}")
+        screen.say(f"{indent}[yellow]{word}:[/] {escape(printable(path))}: {escape(facts)}")
 
 
 def verify(screen: Screen, body: Mapping[str, Any]) -> None:
@@ -190,9 +209,10 @@ def verify(screen: Screen, body: Mapping[str, Any]) -> None:
     if body["drift"]:
         paths = len({item["path"] for item in body["drift"]})
         screen.say(f"{paths} of {count} differ from what is recorded")
-        screen.say("  why one does: vvmigrate why PATH; to mend them: vvmigrate repair")
+        screen.advise("why one does: vvmigrate why PATH; to mend them: vvmigrate repair")
     elif body["error"] is None:
-        screen.say(f"{count} paths and files are as recorded" if count else "nothing is recorded on this host yet")
+        some = "1 path or file is" if count == 1 else f"{count} paths and files are"
+        screen.say(f"{some} as recorded" if count else "nothing is recorded on this host yet")
 
 
 def why(screen: Screen, body: Mapping[str, Any]) -> None:
@@ -207,8 +227,8 @@ def why(screen: Screen, body: Mapping[str, Any]) -> None:
     for event in body["life"]:
         _event(screen, event)
     if body["drift"]:
-        drift(screen, body["drift"], "not as it was left")
-        screen.say(f"  to have it back: {escape(printable(body['remedy']))}")
+        drift(screen, body["drift"], "not as it was left", "  ")
+        screen.advise(f"to have it back: {body['remedy']}")
     elif body["managed"] or body["release"]:
         screen.say("  [green]is as it was left[/]")
     elif body["life"] and not body["recorded"]:
@@ -258,7 +278,7 @@ def doctor(screen: Screen, body: Mapping[str, Any]) -> None:
         screen.say(f"[yellow]{escape(printable(item['what']))}[/]")
         screen.say(f"  {escape(printable(item['why']))}")
         if item["remedy"]:
-            screen.say(f"  [bold]{escape(printable(item['remedy']))}[/]")
+            screen.advise(item["remedy"], style="bold")
         screen.say("")
     count = len(body["findings"])
     screen.say(f"{count} finding{'s' * (count > 1)}" if count else "[green]nothing looks wrong[/]")

@@ -26,7 +26,7 @@ from vvmigrate.content.env.lines import read_lines
 from vvmigrate.content.env.mask import describe
 from vvmigrate.content.env.readers import NAME, quote
 from vvmigrate.content.env.template import Template
-from vvmigrate.content.env.warnings import changed_defaults, unclear_lines, wrong_values
+from vvmigrate.content.env.warnings import changed_defaults, unclear_lines, unknown_keys, wrong_values
 from vvmigrate.errors import EnvFileError
 
 if TYPE_CHECKING:
@@ -112,7 +112,12 @@ def merge(
     return dataclasses.replace(
         merged,
         missing_required=tuple(key.name for key in template.keys if key.required and not document.get(key.name)),
-        warnings=(*merged.warnings, *warnings, *wrong_values(document, template)),
+        warnings=(
+            *merged.warnings,
+            *warnings,
+            *unknown_keys((key for key in given if key in merged.added), template),
+            *wrong_values(document, template),
+        ),
     )
 
 
@@ -172,7 +177,7 @@ def _updated(
     added = (*blocks, *others)
     warnings += [f"{old} is now called {new}; its value is kept" for old, new in renamed]
     warnings += [f"{key} is not used any more; its line is a comment now" for key in commented]
-    for key in added:
+    for key in blocks:
         warnings.append(f"{key} was missing and is added: {describe(document.get(key), template.is_sensitive(key))}")
     warnings += [f"{key} had no value and has one now" for key in filled]
     warnings += changed_defaults(document, template, previous, frozenset(added))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from vvmigrate.content.env.document import readers_differ
 from vvmigrate.content.env.lines import COMMENT, INVALID, LINE_END
 from vvmigrate.content.env.mask import describe
-from vvmigrate.content.env.template import problem
+from vvmigrate.content.env.template import TEMPLATE, problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from vvmigrate.content.env.document import Document
     from vvmigrate.content.env.template import Template
@@ -60,9 +61,23 @@ def changed_defaults(
         )
 
 
+def unknown_keys(keys: Iterable[str], template: Template) -> Iterator[str]:
+    """Say of keys that a person gave and the template does not know which one may be meant."""
+    for key in keys:
+        if template.get(key) is None:
+            close = get_close_matches(key, template.by_name, n=1)
+            yield f"{key} is added, but {TEMPLATE} has no such key" + (f": is {close[0]} meant?" if close else "")
+
+
 def wrong_values(document: Document, template: Template) -> Iterator[str]:
-    """Name the keys whose value is not of the type that the template demands."""
+    """Say of each key whose value is not of the type that the template demands what it must be."""
+    for _, wrong in wrong_keys(document, template):
+        yield wrong
+
+
+def wrong_keys(document: Document, template: Template) -> Iterator[tuple[str, str]]:
+    """Name the keys whose value is not of the type that the template demands, each with what it must be."""
     for key in template.keys:
         value = document.get(key.name)
         if value and (wrong := problem(key, value)) is not None:
-            yield wrong
+            yield key.name, wrong
