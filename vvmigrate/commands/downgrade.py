@@ -67,7 +67,7 @@ def _downgrade(run: Run, target: str) -> None:
     returning = brought_again(place, forecasts)
     run.preflight([*forecasts, *returning])
     _confirm(place, [*forecasts, *returning], version_after(place, revisions, down=True))
-    bring(run, returning)
+    bring(run, [*forecasts, *returning])
     holding = _lands_above_base(forecasts) and not place.call.options.get("no_hold")
     run.report.body["held"] = held = []
     for forecast in forecasts:
