@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import groupby
 
-from vvmigrate.commands.status import missing
 from vvmigrate.commands.verify import compare, how_deep
 from vvmigrate.engine import adoption, database, journal, lodging
 from vvmigrate.engine.drift import Drift
@@ -23,6 +22,7 @@ from vvmigrate.runs.looking import FINDINGS
 from vvmigrate.runs.opening import Call
 from vvmigrate.runs.pending import degraded, is_ahead, pending, split_at_hold
 from vvmigrate.runs.promised import is_a_finding, seen
+from vvmigrate.runs.required import missing
 from vvmigrate.runs.settled import clock_warnings
 from vvmigrate.runs.site import Site, open_site
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from vvmigrate.commands.verify import as_json, compare
-from vvmigrate.content.env.template import FILE
 from vvmigrate.content.store import STORE
 from vvmigrate.engine import journal
 from vvmigrate.engine.drift import QUICK
@@ -18,6 +17,7 @@ from vvmigrate.runs.opening import Call, root_of
 from vvmigrate.runs.pending import check_not_ahead, degraded, is_ahead, pending, split_at_hold
 from vvmigrate.runs.promised import is_a_finding, seen
 from vvmigrate.runs.releases import release_of
+from vvmigrate.runs.required import missing
 from vvmigrate.runs.site import Site, open_site
 
 
@@ -66,16 +66,3 @@ def status(call: Call) -> Report:
 
 def _run(row: dict[str, Any]) -> dict[str, Any]:
     return {name: row[name] for name in ("run_id", "command", "user", "started_at", "finished_at", "exit_code")}
-
-
-def missing(site: Site) -> tuple[str, ...]:
-    """Required keys without a value, once `.env` is managed."""
-    managed = [t for t in site.ledger.recorded() if t.name == FILE] if site.ledger is not None else []
-    host = site.session.host
-    kind = host.glance(managed[0]).kind if managed else ""
-    if kind not in ("file", "absent"):
-        return ()  # what stands in its place is drift
-    try:
-        return site.template().missing(host.read(managed[0]) if kind == "file" else None, name=FILE)
-    except OSError:
-        return ()  # another user's .env

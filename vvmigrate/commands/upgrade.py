@@ -14,11 +14,12 @@ from vvmigrate.errors import HeldError, RefusedError, RevisionError, VvmigrateEr
 from vvmigrate.operations import InstallModel, MergeEnv, Operation
 from vvmigrate.operations.env_file import missing_required
 from vvmigrate.report import Report
+from vvmigrate.runs.admission import refuse_without_value
 from vvmigrate.runs.forecast import UP, Forecast, Later, Workplace, of_all
 from vvmigrate.runs.opening import Call, variant_of
 from vvmigrate.runs.pending import check_not_ahead, degraded, pending, split_at_hold, superseded_of
 from vvmigrate.runs.settled import remember
-from vvmigrate.runs.trial import Conditions, begin, refuse_while_waiting
+from vvmigrate.runs.trial import Conditions, begin
 from vvmigrate.runs.work import Run, carry_out, fill_report
 
 
@@ -67,9 +68,8 @@ def _upgrade(run: Run, target: str) -> None:
     forecasts = with_room(place, ahead(place, revisions))
     run.conditions = Conditions.of(place.settings)
     if forecasts:
-        refuse_while_waiting(place)
-        run.preflight(forecasts)
-        begin(run, forecasts)
+        run.preflight(forecasts, building=True)
+        begin(run)
     for forecast in forecasts:
         lifted = released.get(forecast.revision, ()) if forecast.code is not None else ()
         if not run.perform(forecast, tuple(lifted)):
@@ -206,9 +206,5 @@ def _say_what_is_missing(run: Run) -> None:
     """Degraded steps and required keys without a value: warnings at every run, until they are mended."""
     place = run.place
     run.report.body |= _what_is_missing(place)
-    missing = run.report.body["required_missing"]
-    if missing and place.settings.strict:
-        raise RefusedError(
-            f".env: no value for {', '.join(missing)} (--strict)",
-            hint="vvmigrate upgrade head " + " ".join(f"--set {name}=VALUE" for name in missing),
-        )
+    if place.settings.strict:
+        refuse_without_value(run.report.body["required_missing"])
