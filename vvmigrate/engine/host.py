@@ -94,6 +94,12 @@ def check_usable(tree: Tree) -> None:
     check_writable(place)
 
 
+def is_anothers(tree: Tree) -> bool:
+    """Whether another user works here, so that this one, unless it is root, can only look."""
+    info = (tree / STATE).stat()
+    return info is not None and os.geteuid() not in (0, info.st_uid)
+
+
 def make_folders(state: Tree) -> None:
     """Make what every state directory holds, durably, where it is missing.
 

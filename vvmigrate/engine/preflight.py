@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vvmigrate.engine.database import translate
-from vvmigrate.engine.host import ROOT, Host, check_writable
+from vvmigrate.engine.host import HOME, ROOT, Host, check_writable, is_anothers
 from vvmigrate.engine.session import DATABASE, Session
 from vvmigrate.engine.state import ADOPT, ATTRIBUTES, Change, Proposal, Target
 from vvmigrate.errors import RefusedError
@@ -131,6 +131,8 @@ def check(session: Session, proposal: Proposal) -> None:
     """
     host = session.host
     check_room(host, proposal)
+    if (home := host.tree(HOME)) is not None and is_anothers(home):
+        return  # who works here may write elsewhere than who only looks
     for change in proposal.changes:
         if change.action != ADOPT and host.tree(change.target.area) is not None:
             _check_change(host, change)

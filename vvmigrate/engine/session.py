@@ -16,7 +16,7 @@ from vvmigrate import __version__
 from vvmigrate.engine import binding as bindings
 from vvmigrate.engine import database, lock, roots, vault
 from vvmigrate.engine.effects import Merger
-from vvmigrate.engine.host import HOME, ROOT, Host, check_usable, make_folders, state_tree
+from vvmigrate.engine.host import ROOT, Host, check_usable, is_anothers, make_folders, state_tree
 from vvmigrate.engine.ledger import Ledger
 from vvmigrate.engine.rows import RECONCILE, Head
 from vvmigrate.engine.state import Target
@@ -296,10 +296,14 @@ def open_reader(opening: Opening, run: dict[str, Any]) -> Session:
 def open_planner(opening: Opening, run: dict[str, Any]) -> Session:
     """Open a host as `open_reader` does, once it has been asked all that `open_writer` asks before it writes.
 
+    Whoever may not work on the host only looks.
+
     Raises:
         VvmigrateError: see `open_writer`; its lock is not asked for.
     """
     with _open_home(opening.home) as home:
+        if is_anothers(home):
+            return open_reader(opening, run)
         check_usable(home)
         bound, root = _chosen(opening, _bound(home))
     with Host.open(opening.home, root, writing=False) as look:
@@ -336,15 +340,4 @@ def _to_look(opening: Opening, run: dict[str, Any], bound: bindings.Binding | No
         return session
 
 
-__all__ = [
-    "DATABASE",
-    "HOME",
-    "ROOT",
-    "Opening",
-    "Session",
-    "now",
-    "open_planner",
-    "open_reader",
-    "open_writer",
-    "who_runs",
-]
+__all__ = ["DATABASE", "Opening", "Session", "now", "open_planner", "open_reader", "open_writer", "who_runs"]
