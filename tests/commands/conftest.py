@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import models
 from tests.commands.proof import NOBODY
 from tests.commands.revisions import VIDEOS, put
 from tests.conftest import HostFolder, copy_release
-from tests.content.fault_server import FaultServer, serving
+from tests.content.fault_server import FaultServer, good, serving
 
 Mount = Callable[..., None]
 
@@ -139,6 +140,17 @@ def server() -> Iterator[FaultServer]:
     """A server on loopback that plays what it is told."""
     with serving() as running:
         yield running
+
+
+@pytest.fixture
+def old(bare: HostFolder, server: FaultServer) -> HostFolder:
+    """A host that came up in three runs, each with a newer model."""
+    for revision, (version, data) in zip(("0002", "0003", "0004"), models.MODELS.items(), strict=True):
+        models.release(bare, version, data, server.url(f"/{version}", good(data)))
+        models.install(bare, revision, version)
+        bare.up()
+    server.requests.clear()
+    return bare
 
 
 @pytest.fixture

@@ -16,6 +16,9 @@ SIZE = 600_001  # not a multiple of a block, and more than one
 DATA = hashlib.shake_128(b"a model").digest(SIZE)
 NEWER = hashlib.shake_128(b"a newer model").digest(SIZE)
 
+MODELS = {version: hashlib.shake_128(version.encode()).digest(50_001) for version in ("2.0.0", "3.0.0", "4.0.0")}
+"""Three versions of one model, the oldest first."""
+
 
 def sha256(data: bytes) -> str:
     """Its SHA-256 in hex."""

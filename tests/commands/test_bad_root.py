@@ -173,8 +173,9 @@ def test_an_unsafe_root_is_refused_and_not_remembered(
     before = everything(*tops)
     options = {"storage_root": str(bare.root)} if how == "option" else {}
     bare.environ["VIDEO_STORAGE_ROOT"] = "" if how == "option" else str(bare.root)
-    says(bare.call("upgrade", **options), 6, *words)
-    assert everything(*tops) == before
+    for verb in ("plan", "upgrade"):
+        says(bare.call(verb, **options), 6, *words)
+        assert everything(*tops) == before
     bare.root, bare.environ = good, {}
     bare.up()
 

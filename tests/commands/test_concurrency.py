@@ -176,6 +176,9 @@ def test_readers_work_as_another_user(public: HostFolder) -> None:
     secret = dotenv_values(public.home / ".env")["HMAC_SECRET_KEY"]
     assert secret
     assert secret not in json.dumps(status)
+    public.revision("0007", 'op.make_directories(["more"])')
+    plan = as_nobody(public, "plan")
+    assert (plan["exit_code"], [step["revision"] for step in plan["steps"]]) == (3, ["0007"])
 
 
 @root_only

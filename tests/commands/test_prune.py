@@ -1,8 +1,7 @@
-"""`prune`: what nothing needs goes, what a way back needs stays, and a pruned generation can be had again."""
+"""`prune`: what nothing needs goes, and what a way back needs stays."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import signal
 import subprocess
@@ -11,23 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.models import NAME, current, generations, install, received, release
+from tests.commands.models import MODELS, NAME, current, generations, install, received, release
 from tests.commands.proof import nothing_changes, says
 from tests.conftest import HostFolder
 from tests.content.fault_server import FaultServer, good
-
-MODELS = {version: hashlib.shake_128(version.encode()).digest(50_001) for version in ("2.0.0", "3.0.0", "4.0.0")}
-
-
-@pytest.fixture
-def old(bare: HostFolder, server: FaultServer) -> HostFolder:
-    """A host that came up in three runs, each with a newer model."""
-    for revision, (version, data) in zip(("0002", "0003", "0004"), MODELS.items(), strict=True):
-        release(bare, version, data, server.url(f"/{version}", good(data)))
-        install(bare, revision, version)
-        bare.up()
-    server.requests.clear()
-    return bare
 
 
 def pruned(host: HostFolder, **options: object) -> list[str]:
@@ -118,62 +104,6 @@ def test_what_we_did_not_put_into_the_store_stays(old: HostFolder) -> None:
     (old.root / "models/.store/mine").mkdir()
     assert f"{NAME}-2.0.0" in pruned(old)
     assert (old.root / "models/.store/mine").is_dir()
-
-
-# ---- the way back to a pruned generation -----------------------------------------------------------------------------
-
-
-def test_a_pruned_generation_is_delivered_again_on_the_way_back(old: HostFolder, server: FaultServer) -> None:
-    """The plan says the bytes that it needs; the downgrade fetches, verifies and installs them, in its one step."""
-    before = {path.name for path in (old.root / "models/.store").iterdir()}
-    old.call("prune", keep=0)
-    plan = old.json("downgrade", "0003", "--plan")
-    [download] = [item for step in plan["steps"] for item in step["downloads"]]
-    assert download["size_bytes"] == len(MODELS["3.0.0"])
-    assert (plan["network_bytes"], plan["cannot"]) == (len(MODELS["3.0.0"]), [])
-    shown = old.run("downgrade", "0003", "--plan").stdout
-    assert "download 48.8 kB" in shown
-    assert "needs 48.8 kB from the network" in shown
-    old.down("0003")
-    assert (current(old), received(old)) == (MODELS["3.0.0"], {})
-    assert [request.target for request in server.requests] == ["/3.0.0"]
-    assert {path.name for path in (old.root / "models/.store").iterdir()} <= before
-    assert old.call("status").body["drift"] == []
-
-
-def test_going_further_back_fetches_only_the_last(old: HostFolder, server: FaultServer) -> None:
-    """A generation that the same run leaves again is not downloaded; to base needs none."""
-    old.call("prune", keep=0)
-    old.down("0002")
-    assert (current(old), [request.target for request in server.requests]) == (MODELS["2.0.0"], ["/2.0.0"])
-    server.requests.clear()
-    old.down("base")
-    assert (current(old), server.requests) == (None, [])
-
-
-def test_a_generation_that_nobody_knows_any_more_is_refused(old: HostFolder) -> None:
-    """Without the manifest's word a downgrade stops before its first write, exit 6; what needs none of it goes."""
-    old.call("prune", keep=0)
-    path = old.home / "model_manifest.json"
-    path.write_text(path.read_text().replace(hashlib.sha256(MODELS["3.0.0"]).hexdigest(), "0" * 64))
-    history = old.history()
-    plan = old.call("plan down", "0003")
-    says(plan, 6, "3.0.0", "was pruned")
-    assert [(item["revision"], "was pruned" in item["reason"]) for item in plan.body["cannot"]] == [("0004", True)]
-    says(old.call("downgrade", "0003"), 6, "3.0.0", "was pruned")
-    assert (old.history(), current(old)) == (history, MODELS["4.0.0"])
-    old.down("base")
-    assert old.version() == ""
-
-
-def test_a_way_back_whose_server_is_gone_fails_and_changes_nothing(old: HostFolder, server: FaultServer) -> None:
-    """The step fails with the download's reason; the newer model stays current."""
-    old.call("prune", keep=0)
-    server.close()
-    old.environ["VV_DELIVERY_TIMEOUT"] = "1"  # else it is patient
-    report = old.call("downgrade", "0003")
-    says(report, 1, "could not be had")
-    assert (old.version(), current(old)) == ("0004", MODELS["4.0.0"])
 
 
 # ---- received files and before-images --------------------------------------------------------------------------------

@@ -33,7 +33,6 @@ from vvmigrate.runs.forecast import UP, Forecast, Workplace
 from vvmigrate.runs.looking import FINDINGS
 from vvmigrate.runs.opening import Call, root_of
 from vvmigrate.runs.pending import split_at_hold
-from vvmigrate.runs.trial import refuse_while_waiting
 from vvmigrate.runs.work import Run, carry_out
 
 Difference = dict[str, str]
@@ -88,9 +87,7 @@ def _adopt(run: Run, target: str, settling: Settling | None) -> None:
     run.report.body = {"left": [], "settled": settling.found if settling else [], "warnings": _named_elsewhere(place)}
     revisions, held, released = split_at_hold(place, wanted(place, target))
     forecasts, left = _split(place, revisions)
-    if forecasts:
-        refuse_while_waiting(place)
-    run.preflight(forecasts)
+    run.preflight(forecasts, building=True)
     for forecast in forecasts:
         if not run.perform(forecast, tuple(released.get(forecast.revision, ()))):
             return

@@ -11,7 +11,7 @@ from vvmigrate.errors import RefusedError, UsageError
 from vvmigrate.report import Report
 from vvmigrate.runs.forecast import DOWN, Forecast, Workplace
 from vvmigrate.runs.opening import Call
-from vvmigrate.runs.outlook import outlook, version_after
+from vvmigrate.runs.outlook import outlook, reached, version_after
 from vvmigrate.runs.pending import degraded
 from vvmigrate.runs.releases import last_of
 from vvmigrate.runs.taking_back import down_to, hold_of, settle_if_possible
@@ -82,8 +82,8 @@ def _downgrade(run: Run, target: str) -> None:
     forecasts = place.forecast(revisions, DOWN)
     returning = brought_again(place, forecasts)
     run.preflight([*forecasts, *returning])
-    _confirm(place, [*forecasts, *returning], version_after(place, revisions, down=True))
-    bring(run, returning)
+    _confirm(place, [*forecasts, *returning], version_after(place, reached(revisions, forecasts), down=True))
+    bring(run, [*forecasts, *returning])
     holding = _lands_above_base(forecasts) and not place.call.options.get("no_hold")
     run.report.body["held"] = held = []
     for forecast in forecasts:

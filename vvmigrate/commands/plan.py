@@ -7,15 +7,17 @@ from typing import Any
 from vvmigrate.commands.downgrade import steps_down
 from vvmigrate.commands.returning import brought_again
 from vvmigrate.commands.upgrade import ahead, wanted, with_room
-from vvmigrate.engine.intention import CHECKING, WAITING, Moment
+from vvmigrate.engine import intention
+from vvmigrate.errors import StateError
 from vvmigrate.report import Report
-from vvmigrate.runs.forecast import DOWN, Forecast, Workplace, open_workplace
+from vvmigrate.runs.admission import admit
+from vvmigrate.runs.forecast import DOWN, Workplace, open_workplace
 from vvmigrate.runs.looking import FINDINGS, looking
 from vvmigrate.runs.opening import Call
-from vvmigrate.runs.outlook import outlook, version_after
+from vvmigrate.runs.outlook import outlook, reached, version_after
 from vvmigrate.runs.pending import split_at_hold
-from vvmigrate.runs.promised import standing
-from vvmigrate.runs.trial import Conditions, refuse_while_waiting, refuse_without_way_back
+from vvmigrate.runs.taking_back import foretell
+from vvmigrate.runs.trial import Conditions
 
 
 def plan(call: Call, target: str = "head", *, down: bool = False) -> Report:
@@ -36,31 +38,27 @@ def plan(call: Call, target: str = "head", *, down: bool = False) -> Report:
             revisions, held, _ = split_at_hold(place, wanted(place, target))
             forecasts = with_room(place, ahead(place, revisions))
         report.body = {
-            **outlook(place, forecasts, version_after(place, revisions, down=down)),
+            **outlook(place, forecasts, version_after(place, reached(revisions, forecasts), down=down)),
             "held": [held] if held else [],
         }
+        waits = _foretell(place, down=down)
+        admit(place, forecasts, None if down else Conditions.of(place.settings), building=waits and not down)
         for forecast in forecasts:
             if forecast.error is not None:
                 raise forecast.error
-        if not down:
-            _check(place, forecasts)
         if forecasts or held:
             report.raise_to(FINDINGS)
 
-    return looking(call, open_workplace, look)
+    return looking(call, open_workplace, look, planning=True)
 
 
-def _check(place: Workplace, forecasts: list[Forecast]) -> None:
-    """What upgrade looks at before its first step, and what it would do even before that.
-
-    Raises:
-        RefusedError: it would refuse.
-    """
-    found = standing(place.session)
-    verdict = found.due(Moment.of(place.session)) if found is not None and found.state != CHECKING else None
-    if found is not None and verdict:
-        text = f"{found.who} is taken back first: {verdict.reason}; this is planned for the host as it is now"
-        place.call.listener("warning", text=text)
-    elif forecasts and found is not None and found.state == WAITING:
-        refuse_while_waiting(place)
-    refuse_without_way_back(place, forecasts, Conditions.of(place.settings))
+def _foretell(place: Workplace, *, down: bool) -> bool:
+    """See `foretell`; a way back by hand is there also for what cannot be taken back by itself."""
+    intention.read(place.session.host)  # what cannot be understood is for `confirm` to end, first
+    try:
+        return foretell(place)
+    except StateError as error:
+        if not down:
+            raise
+        place.call.listener("warning", text=error.message)
+        return False

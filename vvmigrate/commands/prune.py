@@ -24,6 +24,7 @@ from vvmigrate.runs.forecast import Workplace, open_workplace
 from vvmigrate.runs.looking import looking
 from vvmigrate.runs.opening import Call
 from vvmigrate.runs.pending import pending
+from vvmigrate.runs.taking_back import foretell
 from vvmigrate.runs.trial import refuse_while_waiting
 from vvmigrate.runs.work import Run, add_nothing, carry_out
 
@@ -49,11 +50,13 @@ def prune(call: Call) -> Report:
         `pruned`: path, bytes and reason of each; `kept`: what would have gone but for a reason; `freed_bytes`.
     """
     if call.options.get("dry_run"):
-        return looking(call, open_workplace, _tell)
+        return looking(call, open_workplace, _tell, planning=True)
     return carry_out(call.asking_nobody(), _prune, fill=add_nothing, nothing=lambda: _as_json(([], []), dry_run=False))
 
 
 def _tell(place: Workplace, report: Report) -> None:
+    if foretell(place):
+        refuse_while_waiting(place)
     report.body = _as_json(_find(place), dry_run=True)
 
 

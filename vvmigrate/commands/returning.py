@@ -1,6 +1,7 @@
-"""What a way back needs although the way up left it out: a model that a newer one of the same run had superseded.
+"""What a way back needs although it is not here: a generation that was pruned, or one that the way up left out.
 
-It is installed by a step of its own, behind those that go back, and received before the first of them.
+What a newer one of the same run had superseded is installed by a step of its own, behind those that go back. All that
+is needed is received before the first of them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from contextlib import suppress
 from vvmigrate.commands.fetch import receive
 from vvmigrate.engine.state import Proposal
 from vvmigrate.errors import ManifestError, RefusedError, RevisionError, VvmigrateError
-from vvmigrate.operations import InstallModel, WriteSignature
+from vvmigrate.operations import InstallModel, Situation, WriteSignature
+from vvmigrate.operations.generation import read_manifest
 from vvmigrate.operations.supply import ModelDownload
 from vvmigrate.runs.forecast import Forecast, Workplace
 from vvmigrate.runs.pending import degraded
@@ -63,9 +65,15 @@ def bring(run: Run, forecasts: list[Forecast]) -> None:
     Raises:
         VvmigrateError: it cannot be had, and may not be lacking.
     """
-    place = run.place
-    may_lack = (VvmigrateError,) if place.settings.allow_degraded else ()
-    for item in (item for forecast in forecasts for item in forecast.proposal.downloads):
+    situation = run.place.situation(run.place.session.host)
+    items = {item.sha256: item for forecast in forecasts for item in forecast.proposal.downloads}
+    for item in items.values():
         if isinstance(item, ModelDownload):
-            with suppress(*may_lack):
-                receive(place.situation(place.session.host), item)
+            with suppress(*_may_be_missed(situation, item)):
+                receive(situation, item)
+
+
+def _may_be_missed(situation: Situation, item: ModelDownload) -> tuple[type[VvmigrateError], ...]:
+    """The errors on which a way back goes on: its step is degraded then."""
+    optional = not read_manifest(situation).version(item.model, item.version).required
+    return (VvmigrateError,) if optional or situation.settings.allow_degraded else ()

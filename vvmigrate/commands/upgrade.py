@@ -12,14 +12,15 @@ from vvmigrate.engine.state import Proposal
 from vvmigrate.engine.step import tells_something
 from vvmigrate.errors import HeldError, RefusedError, RevisionError, VvmigrateError
 from vvmigrate.operations import InstallModel, MergeEnv, Operation
-from vvmigrate.operations.env_file import find_file, set_hint
+from vvmigrate.operations.env_file import find_file
 from vvmigrate.report import Report
 from vvmigrate.runs import unset
+from vvmigrate.runs.admission import refuse_without_value
 from vvmigrate.runs.forecast import UP, Forecast, Later, Workplace, of_all
 from vvmigrate.runs.opening import Call, variant_of
 from vvmigrate.runs.pending import check_not_ahead, degraded, pending, split_at_hold, superseded_of
 from vvmigrate.runs.settled import remember
-from vvmigrate.runs.trial import Conditions, begin, refuse_while_waiting
+from vvmigrate.runs.trial import Conditions, begin
 from vvmigrate.runs.work import Run, carry_out, fill_report
 
 RETURNS = "vvmigrate repair"
@@ -71,9 +72,8 @@ def _upgrade(run: Run, target: str) -> None:
     forecasts = with_room(place, ahead(place, revisions))
     run.conditions = Conditions.of(place.settings)
     if forecasts:
-        refuse_while_waiting(place)
-        run.preflight(forecasts)
-        begin(run, forecasts)
+        run.preflight(forecasts, building=True)
+        begin(run)
     for forecast in forecasts:
         lifted = released.get(forecast.revision, ()) if forecast.code is not None else ()
         if not run.perform(forecast, tuple(lifted)):
@@ -283,8 +283,8 @@ def _say_what_is_missing(run: Run) -> None:
     place = run.place
     run.report.body |= _what_is_missing(place)
     missing, lost = run.report.body["required_missing"], unset.is_lost(place)
-    if missing and place.settings.strict:
-        raise RefusedError(f".env: no value for {', '.join(missing)} (--strict)", hint=set_hint(missing))
+    if place.settings.strict:
+        refuse_without_value(missing)
     if lost and place.settings.strict:
         raise RefusedError(".env is missing (--strict)", hint=RETURNS)
     if lost:

@@ -64,7 +64,7 @@ def contradictions(session: Session) -> list[VvmigrateError]:
     place = session.host.place(DATABASE)
     if session.connection is None:
         text = f"{place.path}: holds no ledger, although this host has one"
-        return [StateError(text, hint=RECONCILE, path=place.path)]
+        return [StateError(text, hint=f"put the right database back; or: {RECONCILE}", path=place.path)]
     ledger = session.ledger
     checks: list[Callable[[], object]] = [
         lambda: vault.require_key(state, ledger),

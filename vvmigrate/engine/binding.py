@@ -14,8 +14,9 @@ from shlex import quote
 from typing import NamedTuple
 
 from vvmigrate.engine import journal, roots, vault
-from vvmigrate.engine.host import ROOT, STATE, Host, closed, state_tree
+from vvmigrate.engine.host import ROOT, STATE, Host, check_usable, closed, state_tree
 from vvmigrate.engine.rows import Head
+from vvmigrate.engine.state import Target
 from vvmigrate.errors import RefusedError
 from vvmigrate.files import Tree
 
@@ -125,10 +126,49 @@ def check_same_ledger(binding: Binding, found: str) -> None:
 # ---- which root a home is, or becomes, bound to ----------------------------------------------------------------------
 
 
-def first(home_state: Tree, root: Path, variant: str) -> Binding:
-    """Bind a home for the first time; a root that knows another home is not taken over in silence."""
+def chosen(
+    bound: Binding | None,
+    requested: Path | None,
+    default: Path,
+    *,
+    home: Path,
+    named_by: str,
+    take_over: Callable[[str], None] | None = None,
+) -> tuple[Binding | None, Path]:
+    """The binding that a writer goes by, None where it makes the first; and the storage root, which may be one.
+
+    Args:
+        bound: what the home says.
+        requested, default, named_by, take_over: see `session.Opening`.
+
+    Raises:
+        RefusedError: it may not be one, or is another home's, or another one than is bound.
+    """
+    if bound is not None and requested is not None and not was_begun(bound):
+        bound = None  # a first day that ended before anything was made there binds nobody
+    if take_over is not None and requested is not None:
+        bound = rebound(bound, requested, home, take_over)
+    if refusal := disagreement(bound, requested, named_by):
+        raise refusal
+    root = Path(bound.storage_root) if bound else (requested or default)
+    roots.check_root(root, home)
+    if bound is None:
+        check_free(root)
+    return bound, root
+
+
+def check_free(root: Path) -> None:
+    """A root that knows another home is not taken over in silence.
+
+    Raises:
+        RefusedError: it does.
+    """
     if found := ledger_id_in(root):
         check_same_ledger(Binding(str(root), "none in this home"), found)
+
+
+def first(home_state: Tree, root: Path, variant: str) -> Binding:
+    """Bind a home for the first time, durably."""
     bound = fresh(root, variant)
     write(home_state, bound)
     return bound
@@ -191,6 +231,21 @@ def rebound(bound: Binding | None, root: Path, home: Path, take_over: Callable[[
             path=str(root),
         )
     return bound._replace(storage_root=str(root), complete=True)
+
+
+def check_host(host: Host, bound: Binding | None) -> None:
+    """What is asked of the storage root before anything is made there; one that does not exist must be makeable.
+
+    Raises:
+        RefusedError: it is not mounted, another home's, or may not be written, or not be made.
+        StateError: its state directory is not to be trusted.
+    """
+    if bound is not None and bound.complete:
+        check_known(host, bound)
+    if (tree := host.tree(ROOT)) is not None:
+        check_usable(tree)
+    else:
+        roots.check_can_be_made(Path(host.path(Target(ROOT, ""))))
 
 
 def check_known(host: Host, bound: Binding) -> None:

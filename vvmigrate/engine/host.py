@@ -21,6 +21,7 @@ from vvmigrate.files import Entry, Place, Tree
 
 STATE = ".vvmigrate"
 HOME, ROOT = "home", "root"
+_DIRECTORY = os.W_OK | os.X_OK
 
 
 def state_tree(tree: Tree, name: str = "", *, make: bool) -> Tree | None:
@@ -73,6 +74,46 @@ def closed(tree: Tree, name: str = "") -> VvmigrateError | None:
         return RefusedError(text, hint=f"the same as that user: sudo {who}vvmigrate ...", path=place.path)
     own = f"chown {caller} {place.path} && " if info.st_uid and info.st_uid != caller else ""
     return StateError(found, hint=f"look who made it, then: {own}chmod 700 {place.path}", path=place.path)
+
+
+def check_writable(place: Place, mode: int = _DIRECTORY) -> None:
+    """Ask the kernel, without opening, whether this user may write here: read-only disks and immutable files count.
+
+    Args:
+        mode: what is asked for (access(2)); without it that names may come and go in a directory.
+
+    Raises:
+        RefusedError: the kernel says no.
+    """
+    with place.at() as (parent, name):
+        if os.access(name, mode, dir_fd=parent, effective_ids=True):
+            return
+        read_only = os.fstatvfs(parent).f_flag & os.ST_RDONLY
+    why = os.strerror(errno.EROFS if read_only else errno.EACCES if os.geteuid() else errno.EPERM)
+    path = place.path.rstrip("/") or "/"
+    raise RefusedError(f"{path}: may not be written by user {os.geteuid()}: {why}", path=path)
+
+
+def check_usable(tree: Tree) -> None:
+    """See that a tree has a state directory that may be used, or may be given one.
+
+    Raises:
+        StateError: it is not the caller's own, not 0700, or not a directory.
+        RefusedError: this user may not write there.
+    """
+    place = tree / STATE
+    if place.stat() is None:
+        check_writable(tree / "")
+        return
+    if (state := state_tree(tree, make=True)) is not None:  # it exists: this only says what is wrong with it
+        state.close()
+    check_writable(place)
+
+
+def is_anothers(tree: Tree) -> bool:
+    """Whether another user works here, so that this one, unless it is root, can only look."""
+    info = (tree / STATE).stat()
+    return info is not None and os.geteuid() not in (0, info.st_uid)
 
 
 def make_folders(state: Tree) -> None:

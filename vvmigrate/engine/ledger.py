@@ -12,6 +12,7 @@ from vvmigrate.engine.effects import Effect
 from vvmigrate.engine.rows import UNDECODED
 from vvmigrate.engine.state import ADOPT, Target
 from vvmigrate.errors import IntegrityError, StateError
+from vvmigrate.files import Entry
 
 COMMITTED = ("applied", "adopted", "degraded", "reverted", "repaired", "superseded")
 """Results of steps that happened; `failed` and `interrupted` ones did not."""
@@ -125,6 +126,12 @@ class Ledger(Chain):
                 if effect.target == target and effect.action != ADOPT:
                     ours = effect.after.exists and (ours or not effect.before.exists)
         return ours
+
+    def left(self, target: Target) -> Iterator[Entry]:
+        """What steps of ours put at a target, oldest first; what one on the way back put there may be anybody's."""
+        found = self._mentioning(canonical(target.name).decode())
+        ours = (effect for step, effect in found if step["direction"] != "down" and effect.action != ADOPT)
+        return (effect.after for effect in ours if effect.target == target)
 
     def applied(self) -> list[dict[str, Any]]:
         """For each revision that the host has, the step that last did something for it, oldest first.

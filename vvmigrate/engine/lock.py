@@ -37,6 +37,13 @@ def acquire(state: Tree, who: Mapping[str, Any], timeout_s: float) -> BinaryIO:
     return file
 
 
+def is_held(state: Tree) -> bool:
+    """Whether somebody holds the lock, asked without taking it (proc(5), /proc/locks)."""
+    _, inode = (state / "lock").identity()
+    with open("/proc/locks", encoding="ascii") as lines:
+        return any(f":{inode} " in line and " FLOCK " in line for line in lines)
+
+
 def _locked(state: Tree) -> LockedError:
     holder: dict[str, Any] = {}
     with suppress(OSError, ValueError):  # the holder may be writing its name just now

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from vvmigrate.engine.database import translate
-from vvmigrate.engine.host import ROOT, Host
+from vvmigrate.engine.host import HOME, ROOT, Host, check_writable, is_anothers
 from vvmigrate.engine.session import DATABASE, Session
 from vvmigrate.engine.state import ADOPT, ATTRIBUTES, Change, Proposal, Target
 from vvmigrate.errors import RefusedError
@@ -120,7 +121,7 @@ def check_room(host: Host, proposal: Proposal) -> None:
 
 
 def check(session: Session, proposal: Proposal) -> None:
-    """See that all pending steps can be done.
+    """See that all pending steps can be done. A host that is open for looking is asked all that needs no lock.
 
     Args:
         proposal: of all of them together.
@@ -130,24 +131,32 @@ def check(session: Session, proposal: Proposal) -> None:
     """
     host = session.host
     check_room(host, proposal)
+    if (home := host.tree(HOME)) is not None and is_anothers(home):
+        return  # who works here may write elsewhere than who only looks
     for change in proposal.changes:
-        if change.action not in (ADOPT, ATTRIBUTES):
-            _check_writable(host, change)
-    check_database(session)
+        if change.action != ADOPT and host.tree(change.target.area) is not None:
+            _check_change(host, change)
+    if session.connection is not None:
+        check_database(session)
 
 
-def _check_writable(host: Host, change: Change) -> None:
-    parent = host.place(change.target).parent
-    if parent.identity()[0] == "dir":  # where it is not, an earlier change makes it
-        _check_access(parent, os.W_OK | os.X_OK)
+def _check_change(host: Host, change: Change) -> None:
+    place = host.place(change.target)
+    if change.action != ATTRIBUTES and place.parent.identity()[0] == "dir":  # where it is not, an earlier one makes it
+        check_writable(place.parent)
+    _check_changeable(place)
 
 
-def _check_access(place: Place, mode: int) -> None:
-    """Ask the kernel, without opening: read-only disks and immutable files count, root is not exempt."""
-    with place.at() as (parent, name):
-        allowed = os.access(name, mode, dir_fd=parent, effective_ids=True)
-    if not allowed:
-        raise RefusedError(f"{place.path}: may not be written by user {os.geteuid()}", path=place.path)
+def _check_changeable(place: Place) -> None:
+    """See that what stands here may be replaced, renamed or given another mode, by who may write around it.
+
+    Its own mode does not forbid that, but an immutable file is nobody's to touch: asked is where the mode says yes.
+    """
+    info = place.stat()
+    if info is None or stat.S_ISLNK(info.st_mode):
+        return
+    if os.geteuid() == 0 or (info.st_uid == os.geteuid() and info.st_mode & stat.S_IWUSR):
+        check_writable(place, os.W_OK)
 
 
 def check_database(session: Session) -> None:
@@ -158,8 +167,10 @@ def check_database(session: Session) -> None:
         StateError: it is damaged.
     """
     place = session.host.place(DATABASE)
-    _check_access(place.parent, os.W_OK | os.X_OK)  # SQLite makes its journal there
-    _check_access(place, os.W_OK)  # BEGIN IMMEDIATE is content with a file that it may only read
+    check_writable(place.parent)  # SQLite makes its journal there
+    check_writable(place, os.W_OK)  # BEGIN IMMEDIATE is content with a file that it may only read
+    if not session.host.writing:
+        return
     connection = session.ledger.connection
     try:
         connection.execute("BEGIN IMMEDIATE")

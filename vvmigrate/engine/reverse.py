@@ -55,12 +55,15 @@ class Reverser:
         return self._replacement(effect, seen, path)
 
     def _same(self, effect: Effect, seen: Entry) -> bool:
-        """Whether it is still what we left there; a secret file's digest is recorded keyed."""
+        """Whether it is still what we left there; a secret file's digest is recorded keyed.
+
+        Another step of ours may have left what stands there: where a model could not be had, its link does not go back.
+        """
         if effect.secret and seen.digest:
             seen = seen._replace(digest=self.ledger.mac(seen.digest.encode()))
         if seen.kind == "dir" and effect.after.kind == "dir":
             return True
-        return seen.same_content(effect.after)
+        return seen.same_content(effect.after) or any(map(seen.same_content, self.ledger.left(effect.target)))
 
     def _attributes(self, effect: Effect, seen: Entry, path: str) -> Proposal:
         if not seen.exists:

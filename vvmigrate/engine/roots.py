@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from shlex import quote
 
+from vvmigrate.engine.host import check_writable
 from vvmigrate.errors import RefusedError
 from vvmigrate.files import Owner, Place, Tree
 
@@ -111,25 +112,48 @@ def check_root(root: Path, home: Path) -> None:
             )
 
 
+def check_can_be_made(root: Path) -> None:
+    """See that a storage root that does not exist can be made.
+
+    Raises:
+        RefusedError: it cannot.
+    """
+    above = _nearest(root)
+    if above != root:
+        with _making(root), Tree.open(above) as tree:
+            check_writable(tree / "")
+
+
 def make_root(root: Path, mode: int, owner: Owner | None) -> None:
     """Make the storage root, with its parents, durably; leave it alone where it exists.
 
     Raises:
         RefusedError: it cannot be made.
     """
-    above = next(path for path in _upwards(root) if path.exists())
+    check_can_be_made(root)
+    above = _nearest(root)
+    with _making(root), Tree.open(above) as tree:
+        names = root.relative_to(above).parts
+        place = Place(tree, "")
+        for number, name in enumerate(names, 1):
+            place = place / name
+            last = number == len(names)
+            place.make_directory(mode if last else 0o755, owner if last else None)
+            place.parent.fsync()
+
+
+def _nearest(root: Path) -> Path:
+    return next(path for path in _upwards(root) if path.exists())
+
+
+@contextmanager
+def _making(root: Path) -> Iterator[None]:
     try:
-        with Tree.open(above) as tree:
-            names = root.relative_to(above).parts
-            place = Place(tree, "")
-            for number, name in enumerate(names, 1):
-                place = place / name
-                last = number == len(names)
-                place.make_directory(mode if last else 0o755, owner if last else None)
-                place.parent.fsync()
-    except OSError as error:
+        yield
+    except (OSError, RefusedError) as error:
+        why = error.message if isinstance(error, RefusedError) else error.strerror
         raise RefusedError(
-            f"storage root {str(root)!r} cannot be made: {error.strerror}",
+            f"storage root {str(root)!r} cannot be made: {why}",
             hint="make it by hand, or name another one with --storage-root DIR",
             path=str(root),
         ) from error

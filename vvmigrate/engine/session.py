@@ -7,16 +7,16 @@ import os
 import pwd
 import sqlite3
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from vvmigrate import __version__
 from vvmigrate.engine import binding as bindings
 from vvmigrate.engine import database, lock, roots, vault
 from vvmigrate.engine.effects import Merger
-from vvmigrate.engine.host import HOME, ROOT, Host, closed, make_folders, state_tree
+from vvmigrate.engine.host import HOME, ROOT, Host, check_usable, closed, is_anothers, make_folders, state_tree
 from vvmigrate.engine.ledger import Ledger
 from vvmigrate.engine.rows import RECONCILE, Head
 from vvmigrate.engine.state import Target
@@ -189,26 +189,20 @@ def open_writer(opening: Opening, run: dict[str, Any], mergers: Mapping[str, Mer
     prepare_to_write()
     with ExitStack() as stack:
         home = stack.enter_context(_open_home(opening.home))
+        check_usable(home)
         home_state = state_tree(home, make=True)
         if home_state is None:
             raise StateError(f"{home.path}: no state directory")
         stack.callback(home_state.close)
         stack.enter_context(lock.acquire(home_state, _signature(run), opening.lock_timeout_s))
-        known = bound = bindings.read(home_state)
-        if bound is not None and opening.requested_root is not None and not bindings.was_begun(bound):
-            bound = None  # a first day that ended before anything was made there binds nobody
-        if opening.take_over is not None and opening.requested_root is not None:
-            bound = bindings.rebound(bound, opening.requested_root, opening.home, opening.take_over)
-        if refusal := bindings.disagreement(bound, opening.requested_root, opening.named_by):
-            raise refusal
-        root = Path(bound.storage_root) if bound else (opening.requested_root or opening.default_root)
-        roots.check_root(root, opening.home)
+        known = bindings.read(home_state)
+        bound, root = _chosen(opening, known)
         if bound is None:
             known = bound = bindings.first(home_state, root, opening.variant)
         if not bound.complete:
             roots.make_root(root, opening.directory_mode, opening.owner)
         host = stack.enter_context(_open_host(opening.home, root, bound))
-        stack.enter_context(_lock_root(host, run, opening.lock_timeout_s))
+        stack.enter_context(lock.acquire(host.private, _signature(run), opening.lock_timeout_s))
         for _, state in host.states():
             make_folders(state)
         vault.prepare(host.private, bound.ledger_id)
@@ -236,14 +230,9 @@ def _open_home(path: Path) -> Tree:
 
 
 def _open_host(home: Path, root: Path, bound: bindings.Binding) -> Host:
-    if bound.complete:
-        with Host.open(home, root, writing=False) as look:  # nothing is built on an empty mount point
-            bindings.check_known(look, bound)
+    with Host.open(home, root, writing=False) as look:  # nothing is built on an empty mount point
+        bindings.check_host(look, bound)
     return Host.open(home, root, writing=True)
-
-
-def _lock_root(host: Host, run: Mapping[str, Any], timeout_s: float) -> BinaryIO:
-    return lock.acquire(host.private, _signature(run), timeout_s)
 
 
 def open_database(session: Session, bound: bindings.Binding) -> None:
@@ -307,18 +296,48 @@ def open_reader(opening: Opening, run: dict[str, Any]) -> Session:
         RefusedError: the home does not exist; or this user sees nothing of what was done here.
         StateError: the database is damaged.
     """
+    with _open_home(opening.home) as home:
+        bound = _bound(home)
+    root = Path(bound.storage_root) if bound else (opening.requested_root or opening.default_root)
+    session = _to_look(opening, run, bound, root)
+    if refusal := bindings.disagreement(bound, opening.requested_root, opening.named_by):
+        session.refusals.append(refusal)
+    return session
+
+
+def open_planner(opening: Opening, run: dict[str, Any]) -> Session:
+    """Open a host as `open_reader` does, once it has been asked all that `open_writer` asks before it writes.
+
+    Whoever may not work on the host only looks.
+
+    Raises:
+        VvmigrateError: see `open_writer`; its lock is not asked for.
+    """
+    with _open_home(opening.home) as home:
+        if is_anothers(home):
+            return open_reader(opening, run)
+        check_usable(home)
+        bound, root = _chosen(opening, _bound(home))
+    with Host.open(opening.home, root, writing=False) as look:
+        bindings.check_host(look, bound)
+    return _to_look(opening, run, bound, root)
+
+
+def _bound(home: Tree) -> bindings.Binding | None:
+    with state_tree(home, make=False) or nullcontext() as state:
+        return bindings.read(state)
+
+
+def _chosen(opening: Opening, bound: bindings.Binding | None) -> tuple[bindings.Binding | None, Path]:
+    wanted = opening.requested_root, opening.default_root
+    return bindings.chosen(bound, *wanted, home=opening.home, named_by=opening.named_by, take_over=opening.take_over)
+
+
+def _to_look(opening: Opening, run: dict[str, Any], bound: bindings.Binding | None, root: Path) -> Session:
     with ExitStack() as stack:
-        home = stack.enter_context(_open_home(opening.home))
-        home_state = state_tree(home, make=False)
-        bound = bindings.read(home_state)
-        if home_state is not None:
-            home_state.close()
-        root = Path(bound.storage_root) if bound else (opening.requested_root or opening.default_root)
         host = stack.enter_context(Host.open(opening.home, root, writing=False))
         state = host.state(ROOT)
         session = Session(host, opening, run, bound.ledger_id if bound else "", None, vault.key(state), bound)
-        if refusal := bindings.disagreement(bound, opening.requested_root, opening.named_by):
-            session.refusals.append(refusal)
         known = bound is not None and bound.complete
         if bound is not None and known:
             bindings.check_known(host, bound)
@@ -328,10 +347,11 @@ def open_reader(opening: Opening, run: dict[str, Any]) -> Session:
             with database.translated(place):
                 if not session.ledger.installed():
                     session.unclaimed, session.connection = session.connection, None
-        if session.connection is None and (why := closed(home)):
+        home = host.tree(HOME)
+        if session.connection is None and home is not None and (why := closed(home)):
             raise why  # nothing would be told of a host on which something may have been done
         session._stack = stack.pop_all()  # noqa: SLF001 - as above
         return session
 
 
-__all__ = ["DATABASE", "HOME", "ROOT", "Opening", "Session", "now", "open_reader", "open_writer", "who_runs"]
+__all__ = ["DATABASE", "Opening", "Session", "now", "open_planner", "open_reader", "open_writer", "who_runs"]

@@ -66,7 +66,7 @@ class Installation:
             return self._adopt_folder(seen) + self._information()
         stored = self._stored()
         if stored is None:
-            if reason := self._lacking():
+            if reason := self.lacking():
                 return Proposal(degraded=reason)
             stored = self.delivery()
         return stored + self._link(seen) + self._information()
@@ -152,7 +152,7 @@ class Installation:
             store = store.parent
         return store.mount() == (tree / "").mount()
 
-    def _lacking(self) -> str:
+    def lacking(self) -> str:
         """Why the step happens without this model; empty where it is to be had.
 
         Raises:

@@ -8,10 +8,10 @@ from typing import ClassVar
 
 from alembic.operations import Operations
 
-from vvmigrate.content.store import STORE
+from vvmigrate.content.store import INFO, STORE
 from vvmigrate.engine.host import ROOT
 from vvmigrate.engine.reverse import Reverser
-from vvmigrate.engine.state import ADOPT, ATTRIBUTES, REMOVE_DIRECTORY, SWITCH_LINK, Change, Proposal
+from vvmigrate.engine.state import ADOPT, ATTRIBUTES, REMOVE_DIRECTORY, SWITCH_LINK, Change, Kept, Proposal, Target
 from vvmigrate.errors import RefusedError
 from vvmigrate.operations.base import Operation, Situation, root
 from vvmigrate.operations.generation import MANIFEST, find_generation
@@ -36,20 +36,33 @@ class Revert(Operation):
         reverser = Reverser(situation.host, situation.ledger, situation.mergers, situation.observer)
         effects = [effect for _, effect in situation.ledger.since_applied(situation.revision)]
         proposal = reverser.propose(effects)
-        pruned = sum((_pruned(change, situation) for change in proposal.changes), Proposal())
-        return pruned + proposal + Proposal(affects=frozenset(filter(None, map(_affected, proposal.changes))))
+        pruned = [(change, _pruned(change, situation)) for change in proposal.changes]
+        proposal = _without({change.target for change, found in pruned if _leads_nowhere(found)}, proposal)
+        total = sum((found for _, found in pruned if found is not None), Proposal()) + proposal
+        return total + Proposal(affects=frozenset(filter(None, map(_affected, proposal.changes))))
 
 
-def _pruned(change: Change, situation: Situation) -> Proposal:
-    """A link that goes back to a generation which was pruned needs it delivered again.
+def _without(links: set[Target], proposal: Proposal) -> Proposal:
+    """The same without these links of current models, and without what services are told of them."""
+    gone = links | {root(INFO)} if links else links
+    return proposal._replace(changes=tuple(change for change in proposal.changes if change.target not in gone))
+
+
+def _leads_nowhere(pruned: Proposal | None) -> bool:
+    """Whether a link would go back to what is not there, and does not come: what is current stays so."""
+    return pruned is not None and not pruned.changes
+
+
+def _pruned(change: Change, situation: Situation) -> Proposal | None:
+    """What has to be delivered again for a link that goes back to a generation which was pruned; None for all else.
 
     Raises:
-        RefusedError: the installed release's manifest does not know it any more.
+        RefusedError: the installed release's manifest does not know it any more; or the network may not be asked.
     """
     folder, name = os.path.split(change.after.target)
     there = root(f"{STORE}/{name}")
     if change.action != SWITCH_LINK or folder != os.path.basename(STORE) or situation.observer.entry(there).exists:
-        return Proposal()
+        return None
     path = situation.host.path(there)
     if _is_switched_again(change, situation):
         return Proposal(skipped=(f"{path}: was pruned, and not delivered again: this run goes further back",))
@@ -60,7 +73,18 @@ def _pruned(change: Change, situation: Situation) -> Proposal:
             hint="install the release that it belongs to, or go further back",
             path=path,
         )
-    return found.delivery()
+    try:
+        lacking = found.lacking()
+    except RefusedError as error:
+        raise RefusedError(
+            f"{path}: was pruned: {error.message}",
+            hint="vvmigrate bundle apply FILE; or with a network; or without it: vvmigrate downgrade --allow-degraded",
+            path=path,
+        ) from error
+    if not lacking:
+        return found.delivery()
+    kept = Kept(situation.host.path(change.target), f"stays what is current: {name} was pruned, and cannot be had")
+    return Proposal(kept=(kept,), degraded=lacking)
 
 
 def _is_switched_again(change: Change, situation: Situation) -> bool:

@@ -49,12 +49,14 @@ def looking(
     look: Callable[[Opened, Report], None],
     *,
     judging: bool = False,
+    planning: bool = False,
 ) -> Report:
     """A whole command that only looks; it asks nobody anything. Rows that are not genuine it does not look at.
 
     Args:
         opened: reads the revisions of the open host, as far as the look needs them.
         judging: whether what contradicts the rows is part of the report, after the look.
+        planning: whether the look says what a command that writes would do: then it is refused what that is refused.
 
     Returns:
         Its report, whatever happened.
@@ -62,11 +64,13 @@ def looking(
     report = Report(call.command)
     call = call.asking_nobody()
     try:
-        settings, session = call.read()
+        settings, session = call.plan() if planning else call.read()
         with session, _nothing_collected():
             warn_of_refusals(call, session)
             if waits := journal.pending(session.host.state(ROOT)):
-                call.listener("warning", text=f"{waits.path}: a step was interrupted and waits: vvmigrate recover")
+                text = f"{waits.path}: a step was interrupted and waits: vvmigrate recover"
+                then = "; this is planned for the host as it is now" if planning else ""
+                call.listener("warning", text=text + then)
             doubts = adoption.unproved(session)
             if not doubts:
                 look(opened(call, settings, session), report)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from vvmigrate import settings as settled
+from vvmigrate.engine import adoption
 from vvmigrate.engine import binding as bindings
 from vvmigrate.engine import session as sessions
 from vvmigrate.engine.host import HOME, ROOT, state_tree
@@ -83,6 +84,22 @@ class Call:
         settings = self.settings()
         return settings, sessions.open_reader(opening_of(settings), sessions.who_runs(self.command, self.arguments))
 
+    def plan(self) -> tuple[Settings, Session]:
+        """Open the host for saying what a command that writes would do: it is refused, and warned of, the same.
+
+        Raises:
+            VvmigrateError: see `write`; a lock that another one holds is not asked for.
+        """
+        settings = self._trusted()
+        with _opened(settings), ExitStack() as stack:
+            run = sessions.who_runs(self.command, self.arguments)
+            session = stack.enter_context(sessions.open_planner(opening_of(settings), run))
+            if found := adoption.doubts(session):
+                raise max(found, key=lambda error: error.exit_code)
+            session.warnings = _warnings(settings, session)
+            stack.pop_all()
+        return settings, session
+
     def read_ledger(self) -> Session:
         """Open the host for what is recorded alone: no release is needed, and no setting that is of no use for that.
 
@@ -125,18 +142,31 @@ class Call:
         Raises:
             VvmigrateError: see `session.open_writer`, `roots.check_trust`, `trust.with_signed_files`.
         """
-        settings = self.settings()
-        check_trust(settings.home, what_runs(settings.home))
-        settings = with_signed_files(settings)
+        settings = self._trusted()
         run = sessions.who_runs(self.command, self.arguments)
-        try:
+        with _opened(settings):
             session = sessions.open_writer(opening_of(settings)._replace(**self.opens), run, mergers)
-        except OSError as error:
-            where = os.fsdecode(error.filename or settings.home)
-            raise RefusedError(f"{where}: the host cannot be opened: {error.strerror}", path=where) from error
-        for text in (*settings.warnings, *session.warnings, *clock_warnings(session)):
+        for text in _warnings(settings, session):
             self.listener("warning", text=text)
         return settings, session
+
+    def _trusted(self) -> Settings:
+        settings = self.settings()
+        check_trust(settings.home, what_runs(settings.home))
+        return with_signed_files(settings)
+
+
+@contextmanager
+def _opened(settings: Settings) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        where = os.fsdecode(error.filename or settings.home)
+        raise RefusedError(f"{where}: the host cannot be opened: {error.strerror}", path=where) from error
+
+
+def _warnings(settings: Settings, session: Session) -> list[str]:
+    return [*settings.warnings, *session.warnings, *clock_warnings(session)]
 
 
 def variant_of(settings: Settings, session: Session) -> str:

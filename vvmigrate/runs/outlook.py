@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import takewhile
 from typing import Any
 
 from vvmigrate.engine import preflight
@@ -35,6 +36,12 @@ def outlook(place: Workplace, forecasts: list[Forecast], target: str) -> dict[st
         "network_bytes": sum(item.network_bytes for item in total.downloads),
         "disk": preflight.disk(place.session.host, total),
     }
+
+
+def reached(revisions: list[Revision], forecasts: list[Forecast]) -> list[Revision]:
+    """Those of some revisions that these steps come to: none behind the first that fails."""
+    done = {forecast.revision for forecast in takewhile(lambda forecast: forecast.error is None, forecasts)}
+    return list(takewhile(lambda revision: revision.revision in done, revisions))
 
 
 def version_after(place: Workplace, revisions: list[Revision], *, down: bool) -> str:

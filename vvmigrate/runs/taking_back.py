@@ -11,12 +11,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from vvmigrate.engine import intention as intentions
-from vvmigrate.engine import journal
+from vvmigrate.engine import journal, lock
+from vvmigrate.engine.host import HOME
 from vvmigrate.engine.intention import CHECKING, REVERTING, WAITING, Intention, Moment, Verdict
 from vvmigrate.engine.signals import Ended
 from vvmigrate.engine.sources import Revision
 from vvmigrate.errors import HeldError, RefusedError, StateError, StepError, VvmigrateError
 from vvmigrate.report import SIGNALLED
+from vvmigrate.runs.admission import admit
 from vvmigrate.runs.forecast import DOWN, UP, Forecast, Workplace, open_workplace
 from vvmigrate.runs.health import HealthCheck
 from vvmigrate.runs.promised import as_json, standing
@@ -157,6 +159,40 @@ def settle_if_possible(run: Going) -> VvmigrateError | None:
     return None
 
 
+def foretell(place: Workplace) -> bool:
+    """As `settle`, for who only looks: tell of a run that the next command that writes takes back first.
+
+    Returns:
+        Whether a run waits for its confirm still, so that nothing may be built upon it.
+
+    Raises:
+        StateError: the promise cannot be understood, or cannot be kept.
+    """
+    found = standing(place.session)
+    if found is None or place.ledger is None or _is_under_way(place, found):
+        return False
+    if not place.ledger.applied_by(found.run_id):
+        return False
+    verdict = found.due(Moment.of(place.session))
+    if verdict is None:
+        return True
+    with _promise_stands():
+        forecasts = _steps_back(place, found, verdict)
+        admit(place, forecasts)
+    for forecast in forecasts:
+        if forecast.error is not None:
+            raise _does_not_go_back(verdict, forecast, forecast.error)
+    text = f"{found.who} is taken back first: {verdict.reason}; this is planned for the host as it is now"
+    place.call.listener("warning", text=text)
+    return False
+
+
+def _is_under_way(place: Workplace, found: Intention) -> bool:
+    """Whether the run is not at its end yet: its health check, for one, may look at what is planned."""
+    state = place.session.host.state(HOME)
+    return found.state != WAITING and state is not None and lock.is_held(state)
+
+
 def _drop(run: Going, found: Intention) -> None:
     """Nothing that a run applied is applied still: it did nothing, it was taken back by hand, or a person decided so.
 
@@ -191,11 +227,7 @@ def take_back(run: Going, found: Intention, verdict: Verdict) -> None:
     going = found._replace(state=REVERTING, reason=verdict.reason, hold=verdict.hold)
     if going != found:
         intentions.write(session.host, going)
-    made = session.ledger.applied_by(found.run_id)
-    if (top := made[-1]["version_after"]) != run.place.version:
-        raise _stuck(f"{verdict.reason}, but expected the host at {top}, found it at {run.place.version or 'base'}")
-    target = made[0]["version_before"] or "base"
-    forecasts = run.place.forecast(down_to(run.place, target), DOWN)
+    forecasts = _steps_back(run.place, found, verdict)
     run.preflight(forecasts)
     earlier = {name: _held_again(hold) for name, hold in session.ledger.released_by(found.run_id).items()}
     done = run.said["reverted"] = []
@@ -203,9 +235,16 @@ def take_back(run: Going, found: Intention, verdict: Verdict) -> None:
         hold = hold_of(forecast, verdict.reason) if verdict.hold else earlier.get(forecast.revision)
         if not run.perform(forecast, (hold,) if hold else (), verdict.reason):
             why = run.outcomes[-1].error
-            raise _stuck(f"{verdict.reason}, but revision {forecast.revision} does not go back: {why}")
+            raise _does_not_go_back(verdict, forecast, why)
         done.append({"revision": forecast.revision, "reason": verdict.reason, "held": bool(hold)})
     intentions.drop(session.host)
+
+
+def _steps_back(place: Workplace, found: Intention, verdict: Verdict) -> list[Forecast]:
+    made = place.session.ledger.applied_by(found.run_id)
+    if (top := made[-1]["version_after"]) != place.version:
+        raise _stuck(f"{verdict.reason}, but expected the host at {top}, found it at {place.version or 'base'}")
+    return place.forecast(down_to(place, made[0]["version_before"] or "base"), DOWN)
 
 
 @contextmanager
@@ -223,6 +262,10 @@ def _promise_stands() -> Iterator[None]:
 def _stuck(why: str, path: str | None = None) -> StateError:
     hint = "mend what stands in the way, then: vvmigrate recover; to keep the host as it is: vvmigrate confirm --yes"
     return StateError(f"a run that had promised to take itself back could not be settled: {why}", hint=hint, path=path)
+
+
+def _does_not_go_back(verdict: Verdict, forecast: Forecast, why: VvmigrateError | None) -> StateError:
+    return _stuck(f"{verdict.reason}, but revision {forecast.revision} does not go back: {why}")
 
 
 def _held_again(hold: Mapping[str, Any]) -> Mapping[str, Any]:

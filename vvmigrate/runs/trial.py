@@ -11,7 +11,7 @@ from vvmigrate.engine.intention import Intention, Moment
 from vvmigrate.engine.step import Outcome
 from vvmigrate.errors import RefusedError, RevisionError
 from vvmigrate.report import Report
-from vvmigrate.runs.forecast import Forecast, Workplace
+from vvmigrate.runs.forecast import UP, Forecast, Workplace
 from vvmigrate.runs.health import HealthCheck
 from vvmigrate.runs.promised import standing
 from vvmigrate.runs.site import Site
@@ -59,7 +59,7 @@ class Going(Protocol):
     def affects(self) -> list[str]:
         """What it changed."""
 
-    def preflight(self, forecasts: list[Forecast]) -> None:
+    def preflight(self, forecasts: list[Forecast], *, building: bool = False) -> None:
         """Refuse what cannot be done."""
 
     def perform(self, forecast: Forecast, holds: tuple[Mapping[str, Any], ...] = (), reason: str = "") -> bool:
@@ -95,7 +95,7 @@ def refuse_without_way_back(place: Workplace, forecasts: list[Forecast], conditi
     Raises:
         RefusedError: there is no way back from where these steps lead, or it fails when it is rehearsed.
     """
-    moving = [forecast for forecast in forecasts if forecast.code is not None]
+    moving = [forecast for forecast in forecasts if forecast.code is not None and forecast.direction == UP]
     if not conditions or not moving:
         return
     problem = next((f"revision {it.revision}: {it.way_back.problem}" for it in moving if it.way_back.fails), "")
@@ -110,15 +110,10 @@ def refuse_without_way_back(place: Workplace, forecasts: list[Forecast], conditi
         )
 
 
-def begin(run: Going, forecasts: list[Forecast]) -> None:
-    """Promise, durably, what becomes of this run if it does not fulfil its conditions.
-
-    Raises:
-        RefusedError: see `refuse_without_way_back`.
-    """
+def begin(run: Going) -> None:
+    """Promise, durably, what becomes of this run if it does not fulfil its conditions."""
     if not run.conditions:
         return
-    refuse_without_way_back(run.place, forecasts, run.conditions)
     facts = run.place.session.run
     within_s = run.conditions.within_s or 0.0
     intentions.write(

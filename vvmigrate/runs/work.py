@@ -12,7 +12,7 @@ from typing import Any
 
 from vvmigrate.content.delivery import download
 from vvmigrate.content.store import STORE
-from vvmigrate.engine import journal, preflight, recovery, step
+from vvmigrate.engine import journal, recovery, step
 from vvmigrate.engine.host import HOME, ROOT, STATE
 from vvmigrate.engine.runtime import HostOperation
 from vvmigrate.engine.session import DECISION, RUN
@@ -26,6 +26,7 @@ from vvmigrate.operations import MERGERS
 from vvmigrate.operations.generation import STORE_DIGITS
 from vvmigrate.operations.supply import RECEIVED
 from vvmigrate.report import SIGNALLED, Report, error_as_json
+from vvmigrate.runs.admission import admit
 from vvmigrate.runs.forecast import DOWN, Forecast, Workplace, open_workplace
 from vvmigrate.runs.hook import Hook
 from vvmigrate.runs.opening import Call, paths_of
@@ -65,18 +66,17 @@ class Run:
         if event != "progress":
             self.log.write(event, **facts)
 
-    def preflight(self, forecasts: list[Forecast]) -> None:
-        """Refuse the whole run before its first write, if one of its steps cannot be done.
+    def preflight(self, forecasts: list[Forecast], *, building: bool = False) -> None:
+        """Refuse the whole run before its first write, if something is in its way.
+
+        Args:
+            building: whether the run builds upon what is there.
 
         Raises:
-            VvmigrateError: what is in the way. A revision that fails by itself is an attempt, and recorded: it does
-                not raise here.
+            VvmigrateError: see `admission.admit`.
         """
-        for forecast in forecasts:
-            if forecast.error is not None and forecast.error.exit_code > StepError.exit_code:
-                raise forecast.error
+        admit(self.place, forecasts, self.conditions, building=building)
         total = sum((forecast.proposal for forecast in forecasts), Proposal())
-        preflight.check(self.place.session, total)
         schema = frozenset().union(*map(schema_affected, forecasts))
         self.hook.expect(self.place.session.host.private, total.affects | schema)
 
