@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from vvmigrate.engine.session import now
+from vvmigrate.engine.actor import now
 from vvmigrate.files import Place, Tree
 
 

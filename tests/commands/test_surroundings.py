@@ -14,7 +14,7 @@ import pytest
 
 from tests.commands.proof import Meeting, nothing_changes, nothing_of_the_users_changes, says
 from tests.conftest import HostFolder
-from vvmigrate.engine import session as sessions
+from vvmigrate.engine import actor
 
 EMPTY = ("VV_APP_USER", "VV_APP_GROUP", "VV_DIR_MODE", "VV_DATABASE_TIMEOUT", "VV_HOME", "VV_MODEL_MIRROR", "HOME")
 MAKES = "op.make_directories(['made_by_mistake'])"
@@ -196,7 +196,7 @@ def test_a_clock_that_is_wrong_confuses_nothing(bare: HostFolder, monkeypatch: p
 
     bare.up()
     with monkeypatch.context() as patch:
-        patch.setattr(sessions, "datetime", Clock)
+        patch.setattr(actor, "datetime", Clock)
         bare.revision("0002", "op.make_directories(['later'])")
         bare.up()
     bare.down("0001", no_hold=True)
@@ -217,7 +217,7 @@ def test_a_clock_that_jumped_back_is_a_warning(
             return datetime(year, 1, 1, tzinfo=UTC)
 
     bare.up()
-    monkeypatch.setattr(sessions, "datetime", Clock)
+    monkeypatch.setattr(actor, "datetime", Clock)
     told: list[tuple[str, dict[str, Any]]] = []
     bare.revision("0002", "op.make_directories(['later'])")
     bare.up(told=told)

@@ -14,13 +14,14 @@ from itertools import islice
 from typing import Any
 
 from vvmigrate.engine import database, intention, journal, recovery, stage, vault
+from vvmigrate.engine.actor import now
 from vvmigrate.engine.binding import Binding
 from vvmigrate.engine.chain import EPOCH_ROW
 from vvmigrate.engine.host import HOME, ROOT
 from vvmigrate.engine.journal import Journal
 from vvmigrate.engine.ledger import COMMITTED
 from vvmigrate.engine.rows import RECONCILE, plain
-from vvmigrate.engine.session import DATABASE, Session, check_identity, make_database, now, open_database
+from vvmigrate.engine.session import DATABASE, Session, check_identity, make_database, open_database
 from vvmigrate.engine.signals import put_off
 from vvmigrate.engine.sources import read_package
 from vvmigrate.engine.undo import undo

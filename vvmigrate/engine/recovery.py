@@ -13,6 +13,7 @@ from typing import Any
 
 from vvmigrate.engine import journal as journals
 from vvmigrate.engine import lodging, preflight, stage, vault
+from vvmigrate.engine.actor import now
 from vvmigrate.engine.chain import ADOPT_ROW
 from vvmigrate.engine.database import translate
 from vvmigrate.engine.effects import Effect
@@ -20,7 +21,7 @@ from vvmigrate.engine.host import HOME, Host
 from vvmigrate.engine.journal import Journal
 from vvmigrate.engine.ledger import COMMITTED
 from vvmigrate.engine.rows import RECONCILE
-from vvmigrate.engine.session import DECISION, RUN, Session, now
+from vvmigrate.engine.session import DECISION, RUN, Session
 from vvmigrate.engine.signals import put_off
 from vvmigrate.engine.state import ADOPT, Kept
 from vvmigrate.engine.undo import undo

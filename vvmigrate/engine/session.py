@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import sqlite3
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, nullcontext, suppress
-from datetime import UTC, datetime
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from vvmigrate import __version__
 from vvmigrate.engine import binding as bindings
 from vvmigrate.engine import database, lock, roots, vault
 from vvmigrate.engine.effects import Merger
@@ -24,38 +21,6 @@ from vvmigrate.errors import RefusedError, StateError, VvmigrateError
 from vvmigrate.files import Owner, Tree, prepare_to_write
 
 RUN, DECISION = "run", "decision"
-
-
-def now() -> str:
-    """The time in UTC, ISO 8601 with Z."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def who_runs(command: str, arguments: list[str]) -> dict[str, Any]:
-    """Who, where, with what: the facts that every row of the history carries.
-
-    Args:
-        arguments: as they are to be recorded, secrets masked.
-    """
-    uid = os.geteuid()
-    try:
-        user = pwd.getpwuid(uid).pw_name
-    except KeyError:
-        user = str(uid)
-    boot_id = ""
-    with suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        boot_id = file.read().strip()
-    return {
-        "run_id": os.urandom(16).hex(),
-        "command": command,
-        "arguments": json.dumps(arguments),
-        "user": user,
-        "sudo_user": os.environ.get("SUDO_USER", ""),
-        "host": os.uname().nodename,
-        "boot_id": boot_id,
-        "tool_version": __version__,
-        "started_at": now(),
-    }
 
 
 class Opening(NamedTuple):
@@ -352,6 +317,3 @@ def _to_look(opening: Opening, run: dict[str, Any], bound: bindings.Binding | No
             raise why  # nothing would be told of a host on which something may have been done
         session._stack = stack.pop_all()  # noqa: SLF001 - as above
         return session
-
-
-__all__ = ["DATABASE", "Opening", "Session", "now", "open_planner", "open_reader", "open_writer", "who_runs"]

@@ -18,12 +18,13 @@ from typing import Any
 from alembic.runtime.migration import RevisionStep
 
 from vvmigrate.engine import database, recovery, runtime, stage, state, vault
+from vvmigrate.engine.actor import now
 from vvmigrate.engine.effects import ONCE, Effect
 from vvmigrate.engine.journal import Journal
 from vvmigrate.engine.ledger import COMMITTED
 from vvmigrate.engine.publish import publish
 from vvmigrate.engine.recorded import recorded_digest
-from vvmigrate.engine.session import Session, now
+from vvmigrate.engine.session import Session
 from vvmigrate.engine.signals import Ended, put_off
 from vvmigrate.engine.state import Change, Kept, Proposal
 from vvmigrate.errors import RefusedError, StateError, StepError, VvmigrateError

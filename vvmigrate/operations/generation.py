@@ -18,9 +18,9 @@ from vvmigrate.content import gguf, manifest
 from vvmigrate.content.manifest import Artefact, Manifest
 from vvmigrate.content.store import INFO, MODELS, STORE
 from vvmigrate.engine import state as st
+from vvmigrate.engine.actor import now
 from vvmigrate.engine.effects import TREE
 from vvmigrate.engine.host import ROOT
-from vvmigrate.engine.session import now
 from vvmigrate.engine.state import Change, Kept, Proposal, Target
 from vvmigrate.errors import ArchiveError, ChecksumError, DeliveryError, ManifestError, RefusedError
 from vvmigrate.files import ABSENT, Entry, Owner, Place

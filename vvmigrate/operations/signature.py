@@ -10,7 +10,7 @@ from alembic.operations import Operations
 from vvmigrate import __version__
 from vvmigrate.content import signature
 from vvmigrate.engine import state as st
-from vvmigrate.engine.session import now
+from vvmigrate.engine.actor import now
 from vvmigrate.engine.state import Change, Proposal
 from vvmigrate.errors import RefusedError
 from vvmigrate.files import Entry

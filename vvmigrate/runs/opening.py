@@ -14,6 +14,7 @@ from vvmigrate import settings as settled
 from vvmigrate.engine import adoption
 from vvmigrate.engine import binding as bindings
 from vvmigrate.engine import session as sessions
+from vvmigrate.engine.actor import who_runs
 from vvmigrate.engine.host import HOME, ROOT, state_tree
 from vvmigrate.engine.roots import check_root, check_trust, what_runs
 from vvmigrate.engine.session import Session
@@ -82,7 +83,7 @@ class Call:
     def read(self) -> tuple[Settings, Session]:
         """Open the host for looking."""
         settings = self.settings()
-        return settings, sessions.open_reader(opening_of(settings), sessions.who_runs(self.command, self.arguments))
+        return settings, sessions.open_reader(opening_of(settings), who_runs(self.command, self.arguments))
 
     def plan(self) -> tuple[Settings, Session]:
         """Open the host for saying what a command that writes would do: it is refused, and warned of, the same.
@@ -92,7 +93,7 @@ class Call:
         """
         settings = self._trusted()
         with _opened(settings), ExitStack() as stack:
-            run = sessions.who_runs(self.command, self.arguments)
+            run = who_runs(self.command, self.arguments)
             session = stack.enter_context(sessions.open_planner(opening_of(settings), run))
             if found := adoption.doubts(session):
                 raise max(found, key=lambda error: error.exit_code)
@@ -116,7 +117,7 @@ class Call:
         environ = {name: self.environ[name] for name in OF_THE_LEDGER if name in self.environ}
         env_file = {} if _bound(home) else _look_at_home(home)[1]
         settings = settled.resolve(home, self.options, environ, env_file, ini)
-        return sessions.open_reader(opening_of(settings), sessions.who_runs(self.command, self.arguments))
+        return sessions.open_reader(opening_of(settings), who_runs(self.command, self.arguments))
 
     def has_begun(self) -> bool:
         """Whether anything was ever made for this host: its home is bound, or the root that would be is somebody's.
@@ -143,7 +144,7 @@ class Call:
             VvmigrateError: see `session.open_writer`, `roots.check_trust`, `trust.with_signed_files`.
         """
         settings = self._trusted()
-        run = sessions.who_runs(self.command, self.arguments)
+        run = who_runs(self.command, self.arguments)
         with _opened(settings):
             session = sessions.open_writer(opening_of(settings)._replace(**self.opens), run, mergers)
         for text in _warnings(settings, session):

@@ -26,6 +26,7 @@ from vvmigrate import __version__
 from vvmigrate import settings as settle
 from vvmigrate.engine import database, intention, journal, lodging, roots, vault
 from vvmigrate.engine import session as sessions
+from vvmigrate.engine.actor import who_runs
 from vvmigrate.engine.host import HOME, ROOT
 from vvmigrate.engine.rows import plain
 from vvmigrate.engine.session import Opening, Session
@@ -93,7 +94,7 @@ def nothing_to_do(
         settings = settle.with_trusted_keys(settle.resolve(home, options, environ, {}))
         roots.check_trust(home, roots.what_runs_first(home))  # of the revisions see `_revisions`
         roots.check_keys(settings.trusted_file)
-        with sessions.open_reader(opening_of(settings), sessions.who_runs("upgrade", [])) as session:
+        with sessions.open_reader(opening_of(settings), who_runs("upgrade", [])) as session:
             database.check_tables(session.ledger.connection, session.database_path)
             if session.refusals or clock_warnings(session) or not _is_calm(session):
                 return None
