@@ -95,7 +95,8 @@ def ahead(place: Workplace, revisions: list[Revision]) -> list[Forecast]:
     """
     coming = place.rehearsed(revisions, UP, _beyond(place, revisions))
     forecasts = _in_order(place, [item["revision"] for item in degraded(place)], coming)
-    if place.settings.values and not any(map(_merges, forecasts)):
+    beyond = coming[0].line if coming else []
+    if place.settings.values and not any(map(_merges, (*forecasts, *beyond))):
         _say_that_nothing_takes(place)
     return forecasts
 
