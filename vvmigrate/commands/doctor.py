@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import groupby
 from shlex import quote
 
 from vvmigrate.commands.finding import MEANS, Finding, from_error
 from vvmigrate.commands.lost import lost
+from vvmigrate.commands.plan import plan
 from vvmigrate.commands.remedy import remedy
 from vvmigrate.commands.verify import compare, how_deep
 from vvmigrate.content.env.template import FILE
@@ -19,14 +20,15 @@ from vvmigrate.engine import adoption, database, journal, lodging
 from vvmigrate.engine.drift import SCHEMA, Drift
 from vvmigrate.engine.host import HOME, ROOT
 from vvmigrate.engine.session import Session
+from vvmigrate.engine.sources import Revision
 from vvmigrate.engine.state import Target
 from vvmigrate.errors import IntegrityError, StateError, VvmigrateError
 from vvmigrate.operations.env_file import set_hint
 from vvmigrate.report import Report
 from vvmigrate.runs.audit import PUT_BACK, beyond_rows
 from vvmigrate.runs.hook import untold
-from vvmigrate.runs.opening import Call
-from vvmigrate.runs.pending import degraded, is_ahead, pending, split_at_hold
+from vvmigrate.runs.opening import Call, silent
+from vvmigrate.runs.pending import degraded, is_ahead, other_variant, pending, split_at_hold
 from vvmigrate.runs.promised import is_a_finding, seen
 from vvmigrate.runs.settled import clock_warnings
 from vvmigrate.runs.site import Site, open_site
@@ -57,7 +59,7 @@ def doctor(call: Call) -> Report:
             found += _as_far_as_possible(lost(session, proved=not unproved))
             if not unproved:
                 site = open_site(call, settings, session)
-                for part in (_ahead, _promised, _degraded, _unset, _untold, _unclear, _drifted, _left_beside):
+                for part in (_ahead, _promised, _degraded, _unset, _variant, _untold, _unclear, _drifted, _left_beside):
                     found += _as_far_as_possible(part(site))
     except VvmigrateError as error:
         found.append(from_error(error))
@@ -162,9 +164,25 @@ def _ahead(site: Site) -> Iterator[Finding]:
         names = ", ".join(revision.revision for revision in revisions)
         yield Finding(
             f"revisions of this release are not applied yet: {names}",
-            "The release may expect what they bring.",
+            " ".join(["The release may expect what they bring.", *_last_failures(site, revisions)]),
             "vvmigrate upgrade head",
         )
+        yield from _in_the_way(site)
+
+
+def _last_failures(site: Site, revisions: list[Revision]) -> Iterator[str]:
+    """Of pending revisions, why the last attempt failed."""
+    for revision in revisions if site.ledger is not None else ():
+        for row in site.session.ledger.newest("vv_step", "revision = ?", (revision.revision,), limit=1):
+            if row["result"] in ("failed", "interrupted"):
+                yield f"{revision.revision} {row['result']} at {row['finished_at']}: {row['error']}."
+
+
+def _in_the_way(site: Site) -> Iterator[Finding]:
+    """What an upgrade would be refused for, or fail of, before its first step: as `plan` says."""
+    call = replace(site.call, command="plan", listener=silent)
+    if (error := plan(call).error) is not None:
+        yield replace(from_error(error), why="`vvmigrate upgrade head` ends with this before its first step.")
 
 
 def _promised(site: Site) -> Iterator[Finding]:
@@ -202,6 +220,15 @@ def _unset(site: Site) -> Iterator[Finding]:
             f"{', '.join(names)} {'has' if len(names) == 1 else 'have'} no value in .env",
             "Services that need it will not start, or not work.",
             set_hint(names),
+        )
+
+
+def _variant(site: Site) -> Iterator[Finding]:
+    if other := other_variant(site):
+        yield Finding(
+            f"model variant {other['asked']} is asked for, {', '.join(other['installed'])} is installed",
+            "Whoever reads the setting expects another model than the one that is current.",
+            "vvmigrate upgrade head; or set VV_MODEL_VARIANT back where it is set (environment, .env, alembic.ini)",
         )
 
 

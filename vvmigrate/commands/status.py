@@ -15,7 +15,7 @@ from vvmigrate.runs.hook import untold
 from vvmigrate.runs.likeness import state_digest
 from vvmigrate.runs.looking import FINDINGS, looking
 from vvmigrate.runs.opening import Call, root_of
-from vvmigrate.runs.pending import check_not_ahead, degraded, is_ahead, pending, split_at_hold
+from vvmigrate.runs.pending import check_not_ahead, degraded, is_ahead, other_variant, pending, split_at_hold
 from vvmigrate.runs.promised import is_a_finding, seen
 from vvmigrate.runs.releases import release_of
 from vvmigrate.runs.site import Site, open_site
@@ -64,8 +64,9 @@ def status(call: Call) -> Report:
             "required_missing": list(missing(site)),
             "confirm": seen(site),
             "untold": untold(site),
+            "other_variant": other_variant(site),
         }
-        keys = ("untold", "pending", "drift", "degraded", "journal", "held", "required_missing")
+        keys = ("untold", "other_variant", "pending", "drift", "degraded", "journal", "held", "required_missing")
         if any(report.body[key] for key in keys) or is_a_finding(report.body["confirm"]):
             report.raise_to(FINDINGS)
         check_not_ahead(site)

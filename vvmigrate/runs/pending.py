@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from vvmigrate.content.store import MODELS
 from vvmigrate.engine.sources import Revision
 from vvmigrate.engine.state import SUPERSEDED, Superseded
 from vvmigrate.errors import StateError
+from vvmigrate.runs.opening import variant_of
 from vvmigrate.runs.site import Site
 
 
@@ -43,6 +46,19 @@ def pending(site: Site, last: str = "") -> list[Revision]:
     check_not_ahead(site)
     last = last or site.line.head()
     return site.line.ahead(site.version, last) if last else []
+
+
+def other_variant(site: Site) -> dict[str, Any] | None:
+    """That another model variant is asked for than is current: `installed` and `asked`; None if it is not.
+
+    Who may not see the binding cannot tell which one is asked for.
+    """
+    if site.ledger is None or site.session.bound is None:
+        return None
+    current = (e for target, (e, _) in site.ledger.recorded().items() if os.path.dirname(target.name) == MODELS)
+    installed = sorted({str(effect.note["variant"]) for effect in current if "variant" in effect.note})
+    asked = variant_of(site.settings, site.session)
+    return {"installed": installed, "asked": asked} if installed not in ([], [asked]) else None
 
 
 # ---- holds -----------------------------------------------------------------------------------------------------------

@@ -185,6 +185,9 @@ def findings(screen: Screen, body: Mapping[str, Any]) -> None:
     if body["required_missing"]:
         screen.say(f"[yellow]no value in .env for:[/] {', '.join(body['required_missing'])}")
         screen.advise(set_command(body["required_missing"]))
+    if other := body["other_variant"]:
+        installed = ", ".join(other["installed"])
+        screen.say(f"[yellow]model variant:[/] {escape(other['asked'])} is asked for, {escape(installed)} is installed")
     if body["untold"]:
         screen.say(f"[yellow]after_change was not told of:[/] {', '.join(body['untold'])}: vvmigrate upgrade head")
     trial.promised(screen, body["confirm"])
