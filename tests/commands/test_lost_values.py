@@ -58,6 +58,18 @@ def test_a_secret_that_is_kept_comes_back_by_every_command(
     assert worked.call("verify").exit_code == worked.call("doctor").exit_code == 0
 
 
+@pytest.mark.parametrize("lose", [without_line, without_value])
+def test_a_key_that_was_changed_on_purpose_comes_back_as_it_was_changed(
+    worked: HostFolder, lose: Callable[[HostFolder], None]
+) -> None:
+    """After `--set` gave another secret, the one of the first day is not the one that services use."""
+    other = "f00d" * 16
+    worked.up(values={NAME: other})
+    lose(worked)
+    worked.up()
+    assert value(worked) == other
+
+
 def test_a_terminal_does_not_ask_for_a_secret_that_is_kept(worked: HostFolder) -> None:
     """Just Enter, or a made-up value, would end what was signed until now."""
     secret = value(worked)

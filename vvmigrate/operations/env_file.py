@@ -24,7 +24,7 @@ from vvmigrate.errors import EnvFileError, IntegrityError, RefusedError
 from vvmigrate.files import Entry, Place
 from vvmigrate.operations.base import KEY, Fact, Operation, Situation, home
 from vvmigrate.operations.env_names import with_former_names
-from vvmigrate.operations.env_values import asked, generated, in_force, offered
+from vvmigrate.operations.env_values import asked, generated, in_force, last_in_force, offered
 
 MODE = 0o600
 MERGE = "env"
@@ -135,8 +135,9 @@ class MergeEnv(Operation):
         template = with_former_names(template, self._renames(situation))
         noted, base, warnings = _last_merge(situation, target)
         offer = offered(situation, template)
+        made = generated(situation, template) | last_in_force(situation, template, target)
         answers: dict[str, str] = situation.memory.setdefault("answers", {})
-        work = _Merging(situation, template, theirs, base, frozenset(noted.get("keys", ())), offer.values)
+        work = _Merging(situation, template, theirs, base, frozenset(noted.get("keys", ())), offer.values, made)
         merged = work.merge(answers)
         if merged.missing_required:
             answers.update({name: offer.values[name] for name in merged.missing_required if name in offer.values})
@@ -203,20 +204,20 @@ class _Merging:
     base: bytes | None
     known: frozenset[str]
     offer: Mapping[str, str]
+    made: Mapping[str, str]
 
     def merge(self, answers: Mapping[str, str]) -> Merged:
         """Merge with these answers; what was set explicitly outranks them."""
         situation, template = self.situation, self.template
         ours = {"VIDEO_STORAGE_ROOT": situation.storage_root, "VV_MODEL_VARIANT": situation.variant}
         ours = {name: value for name, value in ours.items() if template.get(name) is not None}
-        made = generated(situation, template)
         return merge(
             self.theirs,
             template,
             name=FILE,
             base=self.base,
             fill={**self.offer, **ours},
-            made={name: value for name, value in made.items() if name not in self.offer},
+            made={name: value for name, value in self.made.items() if name not in self.offer},
             explicit={**answers, **situation.settings.values},
             once_recorded=self.known,
         )

@@ -12,6 +12,7 @@ from vvmigrate.content.env.readers import quote
 from vvmigrate.content.env.template import FILE, Key, Template, problem
 from vvmigrate.engine import vault
 from vvmigrate.engine.host import ROOT
+from vvmigrate.engine.state import Target
 from vvmigrate.errors import EnvFileError
 from vvmigrate.operations.base import Situation
 
@@ -70,6 +71,19 @@ def in_force(template: Template, data: bytes) -> dict[str, str]:
     document = Document.parse(data, name=FILE)
     found = {key.name: document.get(key.name) for key in template.keys if key.generate is not None}
     return {name: value for name, value in found.items() if value}
+
+
+def last_in_force(situation: Situation, template: Template, target: Target) -> dict[str, str]:
+    """The same values as the last merge on this host left them: also one that a person supplied for ours."""
+    ledger, host = situation.ledger, situation.host
+    if ledger is None or target not in situation.recorded():
+        return {}
+    for step in reversed(ledger.committed()):
+        for effect in ledger.effects(step["step_id"]):
+            if effect.target == target and effect.merge and effect.slot and host.state(effect.store) is not None:
+                image = effect.merge_places(host)[1]
+                return in_force(template, image.read()) if image.identity()[0] == "file" else {}
+    return {}
 
 
 def asked(situation: Situation, template: Template, names: Iterable[str]) -> dict[str, str]:
