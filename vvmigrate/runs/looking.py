@@ -67,6 +67,8 @@ def looking(
         settings, session = call.plan() if planning else call.read()
         with session, _nothing_collected():
             warn_of_refusals(call, session)
+            for text in session.warnings:
+                call.listener("warning", text=text)
             if waits := journal.pending(session.host.state(ROOT)):
                 text = f"{waits.path}: a step was interrupted and waits: vvmigrate recover"
                 then = "; this is planned for the host as it is now" if planning else ""
