@@ -32,7 +32,7 @@ class ForkServer:
         Args:
             shim: The compiled shim.
             app: ``package.module:function``; the function reads sys.argv and returns an exit status or None. Importing
-                the module must start no thread and open no database.
+                the module must start no thread, open no database, and not depend on the environment.
             preload: Further modules to import before the first fork.
             env: The server's environment; each command brings its own.
             log: Where the server's errors go.

@@ -106,7 +106,7 @@ class Worker:
 
     def _warm(self, app: str, log: Path) -> ForkServer:
         scenario = self.scenario
-        self._key = (self._shim, app, bool(self.disk), *scenario.preload, *scenario.import_path, *scenario.env.items())
+        self._key = (self._shim, app, bool(self.disk), *scenario.preload, *scenario.import_path)  # env: a command's own
         return IDLE.take(self._key, lambda: ForkServer(self._shim, app, scenario.preload, self._env, log))
 
     def _fill(self, text: str) -> str:
