@@ -67,6 +67,21 @@ def test_a_plan_says_what_is_done_again(host: HostFolder, what: str) -> None:
     assert bool(done.body["steps"]) == (what != "nothing")
 
 
+def test_a_plan_shows_what_changes_in_a_text_file(host: HostFolder) -> None:
+    """The list of the installation's files as a unified diff: which file has another hash now."""
+    host.up(values={"DVR_IP": "192.168.1.20"})
+    host.revision("0007", "op.write_signature()")
+    listed = host.home / "vv-signature.json"
+    before = listed.read_text().splitlines()
+    plan = host.call("plan")
+    (diff,) = [change["diff"] for change in plan.body["steps"][0]["changes"] if change["diff"]]
+    host.up()
+    after, lines = listed.read_text().splitlines(), diff.splitlines()[2:]
+    assert any("0007" in line for line in lines if line.startswith("+"))
+    assert {line[1:] for line in lines if line[0] == "-"} <= set(before)
+    assert {line[1:] for line in lines if line[0] == "+" and "created_at" not in line} <= set(after)
+
+
 def test_a_plan_says_that_a_degraded_step_is_tried_again(bare: HostFolder, server: FaultServer) -> None:
     """With what it downloads; and what is pending beside it comes after it."""
     release(bare, "2.0.0", DATA, server.url("/model", status("404 Not Found")))

@@ -41,9 +41,11 @@ class WriteSignature(Operation):
         seen = situation.observer.entry(target)
         if seen.kind not in ("file", "absent"):
             raise RefusedError(f"{signature.NAME}: expected a file, found a {seen.kind}", path=signature.NAME)
-        if seen.exists and signature.same_files(known := situation.observer.read(target), data):
+        known = situation.observer.read(target) if seen.exists else None
+        if known is not None and signature.same_files(known, data):
             adopted = Change(st.ADOPT, target, seen, seen, detail="still true", text=known)
             return Proposal((adopted,), skipped=(f"{signature.NAME}: lists the same files",))
         wanted = Entry("file", 0, os.geteuid(), os.getegid(), len(data)).with_attributes(MODE, situation.owner)
         change = Change(st.PLACE_FILE, target, seen, wanted, content=data, size_bytes=len(data), text=data)
-        return Proposal((change._replace(detail=f"{len(files)} files"),))
+        diff = "" if known is None else signature.difference(known, data)
+        return Proposal((change._replace(detail=f"{len(files)} files", diff=diff),))
