@@ -14,6 +14,7 @@ from vvmigrate.errors import RefusedError
 from vvmigrate.files import Owner, Place, Tree
 
 VERSIONS = "migrations/versions"
+RELEASE = ("migrations", "fallback")
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
 NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "fuse.sshfs", "afs", "glusterfs"})
 """File systems on which SQLite's WAL cannot work, and on which our promise about power loss does not hold."""
@@ -84,16 +85,15 @@ def check_root(root: Path, home: Path) -> None:
     """Refuse folders that cannot be a storage root.
 
     Raises:
-        RefusedError: `/`, `$HOME`, the home, no directory, or below a folder that strangers may rearrange.
+        RefusedError: `/`, `$HOME`, the home, a folder of the release, no directory, or below a folder that strangers
+            may rearrange.
     """
-    user_home = os.environ.get("HOME") or "~"
-    for unsafe, what in ((Path("/"), "the root of the file system"), (home, "the home"), (Path(user_home), "$HOME")):
-        if root == unsafe or os.path.realpath(unsafe) == str(root):
-            raise RefusedError(
-                f"storage root {str(root)!r} is {what}: expected a folder of its own",
-                hint="name one with --storage-root DIR or VIDEO_STORAGE_ROOT",
-                path=str(root),
-            )
+    if what := _what_else_it_is(root, home):
+        raise RefusedError(
+            f"storage root {str(root)!r} is {what}: expected a folder of its own",
+            hint="name one with --storage-root DIR or VIDEO_STORAGE_ROOT",
+            path=str(root),
+        )
     for path in _upwards(root):
         try:
             info = os.lstat(path)
@@ -110,6 +110,15 @@ def check_root(root: Path, home: Path) -> None:
                 hint=f"chmod o-w {path}",
                 path=str(root),
             )
+
+
+def _what_else_it_is(root: Path, home: Path) -> str:
+    """What a folder is that something else needs for itself; empty if it is none of these."""
+    if root != home and root.is_relative_to(home) and root.relative_to(home).parts[0] in RELEASE:
+        return "a folder of the release"
+    user_home = os.environ.get("HOME") or "~"
+    known = ((Path("/"), "the root of the file system"), (home, "the home"), (Path(user_home), "$HOME"))
+    return next((what for path, what in known if root == path or os.path.realpath(path) == str(root)), "")
 
 
 def check_can_be_made(root: Path) -> None:
