@@ -225,7 +225,7 @@ def state_directory(root: Path) -> str:
     names, home_names, folders = set(os.listdir(private)), set(os.listdir(home)), (private, home)
     staged = [name for folder in folders for name in os.listdir(folder / "staging")]
     readable = [p.name for folder in folders for p in folder.iterdir() if stat.S_IMODE(p.lstat().st_mode) & 0o077]
-    sources = [p for p in (private / "sources").iterdir() if p.suffix == ".py"]
+    sources = [p for p in (private / "sources").iterdir() if p.suffix in (".py", ".txt")]
     damaged = [p.name for p in sources if hashlib.sha256(p.read_bytes()).hexdigest() != p.stem]
     rules = {
         "after the recovery there still is": names & {"journal", "run"},

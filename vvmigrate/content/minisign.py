@@ -56,8 +56,8 @@ class PublicKey:
 
     @property
     def name(self) -> str:
-        """The key's id as minisign prints it: a number, without zeros in front."""
-        return f"{int.from_bytes(self.id, 'little'):X}"
+        """The key's id as minisign prints it."""
+        return _name(self.id)
 
     def text(self) -> str:
         """The line of base64."""
@@ -203,7 +203,7 @@ def verify(data: bytes, signature: bytes, keys: tuple[PublicKey, ...]) -> tuple[
     if named := [key.name for key in keys if key.id == first[2:10]]:
         raise IntegrityError(f"does not hold: key {named[0]} has not signed these bytes")
     trusted = ", ".join(key.name for key in keys)
-    raise IntegrityError(f"is by key {first[2:10][::-1].hex().upper()}; trusted is {trusted}")
+    raise IntegrityError(f"is by key {_name(first[2:10])}; trusted is {trusted}")
 
 
 # ---- bytes -----------------------------------------------------------------------------------------------------------
@@ -249,3 +249,8 @@ def _base64(text: str) -> bytes | None:
         return b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         return None
+
+
+def _name(key_id: bytes) -> str:
+    """A number in hex, without zeros in front."""
+    return f"{int.from_bytes(key_id, 'little'):X}"
