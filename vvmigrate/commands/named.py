@@ -21,26 +21,28 @@ Listed = dict[Target, Mapping[str, Any]]
 """What the host's list says of each file of the release."""
 
 
-def chosen_by(site: Site, paths: list[str], recorded: drifts.Recorded) -> set[Target]:
-    """The paths that somebody means: those at and below each path, else the nearest above it; without any, all.
+def chosen_by(site: Site, paths: list[str], recorded: drifts.Recorded, files: Listed) -> set[Target]:
+    """The paths that somebody means: those at and below each path, else the nearest above it.
 
     A path that leads through a recorded link means the link, and what it leads to. The host's list of the release's
     files means all of them, and one of them the list too.
 
+    Args:
+        files: see `listed`.
+
     Raises:
         UsageError: there is none.
     """
-    files = set(listed(site, recorded))
     known = {*recorded, *files}
-    chosen: set[Target] = set() if paths else known
+    chosen: set[Target] = set()
     for path in paths:
         target = target_of(site, path)
         if not (found := _at(target, known)):
             raise UsageError(f"{path}: nothing is recorded there", hint="vvmigrate status", path=path)
         chosen |= found | _at(drifts.behind(recorded, target), recorded)
     if SIGNATURE in chosen:
-        chosen |= files
-    elif chosen & files:
+        chosen |= files.keys()
+    elif chosen & files.keys():
         chosen.add(SIGNATURE)
     return chosen
 

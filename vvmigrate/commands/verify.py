@@ -92,8 +92,11 @@ def compare(site: Site, paths: list[str], how: str = CONTENT) -> Comparison:
     if site.ledger is None:
         return Comparison(0, [])
     host, recorded = site.session.host, site.ledger.recorded()
-    chosen = chosen_by(site, paths, recorded)
-    targets = [target for target in drifts.managed(recorded, host) if target in chosen]
+    files, targets = listed(site, recorded), drifts.managed(recorded, host)
+    if paths:
+        chosen = chosen_by(site, paths, recorded, files)
+        files = {target: file for target, file in files.items() if target in chosen}
+        targets = [target for target in targets if target in chosen]
     trees = trees_of(site.ledger, recorded)
 
     def progress(done: int, total: int) -> None:
@@ -102,15 +105,14 @@ def compare(site: Site, paths: list[str], how: str = CONTENT) -> Comparison:
     found = drifts.find(host, recorded, trees, targets, how, progress)
     gone = {item.target for item in found if item.kind == "kind"}
     found += _keys(site, recorded, set(targets) - gone)
-    wanted: Listed = {}
-    if SIGNATURE in targets and not any(item.target == SIGNATURE for item in found):
-        wanted = {target: file for target, file in listed(site, recorded).items() if target in chosen}
-        found += _release(host, wanted, how)
+    if SIGNATURE not in targets or any(item.target == SIGNATURE for item in found):
+        files = {}
+    found += _release(host, files, how)
     if how != QUICK and (not paths or any(_means_database(target_of(site, path)) for path in paths)):
         from vvmigrate.runs import tables  # not at the top: who looks quickly need not wait for Alembic
 
         found += tables.missing(site)
-    return Comparison(len(targets) + len(wanted), found)
+    return Comparison(len(targets) + len(files), found)
 
 
 def trees_of(ledger: Ledger, recorded: drifts.Recorded) -> dict[Target, str]:
