@@ -42,6 +42,8 @@ FIRST_RELEASE = "2025"
 
 READ = ("alembic.ini", "model_manifest.json", ".env.example", "migrations/env.py")
 SIGNED = ("vv-release.json", "vv-release.json.minisig")
+TAKES_BLOBS = (3, 45)
+"""Since this SQLite a blob may be JSON."""
 WAITING = ("run", "changed", "decision")
 
 
@@ -62,15 +64,21 @@ def opening_of(settings: Settings) -> Opening:
 
 def clock_warnings(session: Session) -> list[str]:
     """What is odd about this host's clock; the history's order does not depend on it."""
-    now = session.run["started_at"]
-    if now < FIRST_RELEASE:
-        return [f"the clock says {now}: it has no date yet; times in the history will be wrong, its order will not"]
-    if session.connection is None:
-        return []
+    last = _last_end(session, session.run["run_id"]) if session.connection is not None else ""
+    return _odd_clock(session.run["started_at"], last)
+
+
+def _last_end(session: Session, without: str = "") -> str:
+    """When the last step ended, in this epoch; those of one run may be left out."""
     ledger = session.ledger
     others = "SELECT max(finished_at) FROM vv_step WHERE run_id <> ? AND seq >= ?"
-    row = ledger.first(others, (session.run["run_id"], ledger.epoch_seq()))
-    last = plain(row[0] or "") if row else ""
+    row = ledger.first(others, (without, ledger.epoch_seq()))
+    return plain(row[0] or "") if row else ""
+
+
+def _odd_clock(now: str, last: str) -> list[str]:
+    if now < FIRST_RELEASE:
+        return [f"the clock says {now}: it has no date yet; times in the history will be wrong, its order will not"]
     if now < last:
         return [f"the clock says {now}, but the last step ended at {last}: it went back; the history keeps its order"]
     return []
@@ -96,11 +104,11 @@ def nothing_to_do(
         roots.check_keys(settings.trusted_file)
         with sessions.open_reader(opening_of(settings), who_runs("upgrade", [])) as session:
             database.check_tables(session.ledger.connection, session.database_path)
-            if session.refusals or clock_warnings(session) or not _is_calm(session):
+            known = vault.read_json(session.host.private, NAME) or {}
+            last = str(known.get("last_end"))
+            if session.refusals or _odd_clock(session.run["started_at"], last) or not _is_calm(session):
                 return None
-            state = session.host.private
-            known = vault.read_json(state, NAME) or {}
-            seen = fingerprint(session, environ, settings)
+            seen = fingerprint(session, environ, settings, last)
             if not seen or not hmac.compare_digest(seen, str(known.get("fingerprint"))):
                 return None
             return _report(session), settings.warnings
@@ -110,31 +118,33 @@ def nothing_to_do(
 def remember(session: Session, environ: Mapping[str, str], settings: Settings) -> None:
     """After an upgrade that left nothing to be done: so that the next one can tell."""
     state = session.host.private
-    known, fresh = vault.read_json(state, NAME) or {}, fingerprint(session, environ, settings)
+    known, last = vault.read_json(state, NAME) or {}, _last_end(session)
+    fresh = fingerprint(session, environ, settings, last)
     if fresh and known.get("fingerprint") != fresh:
-        (state / NAME).replace(json.dumps({"fingerprint": fresh}).encode())
+        (state / NAME).replace(json.dumps({"fingerprint": fresh, "last_end": last}).encode())
 
 
-def fingerprint(session: Session, environ: Mapping[str, str], settings: Settings) -> str:
+def fingerprint(session: Session, environ: Mapping[str, str], settings: Settings, last: str) -> str:
     """The keyed digest of all that could give an upgrade something to do; empty where it cannot be told.
 
     Args:
         settings: with `signed`, the release must still be what was signed.
+        last: when the last step ended; as long as all rows are the same it is this, and need not be looked for.
     """
     if session.key is None or session.bound is None:
         return ""
     with suppress(OSError, sqlite3.Error):
-        return _keyed(session.key, session, environ, settings)
+        return _keyed(session.key, session, environ, settings, last)
     return ""
 
 
-def _keyed(key: bytes, session: Session, environ: Mapping[str, str], settings: Settings) -> str:
+def _keyed(key: bytes, session: Session, environ: Mapping[str, str], settings: Settings, last: str) -> str:
     digest = hashlib.sha256()
     files = _release(session, settings)
     if settings.signed is not None and files != settings.signed:
         return ""
     signature = SIGNED if settings.trusted_keys else ()
-    for fact in (settings.trusted_keys, sorted(files.items()), *_facts(session, environ, (*READ, *signature))):
+    for fact in (last, settings.trusted_keys, sorted(files.items()), *_facts(session, environ, (*READ, *signature))):
         data = fact if isinstance(fact, bytes) else repr(fact).encode("utf-8", "surrogateescape")
         digest.update(b"%d:%b" % (len(data), data))
     return hmac.new(key, digest.digest(), "sha256").hexdigest()
@@ -197,8 +207,8 @@ def _rows(session: Session) -> Iterator[object]:
 def _digest_of(connection: sqlite3.Connection, table: str) -> bytes:
     """Of every value with its type. SQLite makes one text of a row, which takes half as long as 23 values of Python's.
 
-    The table is as we made it, so its columns have our names. JSON has 15 digits only, and a blob may be taken for what
-    it encodes (sqlite.org/json1.html): a blob, which sorts behind all else, is told of by itself.
+    The table is as we made it, so its columns have our names. JSON has 15 digits only. A blob is an error; since SQLite
+    3.45 one may be taken for what it encodes (sqlite.org/json1.html): there it is looked for; it sorts behind all else.
 
     Raises:
         sqlite3.OperationalError: a row holds a blob, which none of ours does.
@@ -206,7 +216,8 @@ def _digest_of(connection: sqlite3.Connection, table: str) -> bytes:
     columns = connection.execute("SELECT name, type FROM pragma_table_info(?)", (table,)).fetchall()
     exact = ", ".join(f"quote({name})" if kind == "REAL" else name for name, kind in columns)
     last = ", ".join(f"ifnull({name}, '')" for name, _ in columns)
-    rows = f"SELECT CAST(json_array({exact}) AS BLOB), max('', {last}) >= x'' FROM {table} ORDER BY rowid"  # noqa: S608
+    blobs = f"max('', {last}) >= x''" if sqlite3.sqlite_version_info >= TAKES_BLOBS else "0"
+    rows = f"SELECT CAST(json_array({exact}) AS BLOB), {blobs} FROM {table} ORDER BY rowid"  # noqa: S608 - our own names
     digest = hashlib.sha256()
     for row, holds_blob in connection.execute(rows):
         if holds_blob:
