@@ -111,11 +111,11 @@ def find_home(option: str | None, environ: Mapping[str, str], start: Path) -> Pa
     named = option or environ.get("VV_HOME") or ""
     if named:
         home = Path(os.path.realpath(named))
-        if not (home / "alembic.ini").is_file():
+        if not os.path.isfile(home / "alembic.ini"):  # a folder that may not be entered has none either
             raise RefusedError(f"home {str(home)!r}: expected a release folder with alembic.ini", path=str(home))
         return home
     for folder in (start, *start.parents):
-        if (folder / "alembic.ini").is_file():
+        if os.path.isfile(folder / "alembic.ini"):
             return Path(os.path.realpath(folder))
     raise RefusedError(
         f"no alembic.ini in {str(start)!r} or above it", hint="go to the release's folder, or name it: --home DIR"

@@ -97,6 +97,16 @@ def as_nobody(host: HostFolder, verb: str, *arguments: str) -> dict[str, Any]:
     return document
 
 
+def test_a_home_that_may_not_be_entered_is_none(bare: HostFolder, root_only: None) -> None:
+    """Another user is told so in words, by any command, before anything else is looked at."""
+    bare.up()
+    bare.home.parent.chmod(0o700)
+    for verb in ("status", "upgrade"):
+        document = as_nobody(bare, verb)
+        assert (document["exit_code"], document["error"]["type"]) == (6, "RefusedError")
+        assert "expected a release folder with alembic.ini" in document["error"]["message"]
+
+
 def test_of_two_upgrades_one_works_and_the_other_names_it(bare: HostFolder) -> None:
     """The second upgrade exits 5 at once and says which process of whom holds the lock, since when."""
     with upgrade_that_waits(bare) as first:
