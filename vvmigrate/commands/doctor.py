@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -21,7 +20,6 @@ from vvmigrate.engine.drift import SCHEMA, Drift
 from vvmigrate.engine.host import HOME, ROOT
 from vvmigrate.engine.session import Session
 from vvmigrate.engine.sources import Revision
-from vvmigrate.engine.state import Target
 from vvmigrate.errors import IntegrityError, StateError, VvmigrateError
 from vvmigrate.operations.env_file import set_hint
 from vvmigrate.report import Report
@@ -293,7 +291,7 @@ def _left_beside(site: Site) -> Iterator[Finding]:
     """What recoveries put beside what a user had changed, and nobody has looked at since."""
     host = site.session.host
     recorded = site.ledger.recorded() if site.ledger is not None else {}
-    folders = sorted({Target(target.area, os.path.dirname(target.name)) for target in recorded})
+    folders = sorted({target.above for target in recorded})
     for folder in folders:
         for name in host.names(folder):
             if ".vv-before" in name:

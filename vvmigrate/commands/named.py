@@ -36,7 +36,7 @@ def chosen_by(site: Site, paths: list[str], recorded: drifts.Recorded, files: Li
     known = {*recorded, *files}
     chosen: set[Target] = set()
     for path in paths:
-        target = target_of(site, path)
+        target = target_of(site, path, recorded, files)
         if not (found := _at(target, known)):
             raise UsageError(f"{path}: nothing is recorded there", hint="vvmigrate status", path=path)
         chosen |= found | _at(drifts.behind(recorded, target), recorded)
@@ -57,8 +57,11 @@ def listed(site: Site, recorded: drifts.Recorded) -> Listed:
     return {}
 
 
-def target_of(site: Site, path: str) -> Target:
+def target_of(site: Site, path: str, *known: Iterable[Target]) -> Target:
     """A path as somebody types it, by area and name; links are not followed.
+
+    Args:
+        known: where a name may be meant in both trees, the first of these that knows one of them decides.
 
     Raises:
         UsageError: it lies neither in the home nor in the storage root.
@@ -73,10 +76,9 @@ def target_of(site: Site, path: str) -> Target:
             if name == areas[area] or name.startswith(areas[area] + "/"):
                 inside.append(Target(area, name[len(areas[area]) + 1 :]))
                 break
-    recorded = site.ledger.recorded() if site.ledger is not None else {}
-    for known in (recorded, listed(site, recorded)):  # the release has a file of the same name as an asset in the root
+    for targets in known:  # the release has a file of the same name as an asset in the root
         for target in inside:
-            if _at(target, known):
+            if _at(target, targets):
                 return target
     if not inside:
         raise UsageError(f"{path}: neither in {areas[HOME]} nor in {areas[ROOT]}", path=path)

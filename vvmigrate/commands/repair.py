@@ -86,10 +86,14 @@ def _above(place: Workplace, found: list[Drift]) -> list[Drift]:
     """Recorded folders that hold what is damaged, and are gone themselves: else nothing can be put there."""
     host, recorded = place.session.host, place.ledger.recorded() if place.ledger is not None else {}
     damaged = {item.target for item in found}
-    above = [target for target in sorted(recorded) if any(target.holds(other) for other in damaged)]
-    return [
-        item for item in find(host, recorded, {}, above, QUICK) if item.kind == "kind" and item.target not in damaged
-    ]
+    above: set[Target] = set()
+    for target in damaged:
+        while (target := target.above) not in above:
+            above.add(target)
+            if not target.name:
+                break
+    holding = sorted(above & recorded.keys() - damaged)
+    return [item for item in find(host, recorded, {}, holding, QUICK) if item.kind == "kind"]
 
 
 def _damage(
@@ -101,7 +105,7 @@ def _damage(
     for item in found:
         if item.target in recorded:
             facts.setdefault(item.target, set()).add(item.kind)
-    named = SIGNATURE in recorded and any(target_of(place, path) == SIGNATURE for path in paths)
+    named = SIGNATURE in recorded and any(target_of(place, path, recorded) == SIGNATURE for path in paths)
     if named and SIGNATURE not in facts:  # a list that is damaged comes back as it was: else it would call all right
         facts[SIGNATURE] = {"release"}
     by_revision: dict[str, list[tuple[Target, frozenset[str]]]] = {}

@@ -17,8 +17,8 @@ from vvmigrate.report import Report
 from vvmigrate.runs import unset
 from vvmigrate.runs.admission import refuse_without_value
 from vvmigrate.runs.forecast import UP, Forecast, Later, Workplace, of_all
-from vvmigrate.runs.opening import Call, variant_of
-from vvmigrate.runs.pending import check_not_ahead, degraded, pending, split_at_hold, superseded_of
+from vvmigrate.runs.opening import Call
+from vvmigrate.runs.pending import check_not_ahead, degraded, other_variant, pending, split_at_hold, superseded_of
 from vvmigrate.runs.settled import remember
 from vvmigrate.runs.trial import Conditions, begin
 from vvmigrate.runs.work import Run, carry_out, fill_report
@@ -199,7 +199,7 @@ def _again(place: Workplace, retries: list[str], coming: Later) -> list[Forecast
     merges = any(isinstance(operation, MergeEnv) for _, operation in coming)  # by itself, and is the way back
     if not merges and (told or _may_be_answered(place)):
         forecasts += _latest(place, MergeEnv, retries, coming, must=bool(told))
-    if _variant_changed(place):
+    if other_variant(place):
         lacking = [item["revision"] for item in degraded(place)]  # also what waits: the model is what it waits for
         forecasts += _latest(place, InstallModel, lacking, coming)
     return forecasts
@@ -247,14 +247,6 @@ def _latest(
         if any(isinstance(operation, kind) for operation in asked[revision].operations):
             return [] if revision in done else [place.redo(revision, kind, pending=coming)]
     return []
-
-
-def _variant_changed(place: Workplace) -> bool:
-    """Whether another model variant is asked for than the one that is installed."""
-    if place.ledger is None:
-        return False
-    installed = {effect.note["variant"] for effect, _ in place.ledger.recorded().values() if effect.note.get("variant")}
-    return bool(installed) and installed != {variant_of(place.settings, place.session)}
 
 
 def _may_be_answered(place: Workplace) -> bool:

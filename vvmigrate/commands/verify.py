@@ -93,6 +93,9 @@ def compare(site: Site, paths: list[str], how: str = CONTENT) -> Comparison:
         return Comparison(0, [])
     host, recorded = site.session.host, site.ledger.recorded()
     files, targets = listed(site, recorded), drifts.managed(recorded, host)
+    schema = how != QUICK and (
+        not paths or any(_means_database(target_of(site, path, recorded, files)) for path in paths)
+    )
     if paths:
         chosen = chosen_by(site, paths, recorded, files)
         files = {target: file for target, file in files.items() if target in chosen}
@@ -108,7 +111,7 @@ def compare(site: Site, paths: list[str], how: str = CONTENT) -> Comparison:
     if SIGNATURE not in targets or any(item.target == SIGNATURE for item in found):
         files = {}
     found += _release(host, files, how)
-    if how != QUICK and (not paths or any(_means_database(target_of(site, path)) for path in paths)):
+    if schema:
         from vvmigrate.runs import tables  # not at the top: who looks quickly need not wait for Alembic
 
         found += tables.missing(site)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from vvmigrate.commands.named import listed, target_of
+from vvmigrate.commands.named import Listed, listed, target_of
 from vvmigrate.commands.remedy import remedy
 from vvmigrate.commands.verify import as_json, compare, trees_of
 from vvmigrate.content.store import MODELS, STORE
@@ -39,16 +39,17 @@ def why(call: Call, path: str) -> Report:
     """
 
     def look(site: Site, report: Report) -> None:
-        target = target_of(site, path)
         host = site.session.host
         recorded = site.ledger.recorded() if site.ledger is not None else {}
-        known = _known(target, _life(site))
-        life = _life(site).get(known, []) if known is not None else []
+        files = listed(site, recorded)
+        target, lives = target_of(site, path, recorded, files), _life(site)
+        known = _known(target, lives)
+        life = lives[known] if known is not None else []
         managed = known in recorded
-        file = listed(site, recorded).get(target) if known is None else None
+        file = files.get(target) if known is None else None
         if not life and file is None and not host.glance(target).exists:
             raise UsageError(f"{path}: nothing stands there, and nothing is recorded of it", path=path)
-        drift = _drift(site, target, recorded, known if managed else None)
+        drift = _drift(site, target, recorded, files, known if managed else None)
         report.body = {
             "path": host.path(target),
             "managed": managed and (known == target or _holds_whole(site, recorded, known)),
@@ -66,14 +67,14 @@ def why(call: Call, path: str) -> Report:
     return looking(call, open_site, look)
 
 
-def _drift(site: Site, target: Target, recorded: Recorded, known: Target | None) -> list[Drift]:
+def _drift(site: Site, target: Target, recorded: Recorded, files: Listed, known: Target | None) -> list[Drift]:
     """What is not as it was left: of a recorded path, or of a file of the release."""
     host = site.session.host
     if known is not None:
         found = compare(site, [host.path(target)]).drift
         through = recorded[known][0].after.kind == "link"  # then what it leads to belongs to it
         return [item for item in found if through or item.target == known]
-    found = compare(site, [host.path(target)]).drift if target in listed(site, recorded) else []
+    found = compare(site, [host.path(target)]).drift if target in files else []
     return [item for item in found if item.target == target]
 
 
@@ -95,7 +96,7 @@ def _life(site: Site) -> dict[Target, list[dict[str, Any]]]:
 def _known(target: Target, life: Mapping[Target, Any]) -> Target | None:
     """The path itself, or the nearest one above it of which anything is recorded."""
     while target not in life and target.name:
-        target = Target(target.area, os.path.dirname(target.name))
+        target = target.above
     return target if target in life else None
 
 

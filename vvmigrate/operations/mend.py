@@ -87,7 +87,8 @@ class Mend(Operation):
         """Whether the file that such an operation writes is among the damaged ones: else it would ask, and sign."""
         if isinstance(operation, WriteSignature):
             return any(target == home(signature.NAME) for target, _ in self.damage)
-        return any(situation.recorded()[target][0].secret for target, _ in self.damage)
+        recorded = situation.recorded()
+        return any(recorded[target][0].secret for target, _ in self.damage)
 
 
 def _from_records(situation: Situation, effect: Effect, seen: Entry, facts: frozenset[str]) -> list[Change]:

@@ -19,6 +19,7 @@ from vvmigrate.engine.state import Target, digest
 from vvmigrate.errors import EnvFileError
 from vvmigrate.files import Entry, Place
 from vvmigrate.runs.site import Site
+from vvmigrate.schema import PREFIX
 
 ORIGIN = ("installed_at", "source")
 """What the information of a model says of when and where from, which is no part of a state."""
@@ -134,7 +135,7 @@ def _fact(entry: Entry) -> Fact:
 def _schema(connection: Any) -> Iterator[tuple[str, Fact]]:
     """The orchestrator's tables, indexes, triggers and views; ours, and what of theirs is kept, do not count."""
     for kind, name, table, sql in connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall():
-        if not table.startswith(("vv_", "sqlite_")) and not name.startswith("sqlite_"):
+        if not table.startswith((PREFIX, "sqlite_")) and not name.startswith("sqlite_"):
             yield f"{kind} {name}", _table(connection, name) if kind == "table" else Fact(f"on {table}", sql or "")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 
 from vvmigrate.content.env.document import Document
 from vvmigrate.content.env.template import FILE, Key
@@ -14,8 +15,7 @@ from vvmigrate.runs.site import Site
 
 def settings_file(site: Site) -> Target | None:
     """Where `.env` is recorded on this host; None where no step merged one."""
-    recorded = site.ledger.recorded() if site.ledger is not None else {}
-    return next((target for target, (effect, _) in recorded.items() if "keys" in effect.note), None)
+    return next(iter(_merged(site)), None)
 
 
 def is_lost(site: Site) -> bool:
@@ -53,11 +53,17 @@ def read_settings(site: Site) -> Document | None:
 
 
 def _without_value(site: Site) -> list[Key]:
-    target, document = settings_file(site), read_settings(site)
-    if target is None or document is None:
-        return []
-    keys = [key for key in site.template().keys if key.required and not document.get(key.name)]
-    return [key for key in keys if not _is_to_come(site, target, key)]
+    for target, merged in _merged(site).items():
+        if document := _read(site.session.host, target):
+            keys = [key for key in site.template().keys if key.required and not document.get(key.name)]
+            return [key for key in keys if key.name in merged or not _is_more_to_come(site)] if keys else []
+    return []
+
+
+def _merged(site: Site) -> dict[Target, Collection[str]]:
+    """Where `.env` is recorded, if it is, and the keys that were merged into it."""
+    recorded = site.ledger.recorded() if site.ledger is not None else {}
+    return {target: effect.note["keys"] for target, (effect, _) in recorded.items() if "keys" in effect.note}
 
 
 def _read(host: Host, target: Target) -> Document | None:
@@ -73,8 +79,6 @@ def _read(host: Host, target: Target) -> Document | None:
         return None  # another user's
 
 
-def _is_to_come(site: Site, target: Target, key: Key) -> bool:
-    """Whether a release that is not wholly applied yet may bring the key by a merge of its own."""
-    if site.ledger is None or is_ahead(site) or not pending(site):
-        return False
-    return key.name not in site.ledger.recorded()[target][0].note["keys"]
+def _is_more_to_come(site: Site) -> bool:
+    """Whether the release is not wholly applied yet, and may bring further keys by a merge of its own."""
+    return not is_ahead(site) and bool(pending(site))
