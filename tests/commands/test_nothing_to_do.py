@@ -13,6 +13,8 @@ import pytest
 
 from tests.commands.proof import nothing_changes
 from tests.conftest import HostFolder
+from vvmigrate.engine.database import install_tables
+from vvmigrate.runs import settled
 
 HEAVY = ("alembic", "click", "sqlalchemy", "requests", "jsonschema", "rich", "dotenv", "mako", "asyncio")
 """What a look that finds nothing must not import: seconds of a small host's processor."""
@@ -45,19 +47,7 @@ HELPING = {
 }
 """Of ours, what a boot that has nothing to do, and the help, may import; a new name here has to be worth its time."""
 
-SLOW = {
-    "dataclasses",
-    "inspect",
-    "ast",
-    "ctypes",
-    "logging",
-    "socket",
-    "ssl",
-    "uuid",
-    "secrets",
-    "subprocess",
-    "threading",
-}
+SLOW = {"dataclasses", "inspect", "ast", "ctypes", "logging", "socket", "ssl", "uuid", "secrets", "subprocess"}
 """Of Python's own, what takes milliseconds, and what that boot has no use for."""
 
 
@@ -260,6 +250,29 @@ def test_who_asks_for_more_gets_the_long_way(
         long, returned = went(up, "upgrade", *arguments, *offline, environ=environ)
         assert long or returned in (2, 6)
     assert returned in ((code,) if code != 1 else (1, 6))
+
+
+ROWS = (*(-(2**63), -1, 0, 1, 2, 3, 4, 9), 2**63 - 1)
+"""Numbers of rows: SQLite's lowest and highest, and some between."""
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, len(ROWS) - 1, len(ROWS), 1000])
+def test_every_row_is_looked_at_however_many_are_read_at_once(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else somebody could change, add or take away a row, and the boot would say that nothing happened."""
+    monkeypatch.setattr(settled, "ROWS_AT_ONCE", at_once)
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
+        install_tables(db, "0" * 32)
+        for seq in ROWS:
+            db.execute("INSERT INTO vv_hold VALUES (?, 'x', 'x', 'x', 'x', 'x', 'x', 'x', 'x', 'x')", (seq,))
+        seen = {settled.digest_of(db, "vv_hold")}
+        for change in ("UPDATE vv_hold SET hash = 'y'", "DELETE FROM vv_hold"):
+            for seq in ROWS:
+                db.execute("BEGIN")
+                db.execute(f"{change} WHERE seq = ?", (seq,))
+                seen.add(settled.digest_of(db, "vv_hold"))
+                db.execute("ROLLBACK")
+        assert len(seen) == 1 + 2 * len(ROWS)
+        assert settled.digest_of(db, "vv_hold") in seen
 
 
 def test_what_is_left_to_be_done_is_never_forgotten(host: HostFolder) -> None:

@@ -17,8 +17,9 @@ import json
 import os
 import sqlite3
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ READ = ("alembic.ini", "model_manifest.json", ".env.example", "migrations/env.py
 SIGNED = ("vv-release.json", "vv-release.json.minisig")
 TAKES_BLOBS = (3, 45)
 """Since this SQLite a blob may be JSON."""
+ROWS_AT_ONCE = 1000
+LOWEST_ROW = -(2**63)
 WAITING = ("run", "changed", "decision")
 
 
@@ -144,10 +147,32 @@ def _keyed(key: bytes, session: Session, environ: Mapping[str, str], settings: S
     if settings.signed is not None and files != settings.signed:
         return ""
     signature = SIGNED if settings.trusted_keys else ()
-    for fact in (last, settings.trusted_keys, sorted(files.items()), *_facts(session, environ, (*READ, *signature))):
+    with _meanwhile(lambda: _rows(session)) as rows:
+        read = list(_facts(session, environ, (*READ, *signature)))
+    for fact in (last, settings.trusted_keys, sorted(files.items()), *read, *rows):
         data = fact if isinstance(fact, bytes) else repr(fact).encode("utf-8", "surrogateescape")
         digest.update(b"%d:%b" % (len(data), data))
-    return hmac.new(key, digest.digest(), "sha256").hexdigest()
+    return hmac.new(key, digest.digest(), "sha256").hexdigest() if rows else ""
+
+
+@contextmanager
+def _meanwhile(work: Callable[[], list[object]]) -> Iterator[list[object]]:
+    """What `work` gives, while something else is done: there when the block has ended, and empty where it failed.
+
+    SQLite reads, and SHA-256 is made, without the interpreter's lock.
+    """
+    given: list[object] = []
+
+    def run() -> None:
+        with suppress(OSError, ValueError, sqlite3.Error):
+            given.extend(work())
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield given
+    finally:
+        thread.join()  # whatever came of the block: the connection is closed after it
 
 
 def _facts(session: Session, environ: Mapping[str, str], read: tuple[str, ...]) -> Iterator[object]:
@@ -162,7 +187,6 @@ def _facts(session: Session, environ: Mapping[str, str], read: tuple[str, ...]) 
         yield (home / name).read()
     yield from _revisions(home / roots.VERSIONS)
     yield from _env(home / ".env")
-    yield from _rows(session)
 
 
 def _revisions(place: Place) -> Iterator[object]:
@@ -197,18 +221,19 @@ def _env(place: Place) -> Iterator[object]:
         yield place.read()  # a link, and what else is no file, raises: the long way
 
 
-def _rows(session: Session) -> Iterator[object]:
+def _rows(session: Session) -> list[object]:
     connection = session.ledger.connection
-    yield connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name").fetchall()
-    for table in TABLES:
-        yield _digest_of(connection, table)
+    schema = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name").fetchall()
+    return [schema, *(digest_of(connection, table) for table in TABLES)]
 
 
-def _digest_of(connection: sqlite3.Connection, table: str) -> bytes:
-    """Of every value with its type. SQLite makes one text of a row, which takes half as long as 23 values of Python's.
+def digest_of(connection: sqlite3.Connection, table: str) -> bytes:
+    """SHA-256 of every value, with its type, of every row of a table of ours.
 
-    The table is as we made it, so its columns have our names. JSON has 15 digits only. A blob is an error; since SQLite
-    3.45 one may be taken for what it encodes (sqlite.org/json1.html): there it is looked for; it sorts behind all else.
+    SQLite makes one text of many rows: that takes half as long as Python's 23 values of each, and a database that
+    belongs to another user is asked in his name once for all of them. The table is as we made it, so its columns have
+    our names. JSON has 15 digits only. A blob is an error; since SQLite 3.45 one may be taken for what it encodes
+    (sqlite.org/json1.html): there it is looked for; it sorts behind all else.
 
     Raises:
         sqlite3.OperationalError: a row holds a blob, which none of ours does.
@@ -216,13 +241,19 @@ def _digest_of(connection: sqlite3.Connection, table: str) -> bytes:
     columns = connection.execute("SELECT name, type FROM pragma_table_info(?)", (table,)).fetchall()
     exact = ", ".join(f"quote({name})" if kind == "REAL" else name for name, kind in columns)
     last = ", ".join(f"ifnull({name}, '')" for name, _ in columns)
-    blobs = f"max('', {last}) >= x''" if sqlite3.sqlite_version_info >= TAKES_BLOBS else "0"
-    rows = f"SELECT CAST(json_array({exact}) AS BLOB), {blobs} FROM {table} ORDER BY rowid"  # noqa: S608 - our own names
+    blobs = f"max(max('', {last})) >= x''" if sqlite3.sqlite_version_info >= TAKES_BLOBS else "0"
+    rows = f"SELECT CAST(json_group_array(json_array({exact})) AS BLOB), {blobs} FROM {table}"  # noqa: S608 - our own names
+    after = f"SELECT rowid FROM {table} WHERE rowid >= ? ORDER BY rowid LIMIT 1 OFFSET {ROWS_AT_ONCE}"  # noqa: S608
     digest = hashlib.sha256()
-    for row, holds_blob in connection.execute(rows):
+    here: int | None = LOWEST_ROW
+    while here is not None:
+        (end,) = connection.execute(after, (here,)).fetchone() or (None,)
+        some = f"{rows} WHERE rowid >= ?" + (" AND rowid < ?" if end is not None else "")
+        text, holds_blob = connection.execute(some, (here, end)[: some.count("?")]).fetchone()
         if holds_blob:
             raise sqlite3.OperationalError(f"{table} holds a blob")
-        digest.update(row)
+        digest.update(text)
+        here = end
     return digest.digest()
 
 
