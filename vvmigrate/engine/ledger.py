@@ -74,14 +74,18 @@ class Ledger(Chain):
     def lasting(self) -> Iterator[Effect]:
         """The effects that no downgrade takes back, of steps that happened, oldest first."""
         lasting = canonical({"lasting": True})[1:-1].decode()
-        return (effect for _, effect in self._mentioning(lasting) if effect.lasting)
+        return (effect for _, effect in self.mentioning(lasting) if effect.lasting)
 
     def noted(self, key: str) -> Iterator[tuple[dict[str, Any], Any]]:
         """What effects noted under a key, with the steps that had them, oldest first."""
-        return ((s, effect.note[key]) for s, effect in self._mentioning(f"{json.dumps(key)}:") if key in effect.note)
+        return ((s, effect.note[key]) for s, effect in self.mentioning(f"{json.dumps(key)}:") if key in effect.note)
 
-    def _mentioning(self, text: str) -> Iterator[tuple[dict[str, Any], Effect]]:
-        """Effects in whose row a text is, with their steps, oldest first."""
+    def mentioning(self, text: str) -> Iterator[tuple[dict[str, Any], Effect]]:
+        """Effects in whose row a text is, with the steps that had them, oldest first: a few of many, soon found.
+
+        Args:
+            text: as it stands in the row; a path as `canonical` spells it.
+        """
         found: dict[str, list[Effect]] = {}
         where, arguments = self._happened()
         where = f"instr(effect, ?) AND step_id IN (SELECT step_id FROM vv_step WHERE {where})"
@@ -121,15 +125,14 @@ class Ledger(Chain):
     def made(self, target: Target) -> bool:
         """Whether we once made what stands at a target, and never removed it: a downgrade may have had to keep it."""
         ours = False
-        for step in self.committed():
-            for effect in self.effects(step["step_id"]):
-                if effect.target == target and effect.action != ADOPT:
-                    ours = effect.after.exists and (ours or not effect.before.exists)
+        for _, effect in self.mentioning(canonical(target.name).decode()):
+            if effect.target == target and effect.action != ADOPT:
+                ours = effect.after.exists and (ours or not effect.before.exists)
         return ours
 
     def left(self, target: Target) -> Iterator[Entry]:
         """What steps of ours put at a target, oldest first; what one on the way back put there may be anybody's."""
-        found = self._mentioning(canonical(target.name).decode())
+        found = self.mentioning(canonical(target.name).decode())
         ours = (effect for step, effect in found if step["direction"] != "down" and effect.action != ADOPT)
         return (effect.after for effect in ours if effect.target == target)
 

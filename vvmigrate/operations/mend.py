@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from vvmigrate.content import signature
 from vvmigrate.engine import state as st
 from vvmigrate.engine import vault
+from vvmigrate.engine.chain import canonical
 from vvmigrate.engine.effects import CONTENT, MENDED, TREE, Effect
 from vvmigrate.engine.host import HOME, ROOT
 from vvmigrate.engine.state import Change, Kept, Overlay, Proposal, Target
@@ -149,8 +150,8 @@ def _tree_of(situation: Situation, effect: Effect) -> str:
     """The digest that a directory had when we placed or adopted it as a whole; empty for one that was only made."""
     if TREE in effect.note or situation.ledger is None:
         return str(effect.note.get(TREE, ""))
-    effects = (e for step in situation.ledger.committed() for e in situation.ledger.effects(step["step_id"]))
-    return next((str(e.note[TREE]) for e in effects if e.target == effect.target and TREE in e.note), "")
+    effects = situation.ledger.mentioning(canonical(effect.target.name).decode())
+    return next((str(e.note[TREE]) for _, e in effects if e.target == effect.target and TREE in e.note), "")
 
 
 def _inner(place: Place, target: Target) -> Iterator[Change]:
@@ -171,19 +172,19 @@ def _image(situation: Situation, effect: Effect) -> Place | None:
     ledger, host = situation.ledger, situation.host
     if ledger is None:
         return None
-    for step in reversed(ledger.committed()):
-        for other in ledger.effects(step["step_id"]):
-            if not other.slot or host.state(other.store) is None:
-                continue
-            if other.target == effect.target and other.merge and other.after.exists:
-                place = other.merge_places(host)[1]
-            elif other.before.digest == effect.after.digest and other.before.kind == "file" and not effect.secret:
-                place = other.slot_place(host)
-            else:
-                continue
-            seen = place.entry()
-            if seen.kind == "file" and (effect.secret or seen.digest == effect.after.digest):
-                return place
+    text = canonical(effect.target.name).decode() if effect.secret else effect.after.digest
+    for _, other in [*ledger.mentioning(text)][::-1]:
+        if not other.slot or host.state(other.store) is None:
+            continue
+        if other.target == effect.target and other.merge and other.after.exists:
+            place = other.merge_places(host)[1]
+        elif other.before.digest == effect.after.digest and other.before.kind == "file" and not effect.secret:
+            place = other.slot_place(host)
+        else:
+            continue
+        seen = place.entry()
+        if seen.kind == "file" and (effect.secret or seen.digest == effect.after.digest):
+            return place
     return None
 
 
