@@ -21,6 +21,7 @@ WAYS: dict[str, Callable[[sqlite3.Connection], object]] = {
     "cursor.executemany": lambda db: db.cursor().executemany("INSERT INTO t VALUES (?)", [(1,)]),
     "cursor.executescript": lambda db: db.cursor().executescript("INSERT INTO t VALUES (1)"),
     "fetchone": lambda db: db.execute("INSERT INTO t VALUES (1), (2) RETURNING x").fetchone(),
+    "next": lambda db: next(db.execute("INSERT INTO t VALUES (1), (2) RETURNING x")),
     "iteration": lambda db: list(db.execute("INSERT INTO t VALUES (1), (2) RETURNING x")),
 }
 
@@ -50,6 +51,22 @@ def test_no_way_to_run_a_statement_makes_a_journal_where_the_owner_may_not_write
     assert os.listdir(tmp_path) == ["db"]
     os.chown(tmp_path, NOBODY, NOBODY)
     WAYS[way](db)
+    db.close()
+
+
+@pytest.mark.parametrize("rows", [0, 1, 1000, 2001])
+def test_rows_come_in_order_and_none_is_lost(tmp_path: Path, rows: int) -> None:
+    """However many are asked for with the owner's rights at once."""
+    path = tmp_path / "db"
+    with sqlite3.connect(path) as made:
+        made.execute("CREATE TABLE t (x)")
+        made.executemany("INSERT INTO t VALUES (?)", ((x,) for x in range(rows)))
+    made.close()
+    for owned in (tmp_path, path):
+        os.chown(owned, NOBODY, NOBODY)
+    db = sqlite3.connect(path, isolation_level=None, factory=connection_class(path.stat(), tmp_path))
+    assert type(db) is not sqlite3.Connection
+    assert [x for (x,) in db.execute("SELECT x FROM t ORDER BY rowid")] == list(range(rows))
     db.close()
 
 
