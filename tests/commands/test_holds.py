@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.conftest import HostFolder
@@ -101,6 +103,18 @@ def test_a_person_at_a_terminal_decides(two: HostFolder) -> None:
     assert "0003" in questions[0]
     two.up(confirm=lambda _: True)
     assert two.version() == "0003"
+
+
+@pytest.mark.parametrize("options", [{}, {"no_hold": True}, {"reason": "it flickers"}], ids=str)
+@pytest.mark.parametrize("target", ["0001", "base"])
+def test_a_plan_back_says_what_will_not_return_by_itself(two: HostFolder, target: str, options: dict[str, Any]) -> None:
+    """Who takes a release back at night knows before whether the next boot brings it again."""
+    plan = two.call("plan down", target, **options)
+    done = two.down(target, **options)
+    assert plan.body["held"] == done.body["held"]
+    protects = target != "base" and not options.get("no_hold")
+    assert [hold["revision"] for hold in plan.body["held"]] == (["0003", "0002"] if protects else [])
+    assert all(hold["reason"] == options.get("reason", hold["reason"]) for hold in plan.body["held"])
 
 
 def test_plan_and_status_say_that_it_is_held(two: HostFolder) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vvmigrate.commands.returning import bring, brought_again
@@ -77,27 +78,42 @@ def _downgrade(run: Run, target: str) -> None:
         text = f"the host went back to {place.version or 'base'} by itself: nothing more was taken back"
         run.tell("warning", text=text)  # whoever counts steps back counted from where it was
         return
-    reason = str(place.call.options.get("reason") or f"downgrade by {place.session.run['user']}")
     revisions = steps_down(place, target)
     forecasts = place.forecast(revisions, DOWN)
     returning = brought_again(place, forecasts)
+    holds = holds_of(place, forecasts)
     run.preflight([*forecasts, *returning])
-    _confirm(place, [*forecasts, *returning], version_after(place, reached(revisions, forecasts), down=True))
+    _confirm(
+        place, [*forecasts, *returning], version_after(place, reached(revisions, forecasts), down=True), shown(holds)
+    )
     bring(run, [*forecasts, *returning])
-    holding = _lands_above_base(forecasts) and not place.call.options.get("no_hold")
     run.report.body["held"] = held = []
     for forecast in forecasts:
-        holds = (hold_of(forecast, reason),) if holding else ()
-        if not run.perform(forecast, holds):
+        its = tuple(hold for hold in holds if hold["revision"] == forecast.revision)
+        if not run.perform(forecast, its):
             return
-        held += [{name: hold[name] for name in ("revision", "reason")} for hold in holds]
+        held += shown(its)
     for forecast in returning:
         if forecast.proposal.changes and not run.perform(forecast):
             break
     run.report.body["degraded"] = degraded(place)
 
 
-def _confirm(place: Workplace, forecasts: list[Forecast], target: str) -> None:
+def holds_of(place: Workplace, forecasts: list[Forecast]) -> list[Mapping[str, Any]]:
+    """The holds that come with steps down. None with `no_hold`; none on the way to base, which is no protection."""
+    last = forecasts[-1].code if forecasts else None
+    if last is None or not last.revision.down_revision or place.call.options.get("no_hold"):
+        return []
+    reason = str(place.call.options.get("reason") or f"downgrade by {place.session.run['user']}")
+    return [hold_of(forecast, reason) for forecast in forecasts]
+
+
+def shown(holds: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What a report says of holds that are put on revisions."""
+    return [{name: hold[name] for name in ("revision", "reason")} for hold in holds]
+
+
+def _confirm(place: Workplace, forecasts: list[Forecast], target: str, held: list[dict[str, Any]]) -> None:
     """Show a person at a terminal what is going to happen, and ask.
 
     Raises:
@@ -107,12 +123,6 @@ def _confirm(place: Workplace, forecasts: list[Forecast], target: str) -> None:
     confirm = options.get("confirm")
     if confirm is None or options.get("yes") or not forecasts:
         return
-    place.call.listener("outlook", **outlook(place, forecasts, target), held=[], error=None)
+    place.call.listener("outlook", **outlook(place, forecasts, target), held=held, error=None)
     if not confirm(f"Go back from {place.version} to {target or 'base'}?"):
         raise RefusedError("not confirmed: nothing was taken back", hint="without the question: --yes")
-
-
-def _lands_above_base(forecasts: list[Forecast]) -> bool:
-    """Whether something stays applied: a host that goes to base is being taken down, not protected."""
-    last = forecasts[-1].code if forecasts else None
-    return last is not None and bool(last.revision.down_revision)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from vvmigrate.commands.downgrade import steps_down
+from vvmigrate.commands.downgrade import holds_of, shown, steps_down
 from vvmigrate.commands.returning import brought_again
 from vvmigrate.commands.upgrade import ahead, wanted, with_room
 from vvmigrate.engine import intention
@@ -29,17 +27,18 @@ def plan(call: Call, target: str = "head", *, down: bool = False) -> Report:
     """
 
     def look(place: Workplace, report: Report) -> None:
-        held: dict[str, Any] | None = None
         if down:
             revisions = steps_down(place, target)
             forecasts = place.forecast(revisions, DOWN)
+            held = shown(holds_of(place, forecasts))
             forecasts += brought_again(place, forecasts)
         else:
-            revisions, held, _ = split_at_hold(place, wanted(place, target))
+            revisions, hold, _ = split_at_hold(place, wanted(place, target))
             forecasts = with_room(place, ahead(place, revisions))
+            held = [hold] if hold else []
         report.body = {
             **outlook(place, forecasts, version_after(place, reached(revisions, forecasts), down=down)),
-            "held": [held] if held else [],
+            "held": held,
         }
         waits = _foretell(place, down=down)
         admit(place, forecasts, None if down else Conditions.of(place.settings), building=waits and not down)

@@ -27,7 +27,11 @@ def plan(screen: Screen, body: Mapping[str, Any]) -> None:
         disk = body["disk"]
         screen.say(f"disk: {amount(disk['needed_bytes'])} needed, {amount(disk['free_bytes'])} free")
     for item in body["held"]:
-        screen.say(f"[yellow]held:[/] {item['revision']} was taken back by {item['user']} ({escape(item['reason'])})")
+        if "user" in item:
+            text = f"{item['revision']} was taken back by {item['user']} ({escape(item['reason'])})"
+        else:
+            text = f"{item['revision']}, so that it does not return by itself ({escape(item['reason'])})"
+        screen.say(f"[yellow]held:[/] {text}")
 
 
 def notes(screen: Screen, step: Mapping[str, Any]) -> None:
