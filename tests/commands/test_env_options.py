@@ -65,6 +65,24 @@ def test_set_replaces_a_value_and_the_value_is_the_users_from_then_on(host: Host
     assert dotenv_values(host.home / ".env") == {"LOG_LEVEL": "DEBUG", "DVR_IP": "10.0.0.9"}
 
 
+def test_a_value_of_the_wrong_type_is_refused_before_the_first_write(host: HostFolder) -> None:
+    """A typing error at the install is told of there, and not by a service that does not start."""
+    wrong = {"DVR_IP": "not an ip!", "LOG_LEVEL": "LOUD"}
+    for command in ("plan", "upgrade"):
+        report = host.call(command, "head", values=wrong)
+        assert (report.exit_code, report.error is not None) == (6, True)
+        assert "DVR_IP must be " in str(report.error)
+        assert "LOG_LEVEL must be " in str(report.error)
+        assert not {"not an ip!", "LOUD"} & {str(report.error), str(report.body)}
+        assert not (host.root / "input").exists()
+    host.up(values={"DVR_IP": "10.0.0.9"})
+    before = host.history()
+    assert host.call("upgrade", values=wrong).exit_code == 6
+    assert (value(host, "DVR_IP"), host.history()) == ("10.0.0.9", before)
+    host.up(values={"DVR_IP": ""})
+    assert value(host, "DVR_IP") == ""
+
+
 def test_set_the_same_value_again_changes_nothing(host: HostFolder) -> None:
     """An idempotent script may pass --set at every boot: the history does not grow."""
     host.up(values={"DVR_IP": "10.0.0.9"})

@@ -24,7 +24,7 @@ from vvmigrate.errors import EnvFileError, IntegrityError, RefusedError
 from vvmigrate.files import Entry, Place
 from vvmigrate.operations.base import KEY, Fact, Operation, Situation, home
 from vvmigrate.operations.env_names import with_former_names
-from vvmigrate.operations.env_values import asked, generated, in_force, last_in_force, offered
+from vvmigrate.operations.env_values import asked, check_given, generated, in_force, last_in_force, offered
 
 MODE = 0o600
 MERGE = "env"
@@ -130,6 +130,7 @@ class MergeEnv(Operation):
     def propose(self, situation: Situation) -> Proposal:
         """Merge; ask for required values where somebody can be asked; report those that stay missing."""
         template, target = read_template(situation), find_file(situation)
+        check_given(situation, template)
         seen = situation.observer.entry(target)
         theirs = situation.observer.read(target) if seen.exists else None
         template = with_former_names(template, self._renames(situation))

@@ -13,7 +13,7 @@ from vvmigrate.content.env.template import FILE, Key, Template, problem
 from vvmigrate.engine import vault
 from vvmigrate.engine.host import ROOT
 from vvmigrate.engine.state import Target
-from vvmigrate.errors import EnvFileError
+from vvmigrate.errors import EnvFileError, RefusedError
 from vvmigrate.operations.base import Situation
 
 SETTLED = frozenset({"VIDEO_STORAGE_ROOT", "VV_MODEL_VARIANT"})
@@ -51,6 +51,21 @@ def offered(situation: Situation, template: Template) -> Offered:
         else:
             warnings.append(f"{wrong}; the one in the environment is not taken")
     return Offered(values, tuple(warnings))
+
+
+def check_given(situation: Situation, template: Template) -> None:
+    """Refuse what a person sets explicitly and the template does not allow: the wrong value would outrank all others.
+
+    An empty value passes: it takes a value away, and a key that needs one is reported by the merge.
+
+    Raises:
+        RefusedError: names every such key, and what it must be.
+    """
+    given = ((template.get(name), value) for name, value in situation.settings.values.items())
+    wrong = [text for key, value in given if key is not None and value and (text := problem(key, value))]
+    if wrong:
+        hint = f"give another value; what the system really needs can still be written into {FILE} by hand"
+        raise RefusedError(f"{FILE}: {'; '.join(wrong)} (--set, --answers)", hint=hint)
 
 
 def generated(situation: Situation, template: Template) -> dict[str, str]:
