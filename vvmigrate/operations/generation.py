@@ -24,7 +24,7 @@ from vvmigrate.engine.host import ROOT
 from vvmigrate.engine.state import Change, Kept, Proposal, Target
 from vvmigrate.errors import ArchiveError, ChecksumError, DeliveryError, ManifestError, RefusedError
 from vvmigrate.files import ABSENT, Entry, Owner, Place
-from vvmigrate.operations import supply
+from vvmigrate.operations import information, supply
 from vvmigrate.operations.base import Situation, root
 
 MANIFEST = "model_manifest.json"
@@ -132,7 +132,7 @@ class Installation:
             target,
             self.situation.observer.entry(target),
             self._entry("file"),
-            fill=lambda slot: slot.write(_as_json(self._described()), FILE_MODE, self._given()),
+            fill=lambda slot: slot.write(information.as_json(self._described()), FILE_MODE, self._given()),
             lasting=True,
             detail="what the information file says of it",
         )
@@ -243,30 +243,19 @@ class Installation:
     def _information(self) -> Proposal:
         target = root(INFO)
         seen = self.situation.observer.entry(target)
-        current = self._current(seen)
+        current = information.current(self.situation) or {}
         entry = self._stored_entry()
-        if entry is not None and current.get("models", {}).get(self.name) == entry:
+        if entry is not None and current.get(self.name) == entry:
             return Proposal((Change(st.ADOPT, target, seen, seen, detail="says so already"),))
 
         entries: dict[str, Any] = self.situation.memory.setdefault("models", {})  # of other models in this step too
 
         def fill(slot: Place) -> None:
             entries[self.name] = self._stored_entry() or self._described()
-            models = {**current.get("models", {}), **entries}
-            slot.write(_as_json({"schema": 1, "models": models}), FILE_MODE, self._given())
+            slot.write(information.written({**current, **entries}), FILE_MODE, self._given())
 
         change = Change(st.PLACE_FILE, target, seen, self._entry("file"), fill=fill, detail="names the current model")
         return Proposal((change,), affects=frozenset({"model"}))
-
-    def _current(self, seen: Entry) -> dict[str, Any]:
-        """What the information file says of other models; one that cannot be read says nothing."""
-        if seen.kind != "file":
-            return {}
-        try:
-            value = json.loads(self.situation.observer.read(root(INFO)))
-        except (ValueError, OSError):
-            return {}
-        return value if isinstance(value, dict) and isinstance(value.get("models"), dict) else {}
 
     def _stored_entry(self) -> dict[str, Any] | None:
         """The entry that came with the generation when it was first installed: it comes back unchanged with it."""
@@ -342,7 +331,3 @@ def generation_of(model: str, version: str, artefact: Artefact) -> str:
 def entry_of(generation: Target) -> Target:
     """Where it stands what services are told of a generation in the store, for as long as it is there."""
     return Target(generation.area, f"{generation.name}.json")
-
-
-def _as_json(value: Any) -> bytes:
-    return json.dumps(value, indent=1, ensure_ascii=False).encode() + b"\n"

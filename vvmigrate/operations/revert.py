@@ -13,6 +13,7 @@ from vvmigrate.engine.host import ROOT
 from vvmigrate.engine.reverse import Reverser
 from vvmigrate.engine.state import ADOPT, ATTRIBUTES, REMOVE_DIRECTORY, SWITCH_LINK, Change, Kept, Proposal, Target
 from vvmigrate.errors import RefusedError
+from vvmigrate.operations import information
 from vvmigrate.operations.base import Operation, Situation, root
 from vvmigrate.operations.generation import MANIFEST, find_generation
 
@@ -35,7 +36,10 @@ class Revert(Operation):
             return Proposal()
         reverser = Reverser(situation.host, situation.ledger, situation.mergers, situation.observer)
         effects = [effect for _, effect in situation.ledger.since_applied(situation.revision)]
-        proposal = reverser.propose(effects)
+        told = information.taken_back(situation, effects)
+        if told is not None:
+            effects = [effect for effect in effects if effect.target != root(INFO)]
+        proposal = (told or Proposal()) + reverser.propose(effects)
         pruned = [(change, _pruned(change, situation)) for change in proposal.changes]
         proposal = _without({change.target for change, found in pruned if _leads_nowhere(found)}, proposal)
         total = sum((found for _, found in pruned if found is not None), Proposal()) + proposal

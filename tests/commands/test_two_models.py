@@ -1,0 +1,80 @@
+"""Two models that two revisions install: what services are told of one does not depend on the way of the other."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.commands.models import DATA, NAME, NEWER, install, release, sha256
+from tests.commands.plans import agree
+from tests.conftest import HostFolder
+from tests.content.fault_server import FaultServer, good, status
+
+OTHER = "detector"
+
+
+@pytest.fixture
+def late(bare: HostFolder, server: FaultServer) -> HostFolder:
+    """A host whose older revision could get its model only when the newer one had installed its own."""
+    release(bare, "2.0.0", DATA, server.url("/late", status("404 Not Found")))
+    path = bare.home / "model_manifest.json"
+    found = json.loads(path.read_text())
+    variant = {"urls": [server.url("/other", good(NEWER))], "format": "file", "filename": "model.bin"}
+    variant |= {"size_bytes": len(NEWER), "sha256": sha256(NEWER)}
+    found["models"][OTHER] = {"1.0.0": {"license": "MIT", "required": True, "variants": {"demo": variant}}}
+    path.write_text(json.dumps(found))
+    install(bare, "0002", "2.0.0")
+    bare.revision("0003", f'op.install_model("{OTHER}", "1.0.0")')
+    bare.up(allow_degraded=True)
+    assert told(bare) == [OTHER]
+    server.acts["/late"] = [good(DATA)]
+    assert [step["revision"] for step in bare.up().body["steps"]] == ["0002"]
+    assert told(bare) == linked(bare) == [NAME, OTHER]
+    return bare
+
+
+def told(host: HostFolder) -> list[str]:
+    """The models of which services are told."""
+    path = host.root / "models/.current_model_info.json"
+    return sorted(json.loads(path.read_text())["models"]) if path.exists() else []
+
+
+def linked(host: HostFolder) -> list[str]:
+    """The models that stand at their place."""
+    return sorted(path.name for path in (host.root / "models").iterdir() if not path.name.startswith("."))
+
+
+def test_the_way_back_of_one_keeps_the_other(late: HostFolder) -> None:
+    """Each step back takes its own entry along, and none of the other's: the summariser finds its model."""
+    fresh = late.root / "models/.current_model_info.json"
+    entry = json.loads(fresh.read_text())["models"][NAME]
+    for target, models in (("0002", [NAME]), ("0001", [])):
+        plan = late.call("plan down", target)
+        agree(plan, late.down(target))
+        assert told(late) == linked(late) == models
+        assert late.call("verify").body["drift"] == []
+        assert not models or json.loads(fresh.read_text())["models"] == {NAME: entry}
+    late.up(release_hold=True)
+    assert told(late) == linked(late) == [NAME, OTHER]
+    late.down("base")
+    assert not (late.root / "models/.current_model_info.json").exists()
+
+
+def test_an_entry_of_somebody_elses_stays(late: HostFolder) -> None:
+    """What another program has added to the file is not ours to take."""
+    path = late.root / "models/.current_model_info.json"
+    found = json.loads(path.read_text())
+    found["models"]["theirs"] = {"model_name": "theirs"}
+    path.write_text(json.dumps(found))
+    late.down("0001")
+    assert json.loads(path.read_text())["models"] == {"theirs": {"model_name": "theirs"}}
+
+
+def test_a_file_that_cannot_be_read_is_kept_and_said(late: HostFolder) -> None:
+    """As any file that somebody changed since."""
+    path = late.root / "models/.current_model_info.json"
+    path.write_text("their own words")
+    report = late.down("0001")
+    assert path.read_text() == "their own words"
+    assert {item["path"] for step in report.body["steps"] for item in step["kept"]} == {str(path)}
