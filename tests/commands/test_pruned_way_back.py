@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import pytest
 
-from tests.commands.models import MODELS, current, received
+from tests.commands.models import MODELS, NAME, current, received
 from tests.commands.proof import says
 from tests.conftest import HostFolder
 from tests.content.fault_server import FaultServer, good, status
@@ -113,8 +114,30 @@ def test_a_way_back_may_go_without_a_pruned_generation(old: HostFolder, server: 
     assert (old.root / "models/.current_model_info.json").read_bytes() == info
     assert old.call("status").body["drift"] == []
     assert "3.0.0" in str(old.call("history").body["entries"][0]["error"])
+    lacking = [item["revision"] for item in report.body["degraded"]]
+    assert lacking == [item["revision"] for item in old.call("status").body["degraded"]] == ["0003"]
+    assert any("revision 0003 is degraded" in finding["what"] for finding in old.call("doctor").body["findings"])
+    if why == "gone":
+        history = old.history()
+        says(old.call("upgrade"), 3, "was taken back")
+        assert (current(old), old.history()) == (MODELS["4.0.0"], history)
+        server.acts["/3.0.0"] = [good(MODELS["3.0.0"])]
+        says(old.call("upgrade"), 3, "was taken back")
+        assert (current(old), old.version()) == (MODELS["3.0.0"], "0003")
+        assert (old.call("status").body["degraded"], old.call("verify").body["drift"]) == ([], [])
     old.down("base")
     assert current(old) is None
+
+
+def test_a_newer_release_settles_what_a_way_back_lacked(old: HostFolder, server: FaultServer) -> None:
+    """Its model takes the place of the one that could not be had: nothing is fetched for the older one."""
+    old.call("prune", keep=0)
+    old.down("0003", offline=True, allow_degraded=True)
+    old.up(release_hold=True)
+    assert (current(old), server.requests, old.call("status").body["degraded"]) == (MODELS["4.0.0"], [], [])
+    server.acts["/3.0.0"] = [good(MODELS["3.0.0"])]
+    old.down("0003")
+    assert (current(old), old.call("status").body["degraded"]) == (MODELS["3.0.0"], [])
 
 
 def test_no_link_ever_leads_to_a_pruned_generation(old: HostFolder) -> None:
@@ -125,3 +148,24 @@ def test_no_link_ever_leads_to_a_pruned_generation(old: HostFolder) -> None:
     assert (old.version(), current(old)) == ("0002", MODELS["4.0.0"])
     old.down("base")
     assert current(old) is None
+
+
+def test_a_link_of_the_users_is_not_replaced_by_a_retry(old: HostFolder) -> None:
+    """Who has another model in place has it still after the way back, and after the boots that follow."""
+    link = next(path for path in (old.root / "models").iterdir() if path.is_symlink())
+    theirs = old.root / "models/theirs"
+    theirs.mkdir()
+    link.unlink()
+    link.symlink_to("theirs")
+    old.down("0003")
+    assert old.call("status").body["degraded"] == []
+    says(old.call("upgrade"), 3, "was taken back")
+    assert link.readlink() == Path("theirs")
+
+
+def test_a_revision_that_found_its_model_there_leaves_nothing_to_lack(old: HostFolder) -> None:
+    """It took over what an older one had made current: its way back changes nothing there."""
+    old.revision("0005", f'op.install_model("{NAME}", "4.0.0")')
+    old.up()
+    old.down("0004")
+    assert (current(old), old.call("status").body["degraded"]) == (MODELS["4.0.0"], [])
