@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -158,6 +159,33 @@ def test_the_history_says_who_when_and_how_long(host: HostFolder) -> None:
         assert entry["duration_s"] >= 0
         assert all(entry[name] for name in ("user", "host", "tool_version", "run_id", "hash"))
         assert len(entry["script_sha256"]) == 64
+
+
+def test_the_history_tells_what_became_of_the_tables(host: HostFolder) -> None:
+    """An auditor reads which tables a release made and dropped; values of rows are not in it, nor endless lists."""
+    many = "\n".join(f"op.execute('CREATE VIEW v{n} AS SELECT {n}')" for n in range(150))
+    host.revision("0007", f"op.execute(\"UPDATE stage_runs SET error = 'a secret' WHERE id = 1\")\n{many}")
+    host.up()
+    host.down("0004")
+
+    def told(revision: str, direction: str) -> list[str]:
+        entries = host.call("history", effects=True).body["entries"]
+        entry = next(entry for entry in entries if (entry["revision"], entry["direction"]) == (revision, direction))
+        return [effect["detail"] for effect in entry["effects"] if effect["action"] == "sql"]
+
+    made = [re.match(r"CREATE (\w+ \w+)", line) for line in told("0005", "up")]
+    names = [
+        "TABLE processed_videos",
+        "INDEX ix_processed_videos_status",
+        "TABLE stage_runs",
+        "INDEX ix_stage_runs_video",
+    ]
+    assert [found and found[1] for found in made] == names
+    dropped = {line for line in told("0005", "down") if line.startswith("DROP TABLE")}
+    assert dropped == {"DROP TABLE processed_videos", "DROP TABLE stage_runs"}
+    lines = told("0007", "up")
+    assert (lines[0], len(lines), lines[-1]) == ("UPDATE stage_runs ...", 101, "and 51 more")
+    assert "a secret" not in str(host.call("history", effects=True).body)
 
 
 def test_the_command_line_and_its_json_tell_the_same_story(host: HostFolder) -> None:

@@ -92,7 +92,8 @@ def _entry(session: Session, row: Mapping[str, Any], options: Mapping[str, Any])
     if options.get("effects"):
         entry["warnings"] = notes.get("warnings", [])
         try:
-            entry["effects"] = [_effect(session, effect) for effect in session.ledger.effects(row["step_id"])]
+            effects = [_effect(session, effect) for effect in session.ledger.effects(row["step_id"])]
+            entry["effects"] = effects + [_statement(session, line) for line in notes.get("sql", ())]
         except (IntegrityError, ValueError, TypeError, KeyError, AttributeError):  # a row that proves nothing
             entry["effects"] = []
             entry["warnings"] = [*entry["warnings"], UNREADABLE]
@@ -106,3 +107,7 @@ def _effect(session: Session, effect: Effect) -> dict[str, Any]:
     if replaced and host.state(effect.store) is not None and effect.slot_place(host).stat() is not None:
         shown["before_image"] = effect.slot_place(host).path
     return shown
+
+
+def _statement(session: Session, line: object) -> dict[str, Any]:
+    return {"action": "sql", "path": session.database_path, "detail": str(line), "before_image": None}

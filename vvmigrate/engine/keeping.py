@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from alembic.ddl.sqlite import SQLiteImpl
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.schema import CreateIndex, CreateTable, DropTable
 
 from vvmigrate.engine import existing
 from vvmigrate.engine.existing import quoted
@@ -125,6 +125,7 @@ class KeepingImpl(SQLiteImpl):
             elif batch is None or name != batch.temp_table_name:
                 with keeper.act("drop_table", name, bool(kw.get("if_exists"))):
                     if columns(keeper, name):
+                        keeper.tell(self._words(DropTable(table)))
                         keep_table(keeper, name)
                     else:
                         super().drop_table(table, **kw)

@@ -24,6 +24,9 @@ class Keeper(Protocol):
     def run(self, statement: str, *arguments: Any) -> list[tuple[Any, ...]]:
         """Run a statement in the step's transaction."""
 
+    def tell(self, statement: str) -> None:
+        """Tell people of SQL in whose place the engine does something else."""
+
     def act(self, kind: str, *facts: Any) -> AbstractContextManager[None]:
         """Write down what the block does, as one act; see `vvmigrate.engine.acts`."""
 

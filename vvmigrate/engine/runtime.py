@@ -30,6 +30,10 @@ from vvmigrate.engine.signals import is_signal
 from vvmigrate.errors import StepError
 
 CHANGING = frozenset({"CREATE", "ALTER", "DROP", "INSERT", "UPDATE", "DELETE", "REPLACE"})
+OF_ROWS = re.compile(r"(INSERT\b.*?\bINTO|REPLACE\s+INTO|UPDATE(\s+OR\s+\w+)?|DELETE\s+FROM)\s+\S+", re.IGNORECASE)
+"""The beginning of a statement that changes rows, up to the name of their table."""
+MOST_LINES, LONGEST_LINE = 100, 500
+"""Of what the history keeps of a step's SQL: lines, and characters of one."""
 
 
 class HostOperation(MigrateOperation):
@@ -84,6 +88,10 @@ class Stage:
     def unguarded(self) -> AbstractContextManager[None]:
         """Let the engine's own statements through."""
         return self.guard.off_duty()
+
+    def tell(self, statement: str) -> None:
+        """SQL of the revision's code in whose place the engine does something else, for people."""
+        self.statements.append(statement)
 
     def act(self, kind: str, *facts: Any) -> AbstractContextManager[None]:
         """Write down what the block does, as one act."""
@@ -178,6 +186,17 @@ def _forgive(cursor: sqlite3.Cursor, statement: str, parameters: Any, context: A
     except sqlite3.OperationalError:
         cursor.execute("SELECT NULL WHERE FALSE")
     return True
+
+
+def for_history(statements: Iterable[str]) -> list[str]:
+    """A step's SQL as the history keeps it, which more people may read than a plan: no values of rows, nothing endless.
+
+    Args:
+        statements: as `Stage.changing` gives them.
+    """
+    found = [f"{beginning[0]} ..." if (beginning := OF_ROWS.match(line)) else line for line in statements]
+    lines = [line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}..." for line in dict.fromkeys(found)]
+    return lines if len(lines) <= MOST_LINES else [*lines[:MOST_LINES], f"and {len(lines) - MOST_LINES} more"]
 
 
 def without_sql(step: RevisionStep, operations: Iterable[HostOperation]) -> RevisionStep:

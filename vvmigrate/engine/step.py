@@ -199,8 +199,7 @@ class _Step:
         with self.calm:
             if self.attempt.code is not None:
                 play = runtime.Stage(raw, self.step_id, operations)
-                runtime.run(raw, self.attempt.code, play, begun=self._check, applied=self._publish)
-                self.outcome.statements = play.changing()
+                runtime.run(raw, self.attempt.code, play, begun=self._check, applied=lambda: self._publish(play))
             else:
                 raw.execute("BEGIN IMMEDIATE")
                 self._check()
@@ -215,9 +214,10 @@ class _Step:
             raise StateError("the history moved while the step was being staged")
         database.check_tables(ledger.connection, self.session.database_path)
 
-    def _publish(self) -> None:
+    def _publish(self, play: runtime.Stage | None = None) -> None:
         """Inside the transaction, last: make every effect visible, write the rows. From here signals wait."""
         self.calm.enter_context(put_off())
+        self.outcome.statements = play.changing() if play is not None else ()
         ledger, journal = self.session.ledger, self._sealed()
         if self.attempt.version_after != (version := ledger.version()):
             raise StateError(
@@ -255,6 +255,7 @@ class _Step:
             **json.loads(self.row["notes"]),
             **({"way_back": self.way_back} if self.way_back else {}),
             **({state.SUPERSEDED: [item._asdict() for item in proposal.superseded]} if proposal.superseded else {}),
+            **({"sql": sql} if (sql := runtime.for_history(self.outcome.statements)) else {}),
             "kept": [item._asdict() for item in proposal.kept],
             "warnings": list(proposal.warnings),
             "skipped": list(proposal.skipped),
