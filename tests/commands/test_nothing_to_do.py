@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -250,6 +251,24 @@ def test_who_asks_for_more_gets_the_long_way(
         long, returned = went(up, "upgrade", *arguments, *offline, environ=environ)
         assert long or returned in (2, 6)
     assert returned in ((code,) if code != 1 else (1, 6))
+
+
+def test_a_process_that_may_have_no_more_threads_tells_it_too(up: HostFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a unit's TasksMax or a container forbids it, the boot is as quick as one thread is, and no less sure."""
+    tried = []
+
+    def refuse(thread: threading.Thread) -> None:
+        tried.append(thread)
+        raise RuntimeError("can't start new thread")
+
+    def settled_now() -> bool:
+        return settled.nothing_to_do({"home": str(up.home)}, up.environment(), up.home) is not None
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert settled_now()
+    tamper(up)
+    assert not settled_now()
+    assert len(tried) == 2
 
 
 ROWS = (*(-(2**63), -1, 0, 1, 2, 3, 4, 9), 2**63 - 1)

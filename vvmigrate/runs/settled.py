@@ -168,11 +168,15 @@ def _meanwhile(work: Callable[[], list[object]]) -> Iterator[list[object]]:
             given.extend(work())
 
     thread = threading.Thread(target=run)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError:  # this process may have no more threads: one after the other, then
+        run()
     try:
         yield given
     finally:
-        thread.join()  # whatever came of the block: the connection is closed after it
+        if thread.ident is not None:
+            thread.join()  # whatever came of the block: the connection is closed after it
 
 
 def _facts(session: Session, environ: Mapping[str, str], read: tuple[str, ...]) -> Iterator[object]:
