@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 
 import pytest
 
-from tests.conftest import HostFolder
+from tests.conftest import HostFolder, copy_release
 
 
 @pytest.mark.parametrize("arguments", ["status", "--json heads", "upgrade --frobnicate"])
@@ -39,3 +40,42 @@ def test_a_fork_has_its_own_folder_mask_and_input(bare: HostFolder) -> None:
     finally:
         os.umask(mask)
     assert f"{bare.home} 0o27 a word" in done.stderr
+
+
+LOOKS = (
+    *(
+        "verify",
+        "verify --deep",
+        "verify --quick",
+        "doctor",
+        "status",
+        "plan",
+        "plan +1",
+        "history -v",
+        "current",
+        "heads",
+    ),
+    *("show 0005", "prune --dry-run", "check", "why storage/fallback/placeholder.png", "downgrade 0004 --plan"),
+)
+
+
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory: pytest.TempPathFactory) -> HostFolder:
+    """A host that lacks a table and a file."""
+    host = copy_release(tmp_path_factory.mktemp("damaged"))
+    host.up(values={"DVR_IP": "192.168.1.20"})
+    host.sql("DROP TABLE stage_runs")
+    (host.root / "fallback/placeholder.png").unlink()
+    return host
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_a_look_says_the_same_whatever_was_imported_before(damaged: HostFolder, look: str) -> None:
+    """A process of its own imports only what its verb asks for, a fork has it all: what they see is the same."""
+    told = []
+    for within in ((), ("env",)):
+        done = damaged.run("--json", *look.split(), within=within)
+        told.append((done.returncode, json.loads(done.stdout), done.stderr))
+    assert told[0] == told[1]
+    if look in ("verify", "verify --deep", "doctor"):
+        assert "stage_runs" in str(told[1])

@@ -97,7 +97,10 @@ class Sources:
         Raises:
             RevisionError: they cannot be used.
         """
-        from vvmigrate.engine.scripts import Scripts  # not at the top: who only looks need not wait for Alembic
+        # Not at the top: who only looks need not wait for Alembic. What revisions ask of the host is known to Alembic
+        # once the operations are imported, and a revision may ask while it is imported.
+        from vvmigrate import operations  # noqa: F401
+        from vvmigrate.engine.scripts import Scripts
 
         scripts = Scripts(str(self.settings.home / "migrations"), self.package.values(), self.recorded)
         scripts.check_line()
