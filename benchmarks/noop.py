@@ -46,6 +46,8 @@ with engine.connect() as connection:
         context.run_migrations()
 """
 MANY, ENTRIES = 5000, 10_000
+NOBODY = "nobody"
+OWNED = f"no-op, {MANY} revisions, the application's database"
 UNCACHED = "PYTHONDONTWRITEBYTECODE"
 """With it our package, which no installer compiled, would be compiled again by every process."""
 
@@ -72,8 +74,14 @@ def plain(folder: Path, revisions: int) -> list[str]:
 class Host:
     """A host at its head, with a release of so many revisions."""
 
-    def __init__(self, folder: Path, revisions: int, entries: int = 0, model_bytes: int = 0) -> None:
-        """Bring it up; steps beyond the baseline's are written into the ledger as the engine writes them."""
+    def __init__(
+        self, folder: Path, revisions: int, entries: int = 0, model_bytes: int = 0, user: str | None = None
+    ) -> None:
+        """Bring it up; steps beyond the baseline's are written into the ledger as the engine writes them.
+
+        Args:
+            user: whose the storage and the database are, as where a system runs for real; else this process's.
+        """
         self.home, self.root = folder / "home", folder / "storage"
         self.home.mkdir(parents=True)
         for name in RELEASE:
@@ -82,6 +90,7 @@ class Host:
         self.environ = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("VV_", "VIDEO_"))},
             "VIDEO_STORAGE_ROOT": str(self.root), "VV_MODEL_VARIANT": "demo",
+            **({"VV_APP_USER": user} if user else {}),
         }  # fmt: skip
         self.command = [sys.executable, "-m", "vvmigrate", "--home", str(self.home)]
         self.run("upgrade", "--set", "DVR_IP=10.0.0.1")
@@ -149,15 +158,18 @@ def main() -> None:
     opt = parser.parse_args()
     os.environ.pop(UNCACHED, None)
     scratch = Path(tempfile.mkdtemp(prefix="noop.", dir=opt.scratch))
+    scratch.chmod(0o755)  # the application's user must come to its database
     try:
         few, many = plain(scratch / "few", 6), plain(scratch / "many", MANY)
         small = Host(scratch / "h6", 6)
         large = Host(scratch / "h6-large", 6, model_bytes=1 << 30)
         thousands = Host(scratch / "h5000", MANY)
         long = Host(scratch / "h-history", 6, entries=ENTRIES)
+        owned = Host(scratch / "h5000-owned", MANY, user=NOBODY) if os.geteuid() == 0 else None
         hosts = {"no-op, 6 revisions": (small, "upgrade"), "no-op, 1 GB model": (large, "upgrade"),
                  f"no-op, {MANY} revisions": (thousands, "upgrade"), "--help": (small, "--help"),
                  f"history, {ENTRIES} entries": (long, "history"), "status": (small, "status")}  # fmt: skip
+        hosts |= {OWNED: (owned, "upgrade")} if owned is not None else {}
         commands = {
             name: [*host.command, verb, *(["head"] if verb == "upgrade" else [])]
             for name, (host, verb) in hosts.items()
@@ -179,6 +191,10 @@ def main() -> None:
         (f"history, {ENTRIES} entries", "alembic current", 0.5),
         ("status", "alembic current", 0.5),
     ]
+    if OWNED in found:
+        pairs.append((OWNED, "alembic upgrade, 5000", 0.15))
+    else:
+        print(f"{OWNED}: not measured, only root gives files away")
     rows = [
         {"what": a, "against": b, "seconds": round(found[a], 3), "ratio": round(found[a] / found[b], 3), "target": t}
         for a, b, t in pairs

@@ -192,7 +192,7 @@ def resolve(
     env_file: Mapping[str, str],
     ini: Mapping[str, str] | None = None,
 ) -> Settings:
-    """Settle every setting: option, environment, `.env`, alembic.ini, default, in this order.
+    """Settle every setting: option, environment, what is set now, `.env`, alembic.ini, default, in this order.
 
     Args:
         options: of the command line; None or missing where not given.
@@ -206,6 +206,8 @@ def resolve(
     """
     ini, ini_sha256 = read_ini(home) if ini is None else (ini, "")
     warnings: list[str] = []
+    values = dict(options.get("values") or {})
+    variant = environ.get("VV_MODEL_VARIANT") or values.get("VV_MODEL_VARIANT") or env_file.get("VV_MODEL_VARIANT")
     named = options.get("storage_root") or environ.get("VIDEO_STORAGE_ROOT") or env_file.get("VIDEO_STORAGE_ROOT")
     default = ini.get("storage_root") or DEFAULT_ROOT
     owner = _owner(
@@ -218,14 +220,14 @@ def resolve(
         home=home,
         requested_root=Path(os.path.realpath(named)) if named else None,
         default_root=Path(os.path.realpath(home / default)),
-        variant=environ.get("VV_MODEL_VARIANT") or env_file.get("VV_MODEL_VARIANT") or ini.get("model_variant", ""),
+        variant=variant or ini.get("model_variant", ""),
         owner=owner,
         directory_mode=_octal(environ.get("VV_DIR_MODE") or ini.get("dir_mode") or "0775"),
         skip_existing=bool(options.get("skip_existing")),
         update_env=bool(options.get("update_env")),
         strict=bool(options.get("strict")),
         interactive=bool(options.get("interactive")),
-        values=dict(options.get("values") or {}),
+        values=values,
         environment=dict(environ),
         mirror=environ.get("VV_MODEL_MIRROR") or ini.get("model_mirror", ""),
         proxies=_proxies(environ),

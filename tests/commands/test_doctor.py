@@ -52,3 +52,19 @@ def test_another_variant_in_env_is_told(host: HostFolder) -> None:
     assert "full is asked for, demo is installed" in findings(host)[1].replace("model variant ", "")
     env.write_text(before)
     assert (host.call("status").exit_code, findings(host)[0]) == (0, 0)
+
+
+def test_a_variant_that_the_release_does_not_have_is_told_with_the_way_out(host: HostFolder) -> None:
+    """A typing error in `.env`: doctor says what an upgrade ends with, and the command that it names mends it."""
+    host.environ["VV_MODEL_VARIANT"] = ""
+    host.up(values={"DVR_IP": "192.168.1.20", "VV_MODEL_VARIANT": "demo"})
+    env = host.home / ".env"
+    env.write_text(env.read_text().replace("VV_MODEL_VARIANT=demo", "VV_MODEL_VARIANT=dmeo"))
+    done, doctor = host.call("upgrade"), host.call("doctor")
+    assert (done.exit_code, doctor.exit_code) == (6, 6)
+    assert done.error is not None
+    assert "'dmeo'; there are: " in done.error.message
+    assert any(done.error.message in finding["what"] for finding in doctor.body["findings"])
+    assert done.error.hint == "vvmigrate upgrade head --set VV_MODEL_VARIANT=demo"
+    host.up(values={"VV_MODEL_VARIANT": "demo"})
+    assert host.call("doctor").body["findings"] == []

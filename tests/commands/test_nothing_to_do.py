@@ -54,8 +54,9 @@ SLOW = {"dataclasses", "inspect", "ast", "ctypes", "logging", "socket", "ssl", "
 
 @pytest.fixture
 def up(host: HostFolder) -> HostFolder:
-    """A host at its last revision, with nothing left to be done."""
+    """A host at its last revision, whose last upgrade had nothing to do."""
     host.up(values={"DVR_IP": "192.168.1.20"})
+    host.up()
     return host
 
 
@@ -292,6 +293,44 @@ def test_every_row_is_looked_at_however_many_are_read_at_once(at_once: int, monk
                 db.execute("ROLLBACK")
         assert len(seen) == 1 + 2 * len(ROWS)
         assert settled.digest_of(db, "vv_hold") in seen
+
+
+def test_a_variant_that_is_set_comes_at_once(host: HostFolder) -> None:
+    """Whoever sets it has it installed in the same run; the one before is no proof that nothing is left to do."""
+    host.environ["VV_MODEL_VARIANT"] = ""
+    path = host.home / "model_manifest.json"
+    found = json.loads(path.read_text())
+    variants = found["models"]["bitnet_summarizer"]["1.0.0"]["variants"]
+    variants["small"] = variants["demo"]
+    path.write_text(json.dumps(found))
+    host.up(values={"DVR_IP": "192.168.1.20", "VV_MODEL_VARIANT": "demo"})
+    host.up()
+    assert sorted(step["revision"] for step in host.up(values={"VV_MODEL_VARIANT": "small"}).body["steps"]) == [
+        "0002",
+        "0004",
+    ]
+    assert host.call("status").body["other_variant"] is None
+    assert went(host, "upgrade") == (True, 0)
+    assert went(host, "upgrade") == (False, 0)
+    env = host.home / ".env"
+    env.write_text(env.read_text().replace("VV_MODEL_VARIANT=small", "VV_MODEL_VARIANT=demo"))
+    assert host.run("upgrade").returncode == 0
+    assert host.call("status").body["other_variant"] is None
+    assert went(host, "upgrade") == (True, 0)
+    assert went(host, "upgrade") == (False, 0)
+
+
+@pytest.mark.parametrize("oddity", ["an edited revision", "a lost .env"])
+def test_a_warning_is_told_at_every_boot(up: HostFolder, oddity: str) -> None:
+    """What was warned of once is not healthy from then on."""
+    if oddity == "a lost .env":
+        (up.home / ".env").unlink()
+    else:
+        append(up.home / "migrations/versions/0003_fallback_assets.py", "# changed\n")
+    for _ in range(3):
+        done = up.run("upgrade")
+        assert done.returncode == 0
+        assert ".env is missing" in done.stderr if oddity == "a lost .env" else "0003" in done.stderr, done.stderr
 
 
 def test_what_is_left_to_be_done_is_never_forgotten(host: HostFolder) -> None:

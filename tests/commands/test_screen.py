@@ -145,3 +145,12 @@ def test_what_is_not_as_it_was_left_stands_among_its_lines(
     assert first == str(path) or str(path).startswith(first)
     assert all(line.startswith("  ") for line in told if line)
     assert any(line.strip() == f"vvmigrate repair {path}" for line in told)
+
+
+def test_a_recovery_that_was_refused_does_not_say_that_nothing_waited(host: HostFolder) -> None:
+    """Whoever reads only standard output would go home."""
+    host.up(values={"DVR_IP": "192.168.1.20"})
+    assert host.run("recover").stdout == "nothing to recover\n"
+    (host.root / ".vvmigrate").chmod(0o755)
+    done = host.run("recover")
+    assert (done.returncode, done.stdout) == (4, "")

@@ -165,6 +165,7 @@ def _ahead(site: Site) -> Iterator[Finding]:
             " ".join(["The release may expect what they bring.", *_last_failures(site, revisions)]),
             "vvmigrate upgrade head",
         )
+    if not held and (revisions or other_variant(site)):
         yield from _in_the_way(site)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from vvmigrate.engine import preflight
@@ -36,20 +37,33 @@ def upgrade(call: Call, target: str = "head") -> Report:
     Returns:
         The report of `upgrade`, by docs/cli.md.
     """
-    return carry_out(call, lambda run: _upgrade(run, target), fill=_fill)
+    warned: set[str] = set()
+
+    def listen(event: str, **facts: Any) -> None:
+        if event == "warning":
+            warned.add(facts["text"])
+        call.listener(event, **facts)
+
+    call_heard = replace(call, listener=listen)
+    return carry_out(call_heard, lambda run: _upgrade(run, target), fill=lambda run: _fill(run, warned))
 
 
-def _fill(run: Run) -> None:
-    """The report; and where nothing is left to be done, a note, so that the next upgrade can tell at once."""
+def _fill(run: Run, warned: Collection[str]) -> None:
+    """The report; and where nothing was done, nor is left to be done or said, a note for the next upgrade."""
     place, body = run.place, run.report.body
     if run.said.get("reverted"):  # what was missing may have gone with what needed it
         body |= _what_is_missing(place)
     fill_report(run)
-    body = run.report.body
-    open_ends = ("held", "required_missing", "degraded")
-    if run.report.exit_code == 0 and place.version == place.line.head() and not any(map(body.get, open_ends)):
+    if run.report.exit_code == 0 and place.version == place.line.head() and not _open_ends(run, warned):
         with suppress(OSError, VvmigrateError):  # then the next one takes the long way
             remember(place.session, place.call.environ, place.settings)
+
+
+def _open_ends(run: Run, warned: Collection[str]) -> bool:
+    """Whether the next upgrade may have something to do or to say; what this one did it did by the settings before."""
+    body, place = run.report.body, run.place
+    told = set(warned) - {*place.settings.warnings}  # which the next one says without being told
+    return bool(told or any(map(body.get, ("steps", "held", "required_missing", "degraded"))) or other_variant(place))
 
 
 def wanted(place: Workplace, target: str) -> list[Revision]:

@@ -128,7 +128,8 @@ class Manifest:
             ManifestError: there is no such model, version or variant; says which there are.
         """
         variants = self.version(model, version).variants
-        return _pick(variants, variant, f"variant of {strict_json.shown(model)} {version}", self.name)
+        hint = f"vvmigrate upgrade head --set VV_MODEL_VARIANT={min(variants)}" if variants else ""
+        return _pick(variants, variant, f"variant of {strict_json.shown(model)} {version}", self.name, hint)
 
     def artefacts(self) -> Iterator[tuple[str, str, str, Artefact]]:
         """Model, version and variant of everything that can be downloaded, and what that is."""
@@ -167,12 +168,12 @@ def parse(data: bytes, *, name: str) -> Manifest:
     return _manifest(document, name)
 
 
-def _pick(choices: Mapping[str, Choice], wanted: str, kind: str, name: str) -> Choice:
+def _pick(choices: Mapping[str, Choice], wanted: str, kind: str, name: str, hint: str = "") -> Choice:
     """Return one of the choices, or say which there are."""
     if wanted not in choices:
         there_are = ", ".join(choices) or "none"
         what = f"no {kind} is called {strict_json.shown(wanted)}; there are: {there_are}"
-        raise ManifestError(f"{name}: {what}", path=name)
+        raise ManifestError(f"{name}: {what}", hint=hint, path=name)
     return choices[wanted]
 
 

@@ -129,8 +129,8 @@ def sweep(state: Tree | None) -> list[str]:
     """Remove what a holder that was killed has left; one that still works is left alone.
 
     Returns:
-        The folders beyond the home in which something may have been left, and nothing is any more. Where that cannot be
-        told, as of a disk that is not there, the note stays.
+        A sentence for each folder beyond the home in which something may have been left, and nothing is any more. Where
+        that cannot be told, as of a disk that is not there, the note stays.
     """
     if state is None:
         return []
@@ -142,7 +142,7 @@ def sweep(state: Tree | None) -> list[str]:
     for name in noted(state):
         with suppress(OSError, VvmigrateError):
             swept += _sweep_elsewhere(state, name)
-    return swept
+    return [f"what a rehearsal that was killed had left in {folder} is removed" for folder in swept]
 
 
 def _sweep_elsewhere(notes: Tree, name: str) -> list[str]:

@@ -94,8 +94,7 @@ def _recover(session: Session) -> list[str]:
         elif left is not None and left["step"] is not None:
             said.extend(_settle_unsealed(session, left["step"]))
         stage.sweep(session.host)
-        swept = lodging.sweep(session.host.state(HOME))
-        said.extend(f"what a rehearsal that was killed had left in {folder} is removed" for folder in swept)
+        said.extend(lodging.sweep(session.host.state(HOME)))
         if left is not None:
             _end_left_run(session, left["run"])
             (state / RUN).remove_file()

@@ -44,7 +44,8 @@ def downgrade(screen: Screen, body: Mapping[str, Any]) -> None:
 
 def recover(screen: Screen, body: Mapping[str, Any]) -> None:
     """What was settled."""
-    for text in body["settled"] or ["nothing to recover"]:
+    nothing = ["nothing to recover"] if body["error"] is None else []
+    for text in body["settled"] or nothing:
         screen.say(escape(printable(text)))
 
 
