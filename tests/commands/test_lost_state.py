@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,17 @@ def test_what_was_set_aside_is_named_until_a_person_removes_it(up: HostFolder) -
     assert up.call("prune", dry_run=True).body["kept"] == []
     assert up.call("doctor").exit_code == 0
     up.down("base")
+
+
+def test_a_root_that_lost_the_file_with_its_id_gets_it_back(up: HostFolder) -> None:
+    """Everything refuses, and says which file is missing; the command that is named writes it, and all is as before."""
+    path = up.root / ".vvmigrate/ledger_id"
+    kept = path.read_bytes()
+    path.unlink()
+    done = up.call("upgrade")
+    says(done, 6, str(path), hint=kept.decode().strip())
+    assert done.error is not None
+    subprocess.run(done.error.hint or "", shell=True, check=True)
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (kept, 0o600)
+    assert up.call("doctor").exit_code == 0
+    up.up()

@@ -258,7 +258,24 @@ def check_known(host: Host, bound: Binding) -> None:
     tree, state = host.tree(ROOT), host.state(ROOT)
     if tree is not None and state is None and (tree / STATE).stat() is not None:
         state_tree(tree, make=True)  # it exists: this only says what is wrong with it
+    if state is not None and (state / "key").stat() is not None:
+        _check_id_is_there(bound, state)
     check_same_ledger(bound, vault.ledger_id(state))
+
+
+def _check_id_is_there(bound: Binding, state: Tree) -> None:
+    """A root with a key is mounted, and somebody's; if it is not this host's, its history does not verify.
+
+    Raises:
+        RefusedError: the file that says whose it is is gone.
+    """
+    path = (state / "ledger_id").path
+    if (state / "ledger_id").stat() is None:
+        raise RefusedError(
+            f"{path} is missing: it says that this root belongs to this home; its key is there",
+            hint=f"sh -c {quote(f'umask 077; echo {bound.ledger_id} > {quote(path)}')}",
+            path=path,
+        )
 
 
 def ledger_id_in(root: Path) -> str:
