@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from shlex import quote
 
-from vvmigrate.engine.drift import Drift
+from vvmigrate.content.env.template import FILE
+from vvmigrate.engine.drift import WAY, Drift
 
 REINSTALL = "install the release again; if it was changed on purpose: vvmigrate repair vv-signature.json"
 
@@ -22,4 +23,7 @@ def remedy(path: str, facts: Sequence[Drift]) -> str:
             "put a copy of the database back; if it is an older one, then: vvmigrate adopt --reconcile; "
             f"without a copy, to have them empty: sqlite3 {quote(path)} {quote('; '.join(statements))}"
         )
+    if facts[0].kind == WAY:
+        home = path.removesuffix(facts[0].target.name)
+        return f"ln -s {quote(facts[0].target.name)} {quote(home + FILE)}"
     return REINSTALL if facts[0].kind == "release" else f"vvmigrate repair {quote(path)}"

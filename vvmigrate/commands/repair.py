@@ -7,7 +7,7 @@ from typing import Any
 
 from vvmigrate.commands.named import SIGNATURE, target_of
 from vvmigrate.commands.verify import as_json, compare, how_deep
-from vvmigrate.engine.drift import QUICK, Drift, find
+from vvmigrate.engine.drift import QUICK, WAY, Drift, find
 from vvmigrate.engine.effects import MENDED
 from vvmigrate.engine.host import Host
 from vvmigrate.engine.ledger import Ledger
@@ -103,7 +103,7 @@ def _damage(
     recorded = place.session.ledger.recorded()
     facts: dict[Target, set[str]] = {}
     for item in found:
-        if item.target in recorded:
+        if item.target in recorded and item.kind != WAY:  # whose link it was is a person's
             facts.setdefault(item.target, set()).add(item.kind)
     named = SIGNATURE in recorded and any(target_of(place, path, recorded) == SIGNATURE for path in paths)
     if named and SIGNATURE not in facts:  # a list that is damaged comes back as it was: else it would call all right

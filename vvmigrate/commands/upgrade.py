@@ -108,7 +108,10 @@ def ahead(place: Workplace, revisions: list[Revision]) -> list[Forecast]:
     A degraded step that cannot be tried again is among them, with its error; `with_room` leaves it out.
     """
     coming = place.rehearsed(revisions, UP, _beyond(place, revisions))
-    forecasts = _in_order(place, [item["revision"] for item in degraded(place)], coming)
+    unsaid: list[str] = []
+    forecasts = _in_order(place, [item["revision"] for item in degraded(place)], coming, unsaid)
+    for text in dict.fromkeys(unsaid):
+        place.call.listener("warning", text=text)
     beyond = coming[0].line if coming else []
     if place.settings.values and not any(map(_merges, (*forecasts, *beyond))):
         _say_that_nothing_takes(place)
@@ -164,12 +167,15 @@ def _size_bytes(forecast: Forecast) -> int:
     return sum(change.size_bytes for change in changes) + sum(item.room_bytes for item in downloads)
 
 
-def _in_order(place: Workplace, retries: list[str], coming: list[Forecast]) -> list[Forecast]:
+def _in_order(
+    place: Workplace, retries: list[str], coming: list[Forecast], unsaid: list[str] | None = None
+) -> list[Forecast]:
     """What is done again and what is pending, as they follow each other: each finds what those before it have done.
 
     Args:
         retries: degraded revisions that are tried again.
         coming: the pending revisions, rehearsed.
+        unsaid: gets the warnings of what comes to nothing, a value that was not taken for one.
     """
     forecasts = place.predicted([*_again(place, retries, of_all(coming)), *coming])
     recorded = place.ledger.recorded() if place.ledger is not None else {}
@@ -181,6 +187,8 @@ def _in_order(place: Workplace, retries: list[str], coming: list[Forecast]) -> l
         settles = forecast.retry and _settles(place, forecast)
         if forecast.code is not None or forecast.error is not None or forecast.proposal.changes or settles:
             found.append(forecast)
+        elif unsaid is not None:
+            unsaid += forecast.proposal.warnings
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from vvmigrate.engine import drift as drifts
 from vvmigrate.engine import old
 from vvmigrate.engine.drift import CONTENT, DEEP, QUICK, Drift
 from vvmigrate.engine.effects import TREE
-from vvmigrate.engine.host import Host
+from vvmigrate.engine.host import HOME, Host
 from vvmigrate.engine.ledger import Ledger
 from vvmigrate.engine.round import Round
 from vvmigrate.engine.session import DATABASE
@@ -137,12 +138,17 @@ def _keys(site: Site, recorded: drifts.Recorded, there: set[Target]) -> list[Dri
     Every other key, and every other value, is the user's right.
     """
     found: list[Drift] = []
+    host = site.session.host
     for target, (effect, step) in recorded.items():
         if "keys" not in effect.note or target not in there:
             continue
+        link = host.glance(Target(HOME, FILE))
+        if target.name != FILE and os.path.normpath(link.target) != target.name:
+            actual = f"{FILE} is {drifts.kind_of(link)}"
+            found.append(Drift(target, drifts.WAY, f"{FILE} leads here", actual, str(step["revision"])))
         with suppress(EnvFileError, OSError):
             template = site.template()
-            document = Document.parse(site.session.host.read(target), name=FILE)
+            document = Document.parse(host.read(target), name=FILE)
             for key in template.keys:
                 value = document.get(key.name) if key.required and key.name in effect.note["keys"] else key.name
                 if value is None or (not value and key.generate is not None):

@@ -25,6 +25,8 @@ Progress = Callable[[int, int], None]
 QUICK, CONTENT, DEEP = "quick", "content", "deep"
 SCHEMA = "schema"
 """The kind of what the database lacks."""
+WAY = "way"
+"""The kind of a file that is there, and is not found any more where it is read: the link to it is gone."""
 SHOWN_DIGITS = 12
 TOLD_EVERY_BYTES = 1 << 20
 """So far apart is progress told: to say it of each small file would take as long as reading it."""
@@ -35,7 +37,7 @@ class Drift:
     """One fact that is not as it was recorded.
 
     Attributes:
-        kind: which fact: `kind`, `content`, `size`, `link`, `mode`, `owner`, `key`, `release`, `schema`.
+        kind: which fact: `kind`, `content`, `size`, `link`, `mode`, `owner`, `key`, `release`, `schema`, `way`.
         expected, actual: for people.
         revision: the one that recorded it; empty for what no revision did.
         statement: of `schema`, the SQL that would make it, without the rows that it had.

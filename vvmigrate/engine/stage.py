@@ -34,19 +34,29 @@ def stage(host: Host, step_id: str, changes: Iterable[Change]) -> tuple[Effect, 
     effects: list[Effect] = []
     opened: dict[str, Tree] = {}
     left: dict[Target, Entry] = {}
+    slots: dict[Target, Place] = {}
     for number, change in enumerate(changes):
         if change.text:
             vault.keep_source(host.private, change.text, vault.TEXT)
         first = change._replace(before=left.get(change.target, change.before))  # what this very step will have left
-        effects.append(_stage_one(host, step_id, number, first, opened))
+        effects.append(_stage_one(host, step_id, number, first, opened, slots.get(change.target)))
         left[change.target] = effects[-1].after
+        if effects[-1].slot:
+            slots[change.target] = effects[-1].slot_place(host)
     for state in opened.values():
         (state / f"staging/{step_id}").fsync()
         (state / "staging").fsync()
     return tuple(effects)
 
 
-def _stage_one(host: Host, step_id: str, number: int, change: Change, opened: dict[str, Tree]) -> Effect:
+def _stage_one(
+    host: Host, step_id: str, number: int, change: Change, opened: dict[str, Tree], earlier: Place | None
+) -> Effect:
+    """Stage one change.
+
+    Args:
+        earlier: where lies what this very step will have put there before.
+    """
     effect = Effect(
         change.action,
         change.target,
@@ -74,7 +84,7 @@ def _stage_one(host: Host, step_id: str, number: int, change: Change, opened: di
         before, after = effect.merge_places(host)
         after.write(place.read() if change.after.exists else b"")
         if change.before.exists:
-            before.write(host.read(change.target))
+            before.write(earlier.read() if earlier is not None else host.read(change.target))
     if not change.after.exists:
         return effect
     note = effect.note

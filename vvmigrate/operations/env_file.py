@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,14 +19,14 @@ from vvmigrate.content.env.revert import revert
 from vvmigrate.content.env.template import FILE, TEMPLATE, Template
 from vvmigrate.engine import state as st
 from vvmigrate.engine import vault
-from vvmigrate.engine.effects import EARLIER, KEPT_TEXT, ONCE, Merger, TakenBack
+from vvmigrate.engine.effects import EARLIER, KEPT_TEXT, MENDED, ONCE, Merger, TakenBack
 from vvmigrate.engine.host import ROOT
 from vvmigrate.engine.state import Change, Proposal, Target
 from vvmigrate.errors import EnvFileError, IntegrityError, RefusedError
-from vvmigrate.files import Entry, Place
+from vvmigrate.files import ABSENT, Entry, Place
 from vvmigrate.operations.base import KEY, Fact, Operation, Situation, home
 from vvmigrate.operations.env_names import with_former_names
-from vvmigrate.operations.env_values import asked, check_given, generated, in_force, last_in_force, offered
+from vvmigrate.operations.env_values import asked, check_given, generated, in_force, last_merged, offered
 
 MODE = 0o600
 MERGE = "env"
@@ -59,10 +61,15 @@ def find_file(situation: Situation) -> Target:
     """Where `.env` really is: a link is resolved once, and may not lead out of the home.
 
     Raises:
-        EnvFileError: a link out of the home, or something that is no file.
+        EnvFileError: a link out of the home, or something that is no file; or a link was there, and is gone.
     """
     target = home(FILE)
     seen = situation.observer.entry(target)
+    if not seen.exists:
+        recorded = situation.recorded().items()
+        for elsewhere in (one for one, (effect, _) in recorded if "keys" in effect.note and one != target):
+            path, file = situation.host.path(target), elsewhere.name
+            raise EnvFileError(f"{path}: was a link to {file}, and is gone", hint=f"ln -s {file} {path}", path=path)
     if seen.kind == "link":
         name = os.path.normpath(seen.target)
         if name.startswith(("/", "..")):
@@ -76,6 +83,14 @@ def find_file(situation: Situation) -> Target:
             f"{target.name}: expected a file, found a {seen.kind}", hint="move it away", path=target.name
         )
     return target
+
+
+def settings_files(situation: Situation) -> set[Target]:
+    """Where `.env` really is, and where it is recorded: a link may lead there."""
+    found = {target for target, (effect, _) in situation.recorded().items() if "keys" in effect.note}
+    with suppress(EnvFileError):
+        found.add(find_file(situation))
+    return found
 
 
 @Operations.register_operation("merge_env")
@@ -131,12 +146,13 @@ class MergeEnv(Operation):
         """Merge; ask for required values where somebody can be asked; report those that stay missing."""
         template, target = read_template(situation), find_file(situation)
         check_given(situation, template)
-        seen = situation.observer.entry(target)
-        theirs = situation.observer.read(target) if seen.exists else None
+        lost = _lost(situation, target)
+        seen = lost.after if lost else situation.observer.entry(target)
+        theirs = lost.content if lost else situation.observer.read(target) if seen.exists else None
         template = with_former_names(template, self._renames(situation))
         noted, base, warnings = _last_merge(situation, target)
         offer = offered(situation, template)
-        made = generated(situation, template) | last_in_force(situation, template, target)
+        made = generated(situation, template) | in_force(template, last_merged(situation, target) or b"")
         answers: dict[str, str] = situation.memory.setdefault("answers", {})
         work = _Merging(situation, template, theirs, base, frozenset(noted.get("keys", ())), offer.values, made)
         merged = work.merge(answers)
@@ -151,12 +167,12 @@ class MergeEnv(Operation):
                 f"{FILE}: no value for {', '.join(merged.missing_required)} (--strict)",
                 hint=set_hint(merged.missing_required),
             )
-        warnings += (*merged.warnings, *offer.warnings)
+        warnings += (*merged.warnings, *offer.warnings, *((f"{FILE} was gone: {lost.detail}",) if lost else ()))
         given = {*answers, *situation.settings.values, *offer.values.keys() & {*merged.added}}
         note, text = _note(noted, merged, template, given), template.document.to_bytes()
         proposal = self._change(situation, target, seen, theirs, merged, template)
         noting = tuple(change._replace(secret=True, note=note, text=text) for change in proposal.changes)
-        said = Proposal(warnings=warnings, required_missing=merged.missing_required)
+        said = Proposal((lost,) if lost else (), warnings=warnings, required_missing=merged.missing_required)
         return said + proposal._replace(changes=noting)
 
     def _change(
@@ -168,7 +184,7 @@ class MergeEnv(Operation):
         merged: Merged,
         template: Template,
     ) -> Proposal:
-        wanted = Entry("file", 0, os.geteuid(), os.getegid()).with_attributes(MODE, situation.owner)
+        wanted = _as_ours(situation)
         if merged.data != theirs:
             change = Change(
                 st.PLACE_FILE,
@@ -222,6 +238,35 @@ class _Merging:
             explicit={**answers, **situation.settings.values},
             once_recorded=self.known,
         )
+
+
+def _as_ours(situation: Situation) -> Entry:
+    return Entry("file", 0, os.geteuid(), os.getegid()).with_attributes(MODE, situation.owner)
+
+
+def _lost(situation: Situation, target: Target) -> Change | None:
+    """A file that is recorded, and gone, comes back first, as it was merged last: what stood in it was given to it.
+
+    It is a repair of its own within the step: the way back of this merge goes back to it.
+
+    Raises:
+        EnvFileError: it is not kept any more.
+    """
+    recorded = situation.recorded().get(target)
+    if recorded is None or "keys" not in recorded[0].note or situation.observer.entry(target).exists:
+        return None
+    data = last_merged(situation, target)
+    if data is None:
+        path = situation.host.path(target)
+        raise EnvFileError(
+            f"{path} is gone, and what the last merge had left there is not kept any more",
+            hint=f"put it back from a copy; or, to begin with an empty one: touch {shlex.quote(path)}",
+            path=path,
+        )
+    after = _as_ours(situation)._replace(size_bytes=len(data), digest=hashlib.sha256(data).hexdigest())
+    note, detail = {**recorded[0].note, MENDED: True}, "it comes back as it was merged last"
+    change = Change(st.PLACE_FILE, target, ABSENT, after, content=data, size_bytes=len(data), detail=detail, note=note)
+    return change._replace(secret=True)
 
 
 def _last_merge(situation: Situation, target: Target) -> tuple[Mapping[str, Any], bytes | None, tuple[str, ...]]:

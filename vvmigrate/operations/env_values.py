@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -11,6 +13,7 @@ from vvmigrate.content.env.mask import describe
 from vvmigrate.content.env.readers import quote
 from vvmigrate.content.env.template import FILE, Key, Template, problem
 from vvmigrate.engine import vault
+from vvmigrate.engine.chain import canonical
 from vvmigrate.engine.host import ROOT
 from vvmigrate.engine.state import Target
 from vvmigrate.errors import EnvFileError, RefusedError
@@ -59,8 +62,14 @@ def check_given(situation: Situation, template: Template) -> None:
     An empty value passes: it takes a value away, and a key that needs one is reported by the merge.
 
     Raises:
-        RefusedError: names every such key, and what it must be.
+        RefusedError: names every such key, and what it must be; or the storage root is another than this host's.
     """
+    root = situation.settings.values.get("VIDEO_STORAGE_ROOT")
+    if root and os.path.realpath(root) != situation.storage_root:
+        raise RefusedError(
+            f"{FILE}: this home is bound to storage root {situation.storage_root!r}, but --set names {root!r}",
+            hint=f"if the root was moved: vvmigrate adopt --storage-root {shlex.quote(root)}",
+        )
     given = ((template.get(name), value) for name, value in situation.settings.values.items())
     wrong = [text for key, value in given if key is not None and value and (text := problem(key, value))]
     if wrong:
@@ -88,17 +97,16 @@ def in_force(template: Template, data: bytes) -> dict[str, str]:
     return {name: value for name, value in found.items() if value}
 
 
-def last_in_force(situation: Situation, template: Template, target: Target) -> dict[str, str]:
-    """The same values as the last merge on this host left them: also one that a person supplied for ours."""
+def last_merged(situation: Situation, target: Target) -> bytes | None:
+    """The file as the last merge on this host left it; None where there was none, or where it is not kept any more."""
     ledger, host = situation.ledger, situation.host
     if ledger is None or target not in situation.recorded():
-        return {}
-    for step in reversed(ledger.committed()):
-        for effect in ledger.effects(step["step_id"]):
-            if effect.target == target and effect.merge and effect.slot and host.state(effect.store) is not None:
-                image = effect.merge_places(host)[1]
-                return in_force(template, image.read()) if image.identity()[0] == "file" else {}
-    return {}
+        return None
+    for _, effect in [*ledger.mentioning(canonical(target.name).decode())][::-1]:
+        if effect.target == target and effect.merge and effect.slot and host.state(effect.store) is not None:
+            image = effect.merge_places(host)[1]
+            return image.read() if image.identity()[0] == "file" else None
+    return None
 
 
 def asked(situation: Situation, template: Template, names: Iterable[str]) -> dict[str, str]:

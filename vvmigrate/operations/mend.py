@@ -18,7 +18,7 @@ from vvmigrate.engine.chain import canonical
 from vvmigrate.engine.effects import CONTENT, MENDED, TREE, Effect
 from vvmigrate.engine.host import HOME, ROOT
 from vvmigrate.engine.state import Change, Kept, Overlay, Proposal, Target
-from vvmigrate.errors import ChecksumError, IntegrityError
+from vvmigrate.errors import ChecksumError, EnvFileError, IntegrityError
 from vvmigrate.files import ABSENT, Entry, Place
 from vvmigrate.operations.base import Operation, Situation, home
 from vvmigrate.operations.env_file import MergeEnv
@@ -66,10 +66,10 @@ class Mend(Operation):
         return total
 
     def _ask(self, situation: Situation) -> Proposal:
-        """What the revision's operations would do if nothing stood at these paths."""
-        overlay = Overlay(situation.observer)
+        """What the revision's operations would do if nothing stood at these paths; `.env` is merged as it stands."""
+        overlay, recorded = Overlay(situation.observer), situation.recorded()
         for target, facts in self.damage:
-            if facts != {"key"}:
+            if "kind" in facts or not recorded[target][0].secret:
                 overlay.predict(Change(st.REMOVE_FILE, target, situation.observer.entry(target), ABSENT))
         proposal = Proposal()
         for operation in self.operations:
@@ -77,8 +77,8 @@ class Mend(Operation):
                 continue
             try:
                 one = operation.propose(replace(situation, observer=overlay))
-            except ChecksumError:
-                continue  # the release has other bytes than the revision pins: nothing that was recorded comes of them
+            except (ChecksumError, EnvFileError):
+                continue  # other bytes than the revision pins, or no file to merge into: nothing recorded comes of them
             for change in one.changes:
                 overlay.predict(change)
             proposal += one

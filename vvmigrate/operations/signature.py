@@ -15,6 +15,7 @@ from vvmigrate.engine.state import Change, Proposal
 from vvmigrate.errors import RefusedError
 from vvmigrate.files import Entry
 from vvmigrate.operations.base import Operation, Situation, home
+from vvmigrate.operations.env_file import settings_files
 
 MODE = 0o644
 
@@ -35,7 +36,9 @@ class WriteSignature(Operation):
         Its text is kept too: a repair that made the list anew would call right what was changed since.
         """
         release = situation.release()
-        files = {place.name: place.entry() for place in signature.installed_files(release / "", situation.storage_root)}
+        private = settings_files(situation)  # where a link leads; a digest would tell of secrets
+        places = signature.installed_files(release / "", situation.storage_root)
+        files = {place.name: place.entry() for place in places if home(place.name) not in private}
         data = signature.render(files, situation.memory.setdefault("signed_at", now()), __version__)
         target = home(signature.NAME)
         seen = situation.observer.entry(target)
