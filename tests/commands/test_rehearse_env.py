@@ -67,3 +67,12 @@ def test_a_key_of_the_users_own(given: HostFolder) -> None:
     assert said(report) == [("0002", True)]
     assert [name for name, item in changes(report).items() if not item["back"]] == ["comments and order"]
     assert "MINE" not in changes(report)
+
+
+def test_without_the_file_nothing_is_rehearsed(worked: HostFolder) -> None:
+    """The release is not accused of what the host lacks, and nobody is told to begin a new file; then it goes."""
+    worked.revision("0007", "op.merge_env()")
+    (worked.home / ".env").unlink()
+    says(worked.call("rehearse"), 6, ".env is missing", hint="vvmigrate repair")
+    worked.call("repair")
+    assert worked.call("rehearse").exit_code == 0

@@ -10,6 +10,7 @@ from typing import Any
 from vvmigrate.commands.fetch import open_folder
 from vvmigrate.commands.upgrade import ahead
 from vvmigrate.content import signature
+from vvmigrate.content.env.template import FILE
 from vvmigrate.content.store import STORE
 from vvmigrate.engine import journal, lodging, shadow
 from vvmigrate.engine.host import ROOT
@@ -19,6 +20,7 @@ from vvmigrate.engine.sources import Revision
 from vvmigrate.engine.state import Target
 from vvmigrate.errors import LockedError, RefusedError, StepError, VvmigrateError
 from vvmigrate.files import Tree
+from vvmigrate.runs import unset
 from vvmigrate.runs.forecast import DOWN, Workplace
 from vvmigrate.runs.opening import Call, root_of
 
@@ -126,6 +128,9 @@ def _wanted(place: Workplace, revisions: list[Revision], direction: str) -> Want
         VvmigrateError: what a real run would be refused for, before its first write.
     """
     session, host, ledger = place.session, place.session.host, place.ledger
+    if unset.is_lost(place):
+        path = f"{place.settings.home}/{FILE}"
+        raise RefusedError(f"{path} is missing: a rehearsal needs it", hint="vvmigrate repair", path=path)
     watched = place.observer = Watched(host)
     forecasts = place.forecast(revisions, DOWN) if direction == DOWN else ahead(place, revisions)
     place.observer = None
