@@ -21,6 +21,7 @@ from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.pool import StaticPool
 
 from vvmigrate import schema
+from vvmigrate.engine import lenient
 from vvmigrate.engine.acts import Acts
 from vvmigrate.engine.guard import Guard
 from vvmigrate.engine.keeping import KeepingImpl
@@ -168,20 +169,10 @@ def _alembic_connection(raw: sqlite3.Connection, stage: Stage) -> Iterator[tuple
         stage.ran(statement)
 
     if stage.lenient:
-        for name in ("do_execute", "do_executemany"):
-            event.listen(engine, name, _forgive)
+        lenient.forgive(engine)
 
     with engine.connect() as connection:
         yield connection, begin_eagerly
-
-
-def _forgive(cursor: sqlite3.Cursor, statement: str, parameters: Any, context: Any) -> bool:
-    """Run a statement in SQLAlchemy's place; one that fails finds nothing."""
-    try:
-        (cursor.executemany if context.executemany else cursor.execute)(statement, parameters)
-    except sqlite3.OperationalError:
-        cursor.execute("SELECT NULL WHERE FALSE")
-    return True
 
 
 def without_sql(step: RevisionStep, operations: Iterable[HostOperation]) -> RevisionStep:
@@ -267,7 +258,9 @@ def run(
         context.impl = impl
         step.migration_fn = guarded
         try:
-            with Operations.context(context):
+            with Operations.context(context) as operations:
+                if stage.lenient:
+                    lenient.pass_over_batches(operations, stage)
                 context.run_migrations()
         except Exception as error:
             if stage.guard.refused and "not authorized" in str(error):
