@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from vvmigrate.commands.named import SIGNATURE, Listed, chosen_by, listed, target_of
+from vvmigrate.commands.remedy import way
 from vvmigrate.content.env.document import Document
 from vvmigrate.content.env.template import FILE
 from vvmigrate.engine import drift as drifts
@@ -69,15 +70,19 @@ def how_deep(call: Call) -> str:
     return QUICK if quick else DEEP if deep else CONTENT
 
 
-def as_json(site: Site, found: Iterable[Drift]) -> list[dict[str, Any]]:
+def as_json(site: Site, found: Sequence[Drift]) -> list[dict[str, Any]]:
     """Drift as reports show it."""
+    of_paths: dict[Target, list[Drift]] = {}
+    for item in found:
+        of_paths.setdefault(item.target, []).append(item)
     return [
         {
-            "path": site.session.host.path(item.target),
+            "path": (path := site.session.host.path(item.target)),
             "kind": item.kind,
             "expected": item.expected,
             "actual": item.actual,
             "revision": item.revision,
+            "remedy": way(path, of_paths[item.target]),
         }
         for item in found
     ]
