@@ -35,21 +35,21 @@ def repair(call: Call, paths: Iterable[str] = ()) -> Report:
         paths: only these, and what is below them; the signature, named, is made anew if it is as recorded.
 
     Returns:
-        The report of `repair`: as upgrade's, with `drift` (what was found), `left` (what still differs, and why) and
-        `set_aside` (path, and where what stood there lies now); exit code 3 if anything is left.
+        The report of `repair`: as upgrade's, with `named` (the paths), `drift` (what was found), `left` (what still
+        differs, and why) and `set_aside` (path, and where what stood there lies now); exit code 3 if anything is left.
     """
     return carry_out(call.asking_nobody(), lambda run: _repair(run, list(paths)), nothing=_nothing)
 
 
 def _nothing() -> dict[str, Any]:
-    return nothing_done() | {"drift": [], "left": [], "set_aside": []}
+    return nothing_done() | {"named": [], "drift": [], "left": [], "set_aside": []}
 
 
 def _repair(run: Run, paths: list[str]) -> None:
     place = run.place
     found = compare(place, paths, how_deep(place.call)).drift
     found = [*_above(place, found), *found]
-    run.report.body = {"drift": as_json(place, found), "left": [], "set_aside": [], "put_back": []}
+    run.report.body = {"named": paths, "drift": as_json(place, found), "left": [], "set_aside": [], "put_back": []}
     if place.ledger is None:
         return
     if not paths:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from vvmigrate.commands.named import SIGNATURE, Listed, chosen_by, listed, target_of
+from vvmigrate.commands.named import SIGNATURE, Listed, chosen_by, listed, meant_by
 from vvmigrate.commands.remedy import way
 from vvmigrate.content.env.document import Document
 from vvmigrate.content.env.template import FILE
@@ -99,7 +99,7 @@ def compare(site: Site, paths: list[str], how: str = CONTENT) -> Comparison:
     host, recorded = site.session.host, site.ledger.recorded()
     files, targets = listed(site, recorded), drifts.managed(recorded, host)
     schema = how != QUICK and (
-        not paths or any(_means_database(target_of(site, path, recorded, files)) for path in paths)
+        not paths or any(_means_database(target) for path in paths for target in meant_by(site, path, recorded, files))
     )
     if paths:
         chosen = chosen_by(site, paths, recorded, files)

@@ -83,4 +83,5 @@ def repair(screen: Screen, body: Mapping[str, Any]) -> None:
         screen.say(f"changed: {', '.join(body['affects'])}; restart what uses them")
     differing(screen, body.get("left", []), "not mended", why="")
     if not body.get("drift") and not body.get("put_back") and body["error"] is None:
-        screen.say("nothing to repair: everything is as recorded")
+        what = "what was named" if body.get("named") else "everything"
+        screen.say(f"nothing to repair: {what} is as recorded")
