@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from contextlib import closing
 from typing import Any
@@ -76,10 +77,14 @@ with op.batch_alter_table('cameras', recreate={how!r}) as batch:
 """
 
 
-@pytest.mark.parametrize("how", ["auto", "never"])
+@pytest.mark.parametrize("how", ["auto", "always", "copied", "never"])
 def test_what_is_done_again_does_not_rebuild_an_older_table(upon: HostFolder, server: FaultServer, how: str) -> None:
     """A later revision has rebuilt it in batch mode: the model comes, and values are set, all the same."""
-    upon.revision("0004", REBUILDS.format(how="auto"))
+    rebuilds = REBUILDS.format(how="auto" if how in ("auto", "never") else "always")
+    if how == "copied":
+        columns = "sa.MetaData(), sa.Column('place', sa.Text)"
+        rebuilds = rebuilds.replace("recreate=", f"copy_from=sa.Table('cameras', {columns}), recreate=")
+    upon.revision("0004", rebuilds)
     upon.up()
     if how == "never":
         upon.revision("0005", "with op.batch_alter_table('cameras', recreate='never') as batch:\n"
@@ -88,8 +93,11 @@ def test_what_is_done_again_does_not_rebuild_an_older_table(upon: HostFolder, se
     server.acts["/model"] = [good(DATA)]
     assert [step["revision"] for step in upon.up(values={"LOG_LEVEL": "DEBUG"}).body["steps"]] == ["0003"]
     assert (current(upon), upon.call("status").body["degraded"]) == (DATA, [])
-    columns = [name for (name,) in upon.sql("SELECT name FROM pragma_table_info('cameras')")]
-    assert columns == ["place", "room", *(["floor"] if how == "never" else [])]
+    (upon.home / ".env").unlink()
+    shutil.rmtree(upon.root / "models/.store")
+    assert upon.call("repair").exit_code == 0
+    found = [name for (name,) in upon.sql("SELECT name FROM pragma_table_info('cameras')")]
+    assert found == ["place", "room", *(["floor"] if how == "never" else [])]
 
 
 @pytest.mark.parametrize("again", ["retry", "set", "variant", "prune", "repair"])
@@ -139,6 +147,38 @@ def test_an_explicit_value_that_cannot_be_set_is_refused(unknowable: HostFolder)
     """Whoever asks for something by hand is told in words why it cannot be done, and exit 0 never hides it."""
     for verb in ("plan", "upgrade"):
         says(unknowable.call(verb, values={"LOG_LEVEL": "DEBUG"}), 6, "revision 0004", "cameras")
+
+
+PICTURES = {"before.png": b"\x89PNG 1", "behind.png": b"\x89PNG 2"}
+
+
+def test_one_revision_that_cannot_be_told_holds_no_repair_up(upon: HostFolder) -> None:
+    """What records and earlier revisions suffice for is mended; of the rest it is said why it is not."""
+    (upon.home / "pictures").mkdir()
+    for name, data in PICTURES.items():
+        (upon.home / "pictures" / name).write_bytes(data)
+    installs = [f"op.install_assets('pictures', 'more', [{name!r}])" for name in PICTURES]
+    upon.revision("0004", f"op.make_directories(['more'])\n{installs[0]}")
+    upon.revision("0005", "sa.Table('cameras', sa.MetaData(), autoload_with=op.get_bind())")
+    upon.revision("0006", f"op.make_directories(['last'])\n{installs[1]}")
+    upon.up()
+    (upon.root / "last").rmdir()
+    (upon.home / ".env").unlink()
+    for name in PICTURES:
+        (upon.root / "more" / name).unlink()
+    report = upon.call("repair")
+    assert (report.exit_code, report.error) == (3, None)
+    assert (upon.root / "last").is_dir()
+    assert (upon.home / ".env").is_file()
+    assert [path.name for path in (upon.root / "more").iterdir()] == ["before.png"]
+    (left,) = report.body["left"]
+    assert left["path"] == str(upon.root / "more/behind.png")
+    assert "revision 0005" in left["reason"]
+    said = upon.run("repair").stdout
+    assert "what it asks of the host cannot be told" in said
+    assert "put a copy of it there" in said
+    (upon.root / "more/behind.png").write_bytes(PICTURES["behind.png"])
+    assert upon.call("repair").exit_code == upon.call("verify").exit_code == 0
 
 
 VIDEOS = (

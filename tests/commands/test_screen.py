@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -61,6 +64,18 @@ def test_a_command_is_whole_and_on_a_line_of_its_own(capsys: pytest.CaptureFixtu
     assert told[0].startswith("error: where")
     assert all(line.startswith("    ") for line in told[1 : told.index("  if it is right:")])
     assert told[-4:] == ["  if it is right:", f"      {command}", "  or:", "      vvmigrate why X"]
+
+
+def test_a_command_that_makes_tables_again_is_whole(worked: HostFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    """Statements in one argument stay in one line: half a command would be half a quoted text."""
+    worked.sql("DROP TABLE stage_runs")
+    told = shown(capsys, worked.call("doctor"))
+    (command,) = [line for line in told if line.strip().startswith("sqlite3 ")]
+    words = shlex.split(command)
+    assert words[:2] == ["sqlite3", str(worked.database)]
+    with closing(sqlite3.connect(words[1])) as connection:
+        connection.executescript(words[2])
+    assert worked.call("verify").exit_code == 0
 
 
 def test_a_failure_in_the_history_has_the_whole_line(bare: HostFolder, capsys: pytest.CaptureFixture[str]) -> None:

@@ -201,6 +201,44 @@ def test_a_file_of_the_release_that_was_changed_is_found_and_not_repaired(up: Ho
     assert drift(up) == []
 
 
+REVISION = "migrations/versions/0003_fallback_assets.py"
+
+
+def advice(host: HostFolder, verb: str) -> dict[str, str]:
+    """The first words of what is advised next below each path that differs."""
+    found: dict[str, str] = {}
+    waiting: list[str] = []
+    for line in host.run(verb).stdout.splitlines():
+        if "to mend it: " in line:
+            words = line.partition("to mend it: ")[2].split()
+            found |= dict.fromkeys(waiting, " ".join(words[:6]))
+            waiting = []
+        elif line.startswith(("drift: ", "not mended: ")):
+            waiting.append(Path(line.split(": ")[1]).name)
+    return found
+
+
+def test_what_a_repair_cannot_mend_has_its_own_advice(up: HostFolder) -> None:
+    """Under each finding of status, verify and repair stands what mends that one; not what would mend others."""
+    with (up.home / REVISION).open("a") as file:
+        file.write("# changed\n")
+    up.sql("DROP TABLE stage_runs")
+    (up.root / "raw").rmdir()
+    release = {Path(REVISION).name: "install the release again; if it"}
+    schema = {up.database.name: "put a copy of the database"}
+    assert advice(up, "verify") == {**release, **schema, "raw": "vvmigrate repair"}
+    assert advice(up, "status") == {**release, "raw": "vvmigrate repair"}
+    assert advice(up, "repair") == {**release, **schema}
+    ways = {item["kind"]: item["remedy"] for item in up.json("verify")["drift"]}
+    assert ways["release"].startswith("install the release again")
+    assert "sqlite3" in ways["schema"]
+    (up.home / PICTURE).unlink()
+    (up.root / PICTURE).unlink()
+    (left,) = [item for item in up.call("repair").body["left"] if item["path"] == str(up.root / PICTURE)]
+    assert left["remedy"].startswith("install the release again, then: vvmigrate repair")
+    assert "nor in the release" in left["reason"]
+
+
 @pytest.mark.parametrize("large", [False, True])
 @pytest.mark.parametrize("named", [(), ("vv-signature.json",)])
 def test_a_list_that_is_gone_comes_back_as_it_was(up: HostFolder, named: tuple[str, ...], large: bool) -> None:

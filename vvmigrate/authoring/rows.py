@@ -25,7 +25,7 @@ def statements(draft: Draft, function: str, tried: Rehearsed | None) -> list[Sta
     told = {(one.verb, one.table) for one in written}
     unread = [one.line for one in written if one.verb == UNREAD or (one.verb in _CHANGES and not one.table)]
     line = min(unread, default=draft.line(function))
-    made_up = [read(text, line) for text in (tried.statements if tried is not None else ())]
+    made_up = [read(one.text, line) for one in (tried.statements if tried is not None else ())]
     more = [one for one in made_up if one.verb in _CHANGES and (one.verb, one.table) not in told]
     more = [one for one in dict.fromkeys(more) if not one.table.startswith(_BATCH)]
     better = {one.verb for one in more}

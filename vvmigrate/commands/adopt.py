@@ -201,8 +201,8 @@ def _of_change(change: Change) -> str:
 def _of_rows(place: Workplace, rehearsed: Rehearsed) -> Iterator[Difference]:
     """What a revision does to rows leaves no trace by which it could be told whether it was done."""
     path = place.session.database_path
-    for line in rehearsed.statements:
-        if line.split(" ")[0].upper() in ("INSERT", "UPDATE", "DELETE", "REPLACE") and "_alembic_tmp_" not in line:
-            yield {"path": path, "detail": f"whether this was done cannot be told: {line}"}
+    for statement in rehearsed.statements:
+        if statement.of_rows and "_alembic_tmp_" not in statement.of_rows:
+            yield {"path": path, "detail": f"whether this was done cannot be told: {statement.text}"}
     if rehearsed.reads_rows:
         yield {"path": path, "detail": "it reads rows: what it would do cannot be told"}

@@ -36,10 +36,10 @@ def chosen_by(site: Site, paths: list[str], recorded: drifts.Recorded, files: Li
     known = {*recorded, *files}
     chosen: set[Target] = set()
     for path in paths:
-        target = target_of(site, path, recorded, files)
-        if not (found := _at(target, known)):
+        targets = meant_by(site, path, recorded, files)
+        if not any(found := [_at(target, known) for target in targets]):
             raise UsageError(f"{path}: nothing is recorded there", hint="vvmigrate status", path=path)
-        chosen |= found | _at(drifts.behind(recorded, target), recorded)
+        chosen = chosen.union(*found, *(_at(drifts.behind(recorded, target), recorded) for target in targets))
     if SIGNATURE in chosen:
         chosen |= files.keys()
     elif chosen & files.keys():
@@ -57,6 +57,15 @@ def listed(site: Site, recorded: drifts.Recorded) -> Listed:
     return {}
 
 
+def meant_by(site: Site, path: str, *known: Iterable[Target]) -> tuple[Target, ...]:
+    """A path as somebody types it, and with it the tree that lies at or below it, if there is one.
+
+    Raises:
+        UsageError: see `target_of`.
+    """
+    return _with_inner(site, target_of(site, path, *known))
+
+
 def target_of(site: Site, path: str, *known: Iterable[Target]) -> Target:
     """A path as somebody types it, by area and name; links are not followed.
 
@@ -72,17 +81,24 @@ def target_of(site: Site, path: str, *known: Iterable[Target]) -> Target:
         tried += [os.path.normpath(os.path.join(areas[area], path)) for area in (ROOT, HOME)]
     inside: list[Target] = []
     for name in tried:
-        for area in (ROOT, HOME):  # the storage root may lie below the home
+        for area in sorted((ROOT, HOME), key=lambda area: -len(areas[area])):  # one may lie below the other
             if name == areas[area] or name.startswith(areas[area] + "/"):
                 inside.append(Target(area, name[len(areas[area]) + 1 :]))
                 break
     for targets in known:  # the release has a file of the same name as an asset in the root
         for target in inside:
-            if _at(target, targets):
+            if any(_at(meant, targets) for meant in _with_inner(site, target)):
                 return target
     if not inside:
         raise UsageError(f"{path}: neither in {areas[HOME]} nor in {areas[ROOT]}", path=path)
     return inside[0]
+
+
+def _with_inner(site: Site, target: Target) -> tuple[Target, ...]:
+    """A path, and the other tree where that lies below it."""
+    areas, path = paths_of(site.session), site.session.host.path(target).rstrip("/")
+    inner = (area for area in (ROOT, HOME) if area != target.area and areas[area].startswith(f"{path}/"))
+    return (target, *(Target(area, "") for area in inner))
 
 
 def _at(target: Target, known: Iterable[Target]) -> set[Target]:

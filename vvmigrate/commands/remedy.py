@@ -8,16 +8,23 @@ from shlex import quote
 from vvmigrate.content.env.template import FILE
 from vvmigrate.engine.drift import WAY, Drift
 
+REPAIR = "vvmigrate repair"
 REINSTALL = "install the release again; if it was changed on purpose: vvmigrate repair vv-signature.json"
 
 
 def remedy(path: str, facts: Sequence[Drift]) -> str:
-    """What mends it.
+    """What mends it, and nothing else.
 
     Args:
         path: absolute.
         facts: all that differ of it, at least one.
     """
+    found = way(path, facts)
+    return f"{REPAIR} {quote(path)}" if found == REPAIR else found
+
+
+def way(path: str, facts: Sequence[Drift]) -> str:
+    """What mends it, and may mend others with it: all that a repair mends have the same one. See `remedy`."""
     if statements := [item.statement for item in facts if item.statement]:
         return (
             "put a copy of the database back; if it is an older one, then: vvmigrate adopt --reconcile; "
@@ -26,4 +33,4 @@ def remedy(path: str, facts: Sequence[Drift]) -> str:
     if facts[0].kind == WAY:
         home = path.removesuffix(facts[0].target.name)
         return f"ln -s {quote(facts[0].target.name)} {quote(home + FILE)}"
-    return REINSTALL if facts[0].kind == "release" else f"vvmigrate repair {quote(path)}"
+    return REINSTALL if facts[0].kind == "release" else REPAIR

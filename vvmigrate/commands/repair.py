@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from vvmigrate.commands import remedy
 from vvmigrate.commands.named import SIGNATURE, target_of
 from vvmigrate.commands.verify import as_json, compare, how_deep
 from vvmigrate.engine.drift import QUICK, WAY, Drift, find
@@ -14,7 +15,7 @@ from vvmigrate.engine.ledger import Ledger
 from vvmigrate.engine.rehearsal import Rehearsed
 from vvmigrate.engine.state import ADOPT, ATTRIBUTES, Target
 from vvmigrate.errors import IntegrityError
-from vvmigrate.operations.mend import Mend
+from vvmigrate.operations.mend import LACKING, Mend
 from vvmigrate.report import Report
 from vvmigrate.runs.audit import PUT_BACK
 from vvmigrate.runs.forecast import REPAIR, Forecast, Workplace
@@ -22,6 +23,9 @@ from vvmigrate.runs.looking import FINDINGS
 from vvmigrate.runs.opening import Call
 from vvmigrate.runs.put_back import put_back
 from vvmigrate.runs.work import Run, carry_out, nothing_done
+
+AGAIN = "install the release again, then: vvmigrate repair; what else can be done: vvmigrate doctor"
+BY_HAND = "put a copy of it there; where it came from: vvmigrate why PATH; then: vvmigrate repair"
 
 
 def repair(call: Call, paths: Iterable[str] = ()) -> Report:
@@ -31,26 +35,27 @@ def repair(call: Call, paths: Iterable[str] = ()) -> Report:
         paths: only these, and what is below them; the signature, named, is made anew if it is as recorded.
 
     Returns:
-        The report of `repair`: as upgrade's, with `drift` (what was found), `left` (what still differs) and
-        `set_aside` (path, and where what stood there lies now); exit code 3 if anything is left.
+        The report of `repair`: as upgrade's, with `named` (the paths), `drift` (what was found), `left` (what still
+        differs, and why) and `set_aside` (path, and where what stood there lies now); exit code 3 if anything is left.
     """
     return carry_out(call.asking_nobody(), lambda run: _repair(run, list(paths)), nothing=_nothing)
 
 
 def _nothing() -> dict[str, Any]:
-    return nothing_done() | {"drift": [], "left": [], "set_aside": []}
+    return nothing_done() | {"named": [], "drift": [], "left": [], "set_aside": []}
 
 
 def _repair(run: Run, paths: list[str]) -> None:
     place = run.place
     found = compare(place, paths, how_deep(place.call)).drift
     found = [*_above(place, found), *found]
-    run.report.body = {"drift": as_json(place, found), "left": [], "set_aside": [], "put_back": []}
+    run.report.body = {"named": paths, "drift": as_json(place, found), "left": [], "set_aside": [], "put_back": []}
     if place.ledger is None:
         return
     if not paths:
         _put_back(run)
     forecasts = [_forecast(place, revision, damage) for revision, damage in _damage(place, found, paths)]
+    reasons = {item.path: item.reason for forecast in forecasts for item in forecast.proposal.kept}
     forecasts = [forecast for forecast in forecasts if forecast.error is not None or forecast.proposal.changes]
     run.preflight(forecasts)
     for forecast in forecasts:
@@ -60,7 +65,7 @@ def _repair(run: Run, paths: list[str]) -> None:
     again = compare(place, named, how_deep(place.call)).drift if named else []
     # what lies beside a path whose folder came with it is not meant; what a list that is back says of the release is
     left = [item for item in again if item.target in damaged or item.kind == "release"]
-    run.report.body["left"] = as_json(place, left)
+    run.report.body["left"] = [_explained(item, reasons.get(item["path"])) for item in as_json(place, left)]
     run.report.body["set_aside"] = [
         item
         for outcome in run.outcomes
@@ -69,6 +74,13 @@ def _repair(run: Run, paths: list[str]) -> None:
     ]
     if left:
         run.report.raise_to(FINDINGS)
+
+
+def _explained(item: dict[str, Any], reason: str | None) -> dict[str, Any]:
+    """What is left, with why, and what else may mend it: another repair does the same again."""
+    if item["remedy"] != remedy.REPAIR:
+        return item | {"reason": reason}
+    return item | {"reason": reason, "remedy": AGAIN if reason in (None, LACKING) else BY_HAND}
 
 
 def _put_back(run: Run) -> None:
@@ -117,8 +129,8 @@ def _damage(
 
 
 def _forecast(place: Workplace, revision: str, damage: tuple[tuple[Target, frozenset[str]], ...]) -> Forecast:
-    forecast = place.again(revision, REPAIR)
-    forecast.rehearsed = Rehearsed((Mend(damage, forecast.operations),), (), reads_rows=False)
+    mend = Mend(damage, lambda: place.told(place.version).of(revision))
+    forecast = place.without_code(revision, REPAIR, Rehearsed((mend,), (), reads_rows=False))
     place.predict(forecast)
     return forecast
 

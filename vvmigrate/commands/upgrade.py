@@ -17,10 +17,11 @@ from vvmigrate.operations.env_file import find_file
 from vvmigrate.report import Report
 from vvmigrate.runs import unset
 from vvmigrate.runs.admission import refuse_without_value
-from vvmigrate.runs.forecast import UP, Forecast, Later, Workplace, of_all
+from vvmigrate.runs.forecast import UP, Forecast, Workplace, of_all
 from vvmigrate.runs.opening import Call
 from vvmigrate.runs.pending import check_not_ahead, degraded, other_variant, pending, split_at_hold, superseded_of
 from vvmigrate.runs.settled import remember
+from vvmigrate.runs.told import Later
 from vvmigrate.runs.trial import Conditions, begin
 from vvmigrate.runs.work import Run, carry_out, fill_report
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from vvmigrate.commands.named import SIGNATURE, Listed, chosen_by, listed, target_of
+from vvmigrate.commands.named import SIGNATURE, Listed, chosen_by, listed, meant_by
+from vvmigrate.commands.remedy import way
 from vvmigrate.content.env.document import Document
 from vvmigrate.content.env.template import FILE
 from vvmigrate.engine import drift as drifts
@@ -70,15 +71,19 @@ def how_deep(call: Call) -> str:
     return QUICK if quick else DEEP if deep else CONTENT
 
 
-def as_json(site: Site, found: Iterable[Drift]) -> list[dict[str, Any]]:
+def as_json(site: Site, found: Sequence[Drift]) -> list[dict[str, Any]]:
     """Drift as reports show it."""
+    of_paths: dict[Target, list[Drift]] = {}
+    for item in found:
+        of_paths.setdefault(item.target, []).append(item)
     return [
         {
-            "path": site.session.host.path(item.target),
+            "path": (path := site.session.host.path(item.target)),
             "kind": item.kind,
             "expected": item.expected,
             "actual": item.actual,
             "revision": item.revision,
+            "remedy": way(path, of_paths[item.target]),
         }
         for item in found
     ]
@@ -95,7 +100,7 @@ def compare(site: Site, paths: list[str], how: str = CONTENT) -> Comparison:
     host, recorded = site.session.host, site.ledger.recorded()
     files, targets = listed(site, recorded), drifts.managed(recorded, host)
     schema = how != QUICK and (
-        not paths or any(_means_database(target_of(site, path, recorded, files)) for path in paths)
+        not paths or any(_means_database(target) for path in paths for target in meant_by(site, path, recorded, files))
     )
     if paths:
         chosen = chosen_by(site, paths, recorded, files)

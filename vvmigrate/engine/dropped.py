@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from vvmigrate.engine.acts import Act
 from vvmigrate.engine.existing import quoted
+from vvmigrate.engine.statements import one_line
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class Counts:
             elif kind == "return_column":
                 self._of(facts[0]).columns[facts[1]] = self._return(facts[0], facts[1]).values(facts[1])
             elif kind == "sql":
-                self._follow(" ".join(facts[0].split()))
+                self._follow(one_line(facts[0]))
         return [Dropped(table, column, rows) for (table, column), rows in found.items() if rows != 0]
 
     def _follow(self, statement: str) -> None:

@@ -1,7 +1,8 @@
-"""What a revision's own SQL may not do, enforced by SQLite itself.
+"""What a revision's own SQL may not do, enforced by SQLite itself; and what it does, told by SQLite too.
 
 The authorizer is asked when a statement is prepared, so `op.execute("COMMIT")`, which passes every hook of
-SQLAlchemy's, does not pass here. Setting it anew expires statements that were prepared without it.
+SQLAlchemy's, does not pass here. Setting it anew expires statements that were prepared without it. It is told what a
+statement does whatever its words are: behind comments, `WITH` or quotes.
 """
 
 from __future__ import annotations
@@ -28,6 +29,21 @@ _WRITES = {
     sqlite3.SQLITE_CREATE_TRIGGER,
     sqlite3.SQLITE_CREATE_TEMP_TRIGGER,
 }
+_OF_ROWS = {
+    sqlite3.SQLITE_INSERT: "INSERT INTO",
+    sqlite3.SQLITE_UPDATE: "UPDATE",
+    sqlite3.SQLITE_DELETE: "DELETE FROM",
+}
+_OF_SCHEMA = {
+    sqlite3.SQLITE_ALTER_TABLE,
+    sqlite3.SQLITE_ANALYZE,
+    sqlite3.SQLITE_REINDEX,
+    *(getattr(sqlite3, f"SQLITE_{verb}_{what}") for verb in ("CREATE", "DROP") for what in (
+        "INDEX", "TABLE", "TEMP_INDEX", "TEMP_TABLE", "TEMP_TRIGGER", "TEMP_VIEW", "TRIGGER", "VIEW", "VTABLE"
+    )),
+}  # fmt: skip
+_CATALOGUES = {"sqlite_master", "sqlite_temp_master"}
+"""The tables in which SQLite keeps the schema: every change of it is also one of their rows."""
 READING_PRAGMAS = frozenset(
     {"table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo", "foreign_key_list"}
     | {"foreign_key_check", "database_list", "user_version", "encoding", "foreign_keys", "collation_list"}
@@ -38,7 +54,7 @@ class Guard:
     """Stands between a revision's code and the connection, while that code runs.
 
     `refused` holds what was refused last, in words, since SQLite only says "not authorized"; `read` the tables that
-    statements read, also through views, until somebody clears it.
+    a statement reads, also through views.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -46,6 +62,23 @@ class Guard:
         self._connection = connection
         self.refused = ""
         self.read: set[str] = set()
+        self._changes: str | None = None
+        self._known: dict[str, str] = {}  # SQLite is not asked again about a statement that is prepared already
+
+    def listen(self) -> None:
+        """The revision's code is about to run a statement."""
+        self.read.clear()
+        self._changes = None
+
+    def changed(self, statement: str) -> str | None:
+        """What the statement that was run changed.
+
+        Returns:
+            Of rows the verb and the table that it names; an empty text for the schema; None where it only looked.
+        """
+        if self._changes is not None:
+            self._known[statement] = self._changes
+        return self._known.get(statement)
 
     @contextmanager
     def on_duty(self) -> Iterator[None]:
@@ -59,15 +92,25 @@ class Guard:
     @contextmanager
     def off_duty(self) -> Iterator[None]:
         """Let the engine's own statements through, in the middle of a revision's code."""
-        self._connection.set_authorizer(None)
+        self._connection.set_authorizer(self._note)
         try:
             yield
         finally:
             self._connection.set_authorizer(self._judge)
 
-    def _judge(self, action: int, first: str | None, second: str | None, third: str | None, _by: str | None) -> int:
+    def _note(self, action: int, first: str | None, _second: str | None, _third: str | None, by: str | None) -> int:
+        """Remember what a statement reads, and what it is told to change first: more may follow from that."""
         if action == sqlite3.SQLITE_READ and first:
             self.read.add(first)
+        if self._changes is None and by is None:
+            if action in _OF_ROWS and first not in _CATALOGUES:
+                self._changes = f"{_OF_ROWS[action]} {first}"
+            elif action in _OF_SCHEMA:
+                self._changes = ""
+        return sqlite3.SQLITE_OK
+
+    def _judge(self, action: int, first: str | None, second: str | None, third: str | None, by: str | None) -> int:
+        self._note(action, first, second, third, by)
         refused = _forbidden(action, first or "", second or "", third or "")
         if not refused:
             return sqlite3.SQLITE_OK

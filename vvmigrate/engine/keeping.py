@@ -134,12 +134,6 @@ class KeepingImpl(SQLiteImpl):
 
     # ---- columns -------------------------------------------------------------------------------------------------
 
-    def requires_recreate_in_batch(self, batch_op: Any) -> bool:
-        """As Alembic has it; but of a table that a lenient rehearsal lacks, and cannot reflect, nothing is asked."""
-        if self.context_opts["vvmigrate"].lenient and not columns(self._keeper, batch_op.table_name):
-            batch_op.batch.clear()
-        return super().requires_recreate_in_batch(batch_op)
-
     def prep_table_for_batch(self, batch_impl: Any, table: Any) -> None:
         """Alembic is about to rebuild a table."""
         super().prep_table_for_batch(batch_impl, table)

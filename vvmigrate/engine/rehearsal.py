@@ -19,6 +19,7 @@ from vvmigrate.engine.acts import Act
 from vvmigrate.engine.existing import Schema, describe
 from vvmigrate.engine.kept_rows import KEPT
 from vvmigrate.engine.ledger import Ledger
+from vvmigrate.engine.statements import Statement
 from vvmigrate.engine.way_back import WayBack, replay
 
 
@@ -28,13 +29,13 @@ class Rehearsed:
 
     Attributes:
         operations: host operations, in order.
-        statements: the SQL by which it changes schema or rows, a line each, for people.
+        statements: the SQL by which it changes schema or rows.
         reads_rows: it reads the orchestrator's rows, which the copy has not: the forecast may differ.
         acts: what it did, act by act; see `vvmigrate.engine.acts`.
     """
 
     operations: tuple[runtime.HostOperation, ...]
-    statements: tuple[str, ...]
+    statements: tuple[Statement, ...]
     reads_rows: bool
     acts: tuple[Act, ...] = ()
 
@@ -103,7 +104,7 @@ class Rehearsal:
         tables = self._tables()
         runtime.run(self._connection, step, stage)
         reads = not tables.isdisjoint(stage.seen)
-        return Rehearsed(tuple(stage.operations), stage.changing(), reads, tuple(stage.acts.done))
+        return Rehearsed(tuple(stage.operations), tuple(stage.statements), reads, tuple(stage.acts.done))
 
     def way_back(self, step: RevisionStep) -> WayBack:
         """Learn what a revision's downgrade would do now, and prove that the record of it does the same.

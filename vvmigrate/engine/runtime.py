@@ -6,7 +6,6 @@ when the version row has moved.
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -22,18 +21,14 @@ from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.pool import StaticPool
 
 from vvmigrate import schema
+from vvmigrate.engine import lenient
 from vvmigrate.engine.acts import Acts
 from vvmigrate.engine.guard import Guard
 from vvmigrate.engine.keeping import KeepingImpl
 from vvmigrate.engine.kept_rows import KEPT
 from vvmigrate.engine.signals import is_signal
+from vvmigrate.engine.statements import Statement, one_line
 from vvmigrate.errors import StepError
-
-CHANGING = frozenset({"CREATE", "ALTER", "DROP", "INSERT", "UPDATE", "DELETE", "REPLACE"})
-OF_ROWS = re.compile(r"(INSERT\b.*?\bINTO|REPLACE\s+INTO|UPDATE(\s+OR\s+\w+)?|DELETE\s+FROM)\s+\S+", re.IGNORECASE)
-"""The beginning of a statement that changes rows, up to the name of their table."""
-MOST_LINES, LONGEST_LINE = 100, 500
-"""Of what the history keeps of a step's SQL: lines, and characters of one."""
 
 
 class HostOperation(MigrateOperation):
@@ -53,7 +48,7 @@ class Stage:
 
     Attributes:
         operations: the host operations asked for so far.
-        statements: the SQL that the revision's code ran.
+        statements: the SQL by which it changed schema or rows.
         seen: tables of which it got rows to see.
         acts: what the revision's code did, so that it can be done again without it.
         expected: what the rehearsal collected; a real run must ask for the same.
@@ -71,7 +66,7 @@ class Stage:
         """Nothing collected yet."""
         self.step_id = step_id
         self.operations: list[HostOperation] = []
-        self.statements: list[str] = []
+        self.statements: list[Statement] = []
         self.seen: set[str] = set()
         self.acts = Acts()
         self.expected = expected
@@ -79,19 +74,21 @@ class Stage:
         self.guard = Guard(connection)
         self._connection = connection
 
-    def changing(self) -> tuple[str, ...]:
-        """The statements by which the revision changed schema or rows, a line each."""
-        lines = (" ".join(statement.split()) for statement in self.statements)
-        ours = re.compile(r"\b(" + "|".join(schema.TABLES) + r")\b")
-        return tuple(line for line in lines if line.split(" ")[0].upper() in CHANGING and not ours.search(line))
-
     def unguarded(self) -> AbstractContextManager[None]:
         """Let the engine's own statements through."""
         return self.guard.off_duty()
 
     def tell(self, statement: str) -> None:
         """SQL of the revision's code in whose place the engine does something else, for people."""
-        self.statements.append(statement)
+        self.statements.append(Statement(statement))
+
+    def ran(self, statement: str) -> None:
+        """A statement of the revision's code has been run; where it only looked there is nothing to tell."""
+        if (changed := self.guard.changed(statement)) is None:
+            return
+        text = one_line(statement)
+        if not text.upper().startswith("EXPLAIN"):  # explained, not done
+            self.statements.append(Statement(text, changed))
 
     def act(self, kind: str, *facts: Any) -> AbstractContextManager[None]:
         """Write down what the block does, as one act."""
@@ -162,41 +159,20 @@ def _alembic_connection(raw: sqlite3.Connection, stage: Stage) -> Iterator[tuple
 
     @event.listens_for(engine, "before_cursor_execute")
     def _capture(_c: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, many: bool) -> None:  # noqa: FBT001 - SQLAlchemy's order
-        stage.guard.read.clear()
-        stage.statements.append(statement)
+        stage.guard.listen()
         stage.acts.statement(statement, parameters, many=many)
 
     @event.listens_for(engine, "after_cursor_execute")
-    def _look(_c: Any, cursor: Any, _statement: str, _parameters: Any, _context: Any, _many: bool) -> None:  # noqa: FBT001 - SQLAlchemy's order
+    def _look(_c: Any, cursor: Any, statement: str, _parameters: Any, _context: Any, _many: bool) -> None:  # noqa: FBT001 - SQLAlchemy's order
         if cursor.description is not None:
             stage.seen |= stage.guard.read
+        stage.ran(statement)
 
     if stage.lenient:
-        for name in ("do_execute", "do_executemany"):
-            event.listen(engine, name, _forgive)
+        lenient.forgive(engine)
 
     with engine.connect() as connection:
         yield connection, begin_eagerly
-
-
-def _forgive(cursor: sqlite3.Cursor, statement: str, parameters: Any, context: Any) -> bool:
-    """Run a statement in SQLAlchemy's place; one that fails finds nothing."""
-    try:
-        (cursor.executemany if context.executemany else cursor.execute)(statement, parameters)
-    except sqlite3.OperationalError:
-        cursor.execute("SELECT NULL WHERE FALSE")
-    return True
-
-
-def for_history(statements: Iterable[str]) -> list[str]:
-    """A step's SQL as the history keeps it, which more people may read than a plan: no values of rows, nothing endless.
-
-    Args:
-        statements: as `Stage.changing` gives them.
-    """
-    found = [f"{beginning[0]} ..." if (beginning := OF_ROWS.match(line)) else line for line in statements]
-    lines = [line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}..." for line in dict.fromkeys(found)]
-    return lines if len(lines) <= MOST_LINES else [*lines[:MOST_LINES], f"and {len(lines) - MOST_LINES} more"]
 
 
 def without_sql(step: RevisionStep, operations: Iterable[HostOperation]) -> RevisionStep:
@@ -282,7 +258,9 @@ def run(
         context.impl = impl
         step.migration_fn = guarded
         try:
-            with Operations.context(context):
+            with Operations.context(context) as operations:
+                if stage.lenient:
+                    lenient.pass_over_batches(operations, stage)
                 context.run_migrations()
         except Exception as error:
             if stage.guard.refused and "not authorized" in str(error):

@@ -17,7 +17,7 @@ from typing import Any
 
 from alembic.runtime.migration import RevisionStep
 
-from vvmigrate.engine import database, recovery, runtime, stage, state, vault
+from vvmigrate.engine import database, recovery, runtime, stage, state, statements, vault
 from vvmigrate.engine.actor import now
 from vvmigrate.engine.effects import ONCE, Effect
 from vvmigrate.engine.journal import Journal
@@ -81,7 +81,7 @@ class Outcome:
     result: str = ""
     duration_s: float = 0.0
     changes: tuple[Effect, ...] = ()
-    statements: tuple[str, ...] = ()
+    statements: tuple[statements.Statement, ...] = ()
     proposal: Proposal = field(default_factory=Proposal)
     kept: tuple[Kept, ...] = ()
     error: VvmigrateError | None = None
@@ -217,7 +217,7 @@ class _Step:
     def _publish(self, play: runtime.Stage | None = None) -> None:
         """Inside the transaction, last: make every effect visible, write the rows. From here signals wait."""
         self.calm.enter_context(put_off())
-        self.outcome.statements = play.changing() if play is not None else ()
+        self.outcome.statements = tuple(play.statements) if play is not None else ()
         ledger, journal = self.session.ledger, self._sealed()
         if self.attempt.version_after != (version := ledger.version()):
             raise StateError(
@@ -255,7 +255,7 @@ class _Step:
             **json.loads(self.row["notes"]),
             **({"way_back": self.way_back} if self.way_back else {}),
             **({state.SUPERSEDED: [item._asdict() for item in proposal.superseded]} if proposal.superseded else {}),
-            **({"sql": sql} if (sql := runtime.for_history(self.outcome.statements)) else {}),
+            **({"sql": sql} if (sql := statements.for_history(self.outcome.statements)) else {}),
             "kept": [item._asdict() for item in proposal.kept],
             "warnings": list(proposal.warnings),
             "skipped": list(proposal.skipped),

@@ -7,7 +7,7 @@ asked: they have the store, the release and the network. What stands in the way 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -18,7 +18,7 @@ from vvmigrate.engine.chain import canonical
 from vvmigrate.engine.effects import CONTENT, MENDED, TREE, Effect
 from vvmigrate.engine.host import HOME, ROOT
 from vvmigrate.engine.state import Change, Kept, Overlay, Proposal, Target
-from vvmigrate.errors import ChecksumError, EnvFileError, IntegrityError
+from vvmigrate.errors import ChecksumError, EnvFileError, IntegrityError, RevisionError
 from vvmigrate.files import ABSENT, Entry, Place
 from vvmigrate.operations.base import Operation, Situation, home
 from vvmigrate.operations.env_file import MergeEnv
@@ -29,6 +29,8 @@ INNER_MODES = {"file": FILE_MODE, "dir": DIRECTORY_MODE}
 ANEW = frozenset({"key", "release"})
 """Facts for which a file is not as it was recorded on purpose: it is made anew by the operation that makes it."""
 MADE_ANEW = "the list that was recorded cannot be had: it is made anew of the files that are here, changed ones too"
+Asked = tuple[tuple[Operation, ...], tuple[tuple[str, Operation], ...]]
+"""Operations of one revision; and (revision, operation) of those that come after it."""
 LACKING = "what was recorded here is neither in the store, nor in a before-image, nor in the release"
 
 
@@ -38,16 +40,17 @@ class Mend(Operation):
 
     Attributes:
         damage: each path, parents first, with the facts that differ (see `drift.Drift.kind`).
-        operations: what the revision that recorded them asks for.
+        asked: tells what the revision that recorded them asks for, and those that come after it; raises a
+            RevisionError where that cannot be told. Nobody is asked before it is needed.
     """
 
     damage: tuple[tuple[Target, frozenset[str]], ...]
-    operations: tuple[Operation, ...] = field(default=(), compare=False)
+    asked: Callable[[], Asked] = field(default=lambda: ((), ()), compare=False)
 
     def propose(self, situation: Situation) -> Proposal:
         """A change for each path that differs; what cannot be had is kept as it is, and said."""
         recorded = situation.recorded()
-        asked: Proposal | None = None
+        asked: tuple[Proposal, str] | None = None
         total = Proposal()
         for target, facts in self.damage:
             effect = recorded[target][0]
@@ -55,34 +58,38 @@ class Mend(Operation):
             changes = _from_records(situation, effect, seen, facts)
             if not changes:
                 asked = asked or self._ask(situation)
-                changes = [_as(effect, seen, change) for change in asked.changes if _is_it(change, effect)]
+                changes = [_as(effect, seen, change) for change in asked[0].changes if _is_it(change, effect)]
                 if changes and changes[0].action == st.PLACE_TREE:
-                    total += Proposal(downloads=asked.downloads)
+                    total += Proposal(downloads=asked[0].downloads)
                 if changes and target == home(signature.NAME) and not facts & ANEW:
                     total += Proposal(warnings=(f"{signature.NAME}: {MADE_ANEW}",))
-            if not changes:
-                total += Proposal(kept=(Kept(situation.host.path(target), LACKING),))
+            if not changes and asked is not None:
+                total += Proposal(kept=(Kept(situation.host.path(target), asked[1]),))
             total += Proposal(tuple(changes), affects=_affected(target) if changes else frozenset())
         return total
 
-    def _ask(self, situation: Situation) -> Proposal:
-        """What the revision's operations would do if nothing stood at these paths; `.env` is merged as it stands."""
+    def _ask(self, situation: Situation) -> tuple[Proposal, str]:
+        """What the revision's operations would do if nothing stood there, and `.env` as it is; and why not more."""
+        try:
+            operations, later = self.asked()
+        except RevisionError as error:
+            return Proposal(), error.message
         overlay, recorded = Overlay(situation.observer), situation.recorded()
         for target, facts in self.damage:
             if "kind" in facts or not recorded[target][0].secret:
                 overlay.predict(Change(st.REMOVE_FILE, target, situation.observer.entry(target), ABSENT))
         proposal = Proposal()
-        for operation in self.operations:
+        for operation in operations:
             if isinstance(operation, MergeEnv | WriteSignature) and not self._names(operation, situation):
                 continue
             try:
-                one = operation.propose(replace(situation, observer=overlay))
+                one = operation.propose(replace(situation, observer=overlay, upcoming=later))
             except (ChecksumError, EnvFileError):
                 continue  # other bytes than the revision pins, or no file to merge into: nothing recorded comes of them
             for change in one.changes:
                 overlay.predict(change)
             proposal += one
-        return proposal
+        return proposal, LACKING
 
     def _names(self, operation: Operation, situation: Situation) -> bool:
         """Whether the file that such an operation writes is among the damaged ones: else it would ask, and sign."""

@@ -14,7 +14,7 @@ from vvmigrate.engine.ledger import Ledger
 from vvmigrate.engine.rehearsal import Rehearsal, Rehearsed
 from vvmigrate.engine.scripts import Scripts, irreversible
 from vvmigrate.engine.way_back import WayBack
-from vvmigrate.errors import RevisionError, StateError, StepError, VvmigrateError
+from vvmigrate.errors import StateError, StepError, VvmigrateError
 
 
 @dataclass(frozen=True)
@@ -69,27 +69,6 @@ def in_words(revision: str, error: Exception) -> VvmigrateError:
         return error
     first = (str(error).strip() or "no message").splitlines()[0]
     return StepError(f"revision {revision}: {type(error).__name__}: {first}")
-
-
-def operations_of(scripts: Scripts, last: str) -> dict[str, Rehearsed]:
-    """What every revision up to one asks of the host, in the line's order.
-
-    All are rehearsed from the beginning. A revision may alter a table that none of them makes, an older system's: the
-    SQL that misses it is passed over.
-
-    Raises:
-        RevisionError: one of them cannot be rehearsed so; what those behind it ask for cannot be told either.
-    """
-    asked: dict[str, Rehearsed] = {}
-    with Rehearsal(lenient=True) as rehearsal:
-        for step in scripts.upgrades(last, ""):
-            revision = step.revision.revision
-            try:
-                asked[revision] = rehearsal.run(step)
-            except Exception as error:
-                text = f"{in_words(revision, error).message}: what it asks of the host cannot be told"
-                raise RevisionError(text, path=step.revision.path) from error
-    return asked
 
 
 def way_back_of(step: RevisionStep, scripts: Scripts, rehearsal: Rehearsal) -> WayBack:

@@ -21,15 +21,14 @@ from vvmigrate.engine.way_back import WayBack
 from vvmigrate.errors import RefusedError, StepError, VvmigrateError
 from vvmigrate.files import ABSENT, Entry
 from vvmigrate.operations import MERGERS, InstallModel, Operation, Situation
-from vvmigrate.runs.asked import claimed, in_words, operations_of, way_back_of
+from vvmigrate.runs.asked import claimed, in_words, way_back_of
 from vvmigrate.runs.opening import Call, root_of, variant_of
 from vvmigrate.runs.pending import superseded_of
 from vvmigrate.runs.site import Site, read_sources
+from vvmigrate.runs.told import Later, Told, operations_in
 from vvmigrate.settings import Settings
 
 UP, DOWN, REPAIR = "up", "down", "repair"
-Later = tuple[tuple[str, Operation], ...]
-"""Revisions that come after one, with their operations."""
 
 
 @dataclass
@@ -82,7 +81,7 @@ class Forecast:
     @property
     def operations(self) -> tuple[Operation, ...]:
         """The host operations that it asks for."""
-        return tuple(op for op in (self.rehearsed.operations if self.rehearsed else ()) if isinstance(op, Operation))
+        return operations_in(self.rehearsed) if self.rehearsed else ()
 
     def learn(self, way_back: WayBack) -> None:
         """Keep what was learned of the way back; a person is told where there will be none without the release."""
@@ -100,7 +99,7 @@ class Workplace(Site):
     memory: dict[str, Any] = field(default_factory=dict)
     observer: Observer | None = None
     """Whoever says what stands on the host; the host itself where nobody else does."""
-    _asked: dict[str, dict[str, Rehearsed]] = field(default_factory=dict)
+    _told: dict[str, Told] = field(default_factory=dict)
 
     def run_revisions(self) -> Scripts:
         """They were run when the place was opened."""
@@ -251,11 +250,15 @@ class Workplace(Site):
         text = f"{path}: expected a directory for {change.target.name.rpartition('/')[2]}, found {found}"
         raise RefusedError(text, hint=hint, path=path)
 
+    def told(self, revision: str) -> Told:
+        """What revisions up to one ask of the host; told once a run, since nothing of the host changes it."""
+        if revision not in self._told:
+            self._told[revision] = Told.up_to(self.scripts, revision)
+        return self._told[revision]
+
     def asked(self, revision: str) -> dict[str, Rehearsed]:
-        """See `asked.operations_of`; told once a run, since nothing of the host changes it."""
-        if revision not in self._asked:
-            self._asked[revision] = operations_of(self.scripts, revision)
-        return self._asked[revision]
+        """See `Told.whole`."""
+        return self.told(revision).whole()
 
     def redo(
         self, revision: str, *kinds: type[Operation], retry: bool = False, pending: Later = (), version: str = ""
@@ -274,24 +277,18 @@ class Workplace(Site):
         Raises:
             RevisionError: see `asked`.
         """
-        forecast = self.again(revision, UP, pending, version)
-        chosen = tuple(op for op in forecast.operations if not kinds or isinstance(op, kinds))
-        forecast.rehearsed = Rehearsed(chosen, (), forecast.rehearsed is not None and forecast.rehearsed.reads_rows)
-        forecast.retry = retry
+        told = self.told(version or self.version)
+        reads_rows = told.whole()[revision].reads_rows
+        operations, later = told.of(revision)
+        chosen = tuple(op for op in operations if not kinds or isinstance(op, kinds))
+        forecast = self.without_code(revision, UP, Rehearsed(chosen, (), reads_rows))
+        forecast.later, forecast.retry = (*later, *pending), retry
         return forecast
 
-    def again(self, revision: str, direction: str, pending: Later = (), version: str = "") -> Forecast:
-        """An applied revision with all that it asks for, its own code left out.
-
-        Args:
-            version: the revision that the host is at then; by default where it is now.
-        """
+    def without_code(self, revision: str, direction: str, rehearsed: Rehearsed) -> Forecast:
+        """An applied revision as a step of host operations alone."""
         forecast = self.described(self.line.revision(revision), direction)
-        line = self.asked(version or self.version)
-        names = list(line)[list(line).index(revision) + 1 :]
-        forecast.rehearsed, forecast.code = line[revision], None
-        found = ((name, op) for name in names for op in line[name].operations)
-        forecast.later = (*((name, op) for name, op in found if isinstance(op, Operation)), *pending)
+        forecast.code, forecast.rehearsed = None, rehearsed
         return forecast
 
     def own_words(self, forecast: Forecast, counts: Counts | None = None) -> Proposal:

@@ -17,7 +17,7 @@ def outcome_as_json(outcome: Outcome, paths: Mapping[str, str]) -> dict[str, Any
         for effect in outcome.changes
         if effect.action != ADOPT
     ]
-    changes += [{"action": "sql", "path": paths["database"], "detail": line} for line in outcome.statements]
+    changes += [{"action": "sql", "path": paths["database"], "detail": one.text} for one in outcome.statements]
     kept = {(item.path, item.reason): item for item in (*outcome.kept, *outcome.proposal.kept)}
     return {
         "revision": outcome.revision,

@@ -67,7 +67,7 @@ def _statements(forecast: Forecast) -> tuple[str, ...]:
     """The SQL of the revision's own code, and of its operations; these leave rows alone where they are done again."""
     if forecast.rehearsed is None or forecast.code is None:
         return ()
-    return (*forecast.rehearsed.statements, *forecast.proposal.statements)
+    return (*(one.text for one in forecast.rehearsed.statements), *forecast.proposal.statements)
 
 
 def json_of(forecast: Forecast, paths: Mapping[str, str]) -> dict[str, Any]:

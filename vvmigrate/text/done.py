@@ -10,7 +10,7 @@ from rich.markup import escape
 from vvmigrate.progress import amount
 from vvmigrate.text import trial
 from vvmigrate.text.screen import Screen, printable
-from vvmigrate.text.seen import drift, set_command
+from vvmigrate.text.seen import differing, set_command
 
 
 def upgrade(screen: Screen, body: Mapping[str, Any]) -> None:
@@ -82,8 +82,7 @@ def repair(screen: Screen, body: Mapping[str, Any]) -> None:
         screen.say(f"put back: {escape(printable(path))}")
     if body["affects"]:
         screen.say(f"changed: {', '.join(body['affects'])}; restart what uses them")
-    drift(screen, body.get("left", []), "not mended")
-    if body.get("left"):
-        screen.say("  install the release again, then: vvmigrate repair; what else can be done: vvmigrate doctor")
+    differing(screen, body.get("left", []), "not mended", why="")
     if not body.get("drift") and not body.get("put_back") and body["error"] is None:
-        screen.say("nothing to repair: everything is as recorded")
+        what = "what was named" if body.get("named") else "everything"
+        screen.say(f"nothing to repair: {what} is as recorded")

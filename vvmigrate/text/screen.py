@@ -33,6 +33,8 @@ STYLE = {
 HANG = "    "
 """Before what goes on below a line."""
 _COMMAND = re.compile(r"(?:^|: )(?P<command>(?:vvmigrate|sudo|chown|chmod|rm|sqlite3|timedatectl|useradd|groupadd) .*)")
+_PARTS = re.compile(r"""(?:(?<=\s)'(?:[^']|'"'"')*'|(?!; ).)+""")
+"""What "; " divides, but for that in an argument as `shlex.quote` writes it."""
 
 
 def printable(text: object) -> str:
@@ -122,7 +124,7 @@ class Screen:
         if self.quiet and not error:
             return
         self._meter.clear()
-        for part in printable(text).split("; "):
+        for part in map(str.strip, _PARTS.findall(printable(text))):
             found = _COMMAND.search(part)
             lead = part[: found.start("command")].rstrip() if found else part
             if lead:

@@ -181,9 +181,7 @@ def findings(screen: Screen, body: Mapping[str, Any]) -> None:
     for item in body["held"]:
         screen.say(f"[yellow]held:[/] {item['revision']}, by {item['user']} at {item['at']}: {escape(item['reason'])}")
         screen.advise("to let it return: vvmigrate upgrade head --release-hold")
-    drift(screen, body["drift"])
-    if body["drift"]:
-        screen.advise("why it differs: vvmigrate why PATH; to mend it: vvmigrate repair")
+    differing(screen, body["drift"])
     if body["journal"]:
         screen.say(f"[yellow]a step was interrupted:[/] {escape(printable(body['journal']))} waits: vvmigrate recover")
     if body["required_missing"]:
@@ -205,18 +203,33 @@ def set_command(names: Iterable[str]) -> str:
 def drift(screen: Screen, found: Iterable[Mapping[str, Any]], word: str = "drift", indent: str = "") -> None:
     """What differs, a line for each path."""
     for path, group in groupby(found, key=lambda item: item["path"]):
-        facts = "; ".join(f"expected {item['expected']}, found {item['actual']}" for item in group)
-        screen.say(f"{indent}[yellow]{word}:[/] {escape(printable(path))}: {escape(facts)}")
+        items = list(group)
+        facts = "; ".join(f"expected {item['expected']}, found {item['actual']}" for item in items)
+        reason = f" ({items[0]['reason']})" if items[0].get("reason") else ""
+        screen.say(f"{indent}[yellow]{word}:[/] {escape(printable(path))}: {escape(facts + printable(reason))}")
+
+
+WHY = "why it differs: vvmigrate why PATH; "
+
+
+def differing(screen: Screen, found: Iterable[Mapping[str, Any]], word: str = "drift", why: str = WHY) -> None:
+    """What differs, and under it what mends it, which may be another thing for other paths."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for item in found:
+        groups.setdefault(item["remedy"], []).append(item)
+    for remedy, group in groups.items():
+        drift(screen, group, word)
+        lead = why if group[0]["kind"] != "schema" else ""  # of the database as a whole there is no life to tell
+        screen.advise(f"{lead}to mend it: {remedy}")
 
 
 def verify(screen: Screen, body: Mapping[str, Any]) -> None:
     """What differs, and how much was looked at."""
-    drift(screen, body["drift"])
+    differing(screen, body["drift"])
     count = body["checked"]
     if body["drift"]:
         paths = len({item["path"] for item in body["drift"]})
         screen.say(f"{paths} of {count} differ from what is recorded")
-        screen.advise("why one does: vvmigrate why PATH; to mend them: vvmigrate repair")
     elif body["error"] is None:
         some = "1 path or file is" if count == 1 else f"{count} paths and files are"
         screen.say(f"{some} as recorded" if count else "nothing is recorded on this host yet")
