@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.commands.models import DATA, NAME, NEWER, install, release, sha256
+from tests.commands.models import DATA, NAME, NEWER, install, release
 from tests.commands.plans import agree
 from tests.conftest import HostFolder
 from tests.content.fault_server import FaultServer, good, status
@@ -18,14 +18,9 @@ OTHER = "detector"
 def late(bare: HostFolder, server: FaultServer) -> HostFolder:
     """A host whose older revision could get its model only when the newer one had installed its own."""
     release(bare, "2.0.0", DATA, server.url("/late", status("404 Not Found")))
-    path = bare.home / "model_manifest.json"
-    found = json.loads(path.read_text())
-    variant = {"urls": [server.url("/other", good(NEWER))], "format": "file", "filename": "model.bin"}
-    variant |= {"size_bytes": len(NEWER), "sha256": sha256(NEWER)}
-    found["models"][OTHER] = {"1.0.0": {"license": "MIT", "required": True, "variants": {"demo": variant}}}
-    path.write_text(json.dumps(found))
+    release(bare, "1.0.0", NEWER, server.url("/other", good(NEWER)), name=OTHER)
     install(bare, "0002", "2.0.0")
-    bare.revision("0003", f'op.install_model("{OTHER}", "1.0.0")')
+    install(bare, "0003", "1.0.0", OTHER)
     bare.up(allow_degraded=True)
     assert told(bare) == [OTHER]
     server.acts["/late"] = [good(DATA)]

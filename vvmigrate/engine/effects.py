@@ -31,6 +31,9 @@ KEPT_TEXT = "template"
 TAKEN_OVER = "taken over"
 """Key of an effect's note: what was there already only got the place that we would have given it."""
 
+LACKS = "lacks"
+"""Key of an effect's note: why what stands there was left by a way back, and is not what was there before."""
+
 ONCE = "once"
 """Key of an effect's note: what concerns this one effect. Where nothing else in a note is new, it tells nothing."""
 EARLIER = "earlier"

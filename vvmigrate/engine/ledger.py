@@ -122,19 +122,23 @@ class Ledger(Chain):
         steps = [step["step_id"] for step in self.live().get(revision, ())]
         return [(step_id, effect) for step_id in reversed(steps) for effect in reversed(self.effects(step_id))]
 
+    def life(self, target: Target) -> list[tuple[dict[str, Any], Effect]]:
+        """The effects on a path, with the steps that had them, oldest first."""
+        found = self.mentioning(canonical(target.name).decode())
+        return [(step, effect) for step, effect in found if effect.target == target]
+
     def made(self, target: Target) -> bool:
         """Whether we once made what stands at a target, and never removed it: a downgrade may have had to keep it."""
         ours = False
-        for _, effect in self.mentioning(canonical(target.name).decode()):
-            if effect.target == target and effect.action != ADOPT:
+        for _, effect in self.life(target):
+            if effect.action != ADOPT:
                 ours = effect.after.exists and (ours or not effect.before.exists)
         return ours
 
     def left(self, target: Target) -> Iterator[Entry]:
         """What steps of ours put at a target, oldest first; what one on the way back put there may be anybody's."""
-        found = self.mentioning(canonical(target.name).decode())
-        ours = (effect for step, effect in found if step["direction"] != "down" and effect.action != ADOPT)
-        return (effect.after for effect in ours if effect.target == target)
+        ours = (e for step, e in self.life(target) if step["direction"] != "down" and e.action != ADOPT)
+        return (effect.after for effect in ours)
 
     def applied(self) -> list[dict[str, Any]]:
         """For each revision that the host has, the step that last did something for it, oldest first.

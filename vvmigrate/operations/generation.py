@@ -64,12 +64,23 @@ class Installation:
             )
         if seen.kind == "dir" and self._verifies(f"{MODELS}/{self.name}"):
             return self._adopt_folder(seen) + self._information()
+        if self._is_theirs(seen):
+            path = self.situation.host.path(root(f"{MODELS}/{self.name}"))
+            return Proposal(kept=(Kept(path, "was changed since it was put there"),))
         stored = self._stored()
         if stored is None:
             if reason := self.lacking():
                 return Proposal(degraded=reason)
             stored = self.delivery()
         return stored + self._link(seen) + self._information()
+
+    def _is_theirs(self, seen: Entry) -> bool:
+        """Whether somebody has put another model in the place of the one that this applied revision is about."""
+        target, ledger = root(f"{MODELS}/{self.name}"), self.situation.ledger
+        if not self.situation.again or ledger is None or not seen.exists or target in self.situation.planned:
+            return False
+        life = ledger.life(target)
+        return bool(life) and not any(map(seen.same_content, (life[-1][1].after, *ledger.left(target))))
 
     # ---- the store -----------------------------------------------------------------------------------------------
 

@@ -150,8 +150,7 @@ def _tree_of(situation: Situation, effect: Effect) -> str:
     """The digest that a directory had when we placed or adopted it as a whole; empty for one that was only made."""
     if TREE in effect.note or situation.ledger is None:
         return str(effect.note.get(TREE, ""))
-    effects = situation.ledger.mentioning(canonical(effect.target.name).decode())
-    return next((str(e.note[TREE]) for _, e in effects if e.target == effect.target and TREE in e.note), "")
+    return next((str(e.note[TREE]) for _, e in situation.ledger.life(effect.target) if TREE in e.note), "")
 
 
 def _inner(place: Place, target: Target) -> Iterator[Change]:

@@ -9,10 +9,12 @@ from typing import ClassVar
 from alembic.operations import Operations
 
 from vvmigrate.content.store import INFO, STORE
+from vvmigrate.engine.effects import LACKS
 from vvmigrate.engine.host import ROOT
 from vvmigrate.engine.reverse import Reverser
 from vvmigrate.engine.state import ADOPT, ATTRIBUTES, REMOVE_DIRECTORY, SWITCH_LINK, Change, Kept, Proposal, Target
 from vvmigrate.errors import RefusedError
+from vvmigrate.files import Entry
 from vvmigrate.operations import information
 from vvmigrate.operations.base import Operation, Situation, root
 from vvmigrate.operations.generation import MANIFEST, find_generation
@@ -40,10 +42,26 @@ class Revert(Operation):
         if told is not None:
             effects = [effect for effect in effects if effect.target != root(INFO)]
         proposal = (told or Proposal()) + reverser.propose(effects)
+        proposal = proposal._replace(changes=_at_once(proposal.changes))
         pruned = [(change, _pruned(change, situation)) for change in proposal.changes]
-        proposal = _without({change.target for change, found in pruned if _leads_nowhere(found)}, proposal)
+        proposal = _without({change.target for change, found in pruned if _stays(change, found)}, proposal)
         total = sum((found for _, found in pruned if found is not None), Proposal()) + proposal
         return total + Proposal(affects=frozenset(filter(None, map(_affected, proposal.changes))))
+
+
+def _at_once(changes: tuple[Change, ...]) -> tuple[Change, ...]:
+    """The same with one change for a link that several steps of the revision had switched.
+
+    From what it is to what it was first: nobody needs what it led to in between, which may be pruned.
+    """
+    first: dict[Target, Entry] = {}
+    last: dict[Target, Change] = {}
+    for change in changes:
+        if change.action != ADOPT and "link" in (change.before.kind, change.after.kind):
+            first.setdefault(change.target, change.before)
+            last[change.target] = change
+    folded = {id(change): change._replace(before=first[target]) for target, change in last.items()}
+    return tuple(folded.get(id(change), change) for change in changes if last.get(change.target, change) is change)
 
 
 def _without(links: set[Target], proposal: Proposal) -> Proposal:
@@ -52,13 +70,16 @@ def _without(links: set[Target], proposal: Proposal) -> Proposal:
     return proposal._replace(changes=tuple(change for change in proposal.changes if change.target not in gone))
 
 
-def _leads_nowhere(pruned: Proposal | None) -> bool:
+def _stays(change: Change, pruned: Proposal | None) -> bool:
     """Whether a link would go back to what is not there, and does not come: what is current stays so."""
-    return pruned is not None and not pruned.changes
+    return pruned is not None and any(other.target == change.target for other in pruned.changes)
 
 
 def _pruned(change: Change, situation: Situation) -> Proposal | None:
-    """What has to be delivered again for a link that goes back to a generation which was pruned; None for all else.
+    """What comes of a link that goes back to a generation which was pruned: it is delivered, or the link stays.
+
+    Returns:
+        None for all else.
 
     Raises:
         RefusedError: the installed release's manifest does not know it any more; or the network may not be asked.
@@ -69,7 +90,9 @@ def _pruned(change: Change, situation: Situation) -> Proposal | None:
         return None
     path = situation.host.path(there)
     if _is_switched_again(change, situation):
-        return Proposal(skipped=(f"{path}: was pruned, and not delivered again: this run goes further back",))
+        reason = "was pruned, and not delivered again: this run goes further back"
+        stays = _as_it_is(change, situation, f"{name} {reason}")
+        return Proposal((stays,), skipped=(f"{path}: {reason}",))
     found = find_generation(situation, name)
     if found is None:
         raise RefusedError(
@@ -88,7 +111,14 @@ def _pruned(change: Change, situation: Situation) -> Proposal | None:
     if not lacking:
         return found.delivery()
     kept = Kept(situation.host.path(change.target), f"stays what is current: {name} was pruned, and cannot be had")
-    return Proposal(kept=(kept,), degraded=lacking)
+    return Proposal((_as_it_is(change, situation, lacking),), kept=(kept,), degraded=lacking)
+
+
+def _as_it_is(change: Change, situation: Situation, reason: str) -> Change:
+    """A link that stays, with what was noted of it, and why it does not lead to what it should."""
+    known = situation.recorded().get(change.target)
+    note = {**(known[0].note if known else {}), LACKS: reason}
+    return Change(ADOPT, change.target, change.before, change.before, detail="stays", note=note)
 
 
 def _is_switched_again(change: Change, situation: Situation) -> bool:
