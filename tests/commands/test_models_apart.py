@@ -135,3 +135,26 @@ def test_a_way_back_that_ends_half_way_tells_what_it_did_not_fetch(old: HostFold
     assert (old.version(), list(lacking(old))) == ("0003", ["0003"])
     says(old.call("upgrade"), 3, "was taken back")
     assert (lacking(old), [request.target for request in server.requests]) == ({}, ["/2.0.0", "/3.0.0"])
+
+
+@pytest.mark.parametrize("options", [{"offline": True}, {}, {"allow_degraded": True}], ids=["offline", "", "degraded"])
+def test_a_model_that_was_brought_again_goes_wholly(two: HostFolder, options: dict[str, bool]) -> None:
+    """What its link led to in between is not asked for: it is gone, and nothing of the model stays behind."""
+    two.up("0003")
+    two.up("0004")
+    two.call("prune", keep=0)
+    data = source(two, ONE, "1.0.0").read_bytes()
+    source(two, ONE, "1.0.0").unlink()
+    two.down("0003", allow_degraded=True)
+    source(two, ONE, "1.0.0").write_bytes(data)
+    says(two.call("upgrade"), 3, "was taken back")
+    assert current(two, ONE) == "1.0.0"
+    two.call("prune", keep=0)
+    source(two, ONE, "2.0.0").unlink()
+    two.down("0002")
+    plan = two.call("plan down", "0001", **options)
+    assert (plan.error, [step["downloads"] for step in plan.body["steps"]]) == (None, [[]])
+    assert two.down("0001", **options).body["degraded"] == []
+    assert not (two.root / "models" / ONE).is_symlink()
+    assert not (two.root / "models/.current_model_info.json").exists()
+    assert two.call("verify").body["drift"] == []

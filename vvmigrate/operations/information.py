@@ -63,15 +63,15 @@ def taken_back(situation: Situation, effects: Iterable[Effect]) -> Proposal | No
     seen, models = situation.observer.entry(target), current(situation)
     if not ours or models is None or seen.same_content(ours[0].after):
         return None
-    left = dict(models)
+    back: Models = {}
     for effect in ours:
         before, after = _before(situation, effect), told(str(effect.note.get(CONTENT, "")))
         if before is None or after is None:
             return None
         for name in before.keys() | after.keys():
-            if before.get(name) != after.get(name) == left.get(name):
-                left = {**left, name: before.get(name)}
-    left = {name: entry for name, entry in left.items() if entry is not None}
+            if before.get(name) != after.get(name) and (name in back or after.get(name) == models.get(name)):
+                back = {**back, name: before.get(name)}  # an older one of ours says what it was before that
+    left = {name: entry for name, entry in {**models, **back}.items() if entry is not None}
     if left == models:
         return Proposal()
     if not left:
