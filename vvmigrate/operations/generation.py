@@ -8,7 +8,6 @@ models/.current_model_info.json                                            what 
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from vvmigrate.errors import ArchiveError, ChecksumError, DeliveryError, Manifes
 from vvmigrate.files import ABSENT, Entry, Owner, Place
 from vvmigrate.operations import information, supply
 from vvmigrate.operations.base import Situation, root
+from vvmigrate.operations.information import entry_of
 
 MANIFEST = "model_manifest.json"
 DIRECTORY_MODE, FILE_MODE = 0o755, 0o644
@@ -254,9 +254,9 @@ class Installation:
     def _information(self) -> Proposal:
         target = root(INFO)
         seen = self.situation.observer.entry(target)
-        current = information.current(self.situation) or {}
-        entry = self._stored_entry()
-        if entry is not None and current.get(self.name) == entry:
+        entry, found = self._stored_entry(), information.current(self.situation)
+        current = information.recorded(self.situation) if found is None else found
+        if entry is not None and found is not None and current.get(self.name) == entry:
             return Proposal((Change(st.ADOPT, target, seen, seen, detail="says so already"),))
 
         entries: dict[str, Any] = self.situation.memory.setdefault("models", {})  # of other models in this step too
@@ -269,15 +269,8 @@ class Installation:
         return Proposal((change,), affects=frozenset({"model"}))
 
     def _stored_entry(self) -> dict[str, Any] | None:
-        """The entry that came with the generation when it was first installed: it comes back unchanged with it."""
-        place = entry_of(root(f"{STORE}/{self.generation}"))
-        if self.situation.observer.entry(place).kind != "file":
-            return None
-        try:
-            value = json.loads(self.situation.observer.read(place))
-        except (ValueError, OSError):
-            return None
-        return value if isinstance(value, dict) else None
+        """Comes back unchanged with the generation."""
+        return information.beside(self.situation, root(f"{STORE}/{self.generation}"))
 
     def _described(self) -> dict[str, Any]:
         return {
@@ -337,8 +330,3 @@ def find_generation(situation: Situation, name: str) -> Installation | None:
 def generation_of(model: str, version: str, artefact: Artefact) -> str:
     """The name under which an artefact stands in the store."""
     return f"{model}-{version}-{artefact.sha256[:STORE_DIGITS]}"
-
-
-def entry_of(generation: Target) -> Target:
-    """Where it stands what services are told of a generation in the store, for as long as it is there."""
-    return Target(generation.area, f"{generation.name}.json")
