@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -158,3 +159,37 @@ def test_a_model_that_was_brought_again_goes_wholly(two: HostFolder, options: di
     assert not (two.root / "models" / ONE).is_symlink()
     assert not (two.root / "models/.current_model_info.json").exists()
     assert two.call("verify").body["drift"] == []
+
+
+def test_what_a_way_back_left_is_watched_and_mended(two: HostFolder) -> None:
+    """The newer models are the current ones: damage to them, and to what leads to them, is found, told and mended."""
+    back_without(two, ONE, OTHER)
+    before, link, info = two.tree(), two.root / "models" / ONE, two.root / "models/.current_model_info.json"
+    generation = link.resolve()
+
+    def damaged() -> None:
+        (generation / "model.bin").write_bytes(b"other")
+
+    for damage in (damaged, link.unlink, info.unlink, lambda: shutil.rmtree(generation)):
+        damage()
+        found = two.call("verify")
+        assert (found.exit_code, len(found.body["drift"])) == (3, 1)
+        path = found.body["drift"][0]["path"]
+        assert two.call("why", path).body["drift"] == found.body["drift"]
+        assert two.call("repair").exit_code == 0
+        assert (two.tree(), two.call("verify").body["drift"], list(lacking(two))) == (before, [], ["0002", "0003"])
+    two.down("0001")
+    assert (link.is_symlink(), info.exists()) == (False, False)
+    assert two.call("verify").body["drift"] == []
+
+
+def test_what_a_way_back_brought_is_mended(two: HostFolder) -> None:
+    """After any downgrade: the links and the file that tells of them were put there by steps that are gone."""
+    two.up("0003")
+    two.up()
+    two.down("0003")
+    before = two.tree()
+    (two.root / "models" / ONE).unlink()
+    (two.root / "models/.current_model_info.json").unlink()
+    assert two.call("repair").exit_code == 0
+    assert two.tree() == before

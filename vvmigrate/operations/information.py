@@ -103,10 +103,10 @@ def taken_back(situation: Situation, effects: Iterable[Effect]) -> Proposal | No
         before, after = _before(situation, effect), told(str(effect.note.get(CONTENT, "")))
         if before is None or after is None:
             return None
-        for name in before.keys() | after.keys():
-            if before.get(name) != after.get(name) and (name in back or after.get(name) == models.get(name)):
-                back = {**back, name: before.get(name)}  # an older one of ours says what it was before that
-    left = {name: entry for name, entry in {**models, **back}.items() if entry is not None}
+        changed = (name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+        back |= {name: before.get(name) for name in changed}  # the oldest of them says what it was at first
+    ours_still = {name: entry for name, entry in back.items() if _is_told_by_us(situation, name, models.get(name))}
+    left = {name: entry for name, entry in {**models, **ours_still}.items() if entry is not None}
     if left == models or not (left or seen.exists):
         return Proposal()
     if not left:
@@ -114,6 +114,13 @@ def taken_back(situation: Situation, effects: Iterable[Effect]) -> Proposal | No
     data, detail = written(left), f"names {', '.join(sorted(left))}"
     entry = (seen if seen.exists else ours[0].after)._replace(digest="", size_bytes=len(data))
     return Proposal((Change(st.PLACE_FILE, target, seen, entry, content=data, size_bytes=len(data), detail=detail),))
+
+
+def _is_told_by_us(situation: Situation, name: str, entry: Any) -> bool:
+    """Whether a step of ours on the way up told this of a model: it goes with the last revision that speaks of it."""
+    life = situation.ledger.life(root(INFO)) if situation.ledger is not None else []
+    said = (told(str(effect.note.get(CONTENT, ""))) for step, effect in life if step["direction"] != "down")
+    return any(models.get(name) == entry for models in said if models is not None)
 
 
 def _before(situation: Situation, effect: Effect) -> Models | None:

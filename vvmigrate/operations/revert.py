@@ -9,7 +9,7 @@ from typing import ClassVar
 from alembic.operations import Operations
 
 from vvmigrate.content.store import INFO, STORE
-from vvmigrate.engine.effects import LACKS
+from vvmigrate.engine.effects import LACKS, MENDED
 from vvmigrate.engine.host import ROOT
 from vvmigrate.engine.reverse import Reverser
 from vvmigrate.engine.state import ADOPT, ATTRIBUTES, REMOVE_DIRECTORY, SWITCH_LINK, Change, Kept, Proposal, Target
@@ -126,7 +126,8 @@ def _is_switched_again(change: Change, situation: Situation) -> bool:
     if ledger is None:
         return False
     later = (effect for revision in situation.following for _, effect in ledger.since_applied(revision))
-    return any(effect.target == change.target and effect.action == SWITCH_LINK for effect in later)
+    links = (effect for effect in later if effect.action == SWITCH_LINK and MENDED not in effect.note)
+    return any(effect.target == change.target for effect in links)
 
 
 def _affected(change: Change) -> str:

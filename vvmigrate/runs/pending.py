@@ -125,13 +125,10 @@ def _stayed(site: Site) -> Iterator[tuple[str, str]]:
     What somebody put there since is theirs, and nothing that a revision lacks.
     """
     ledger = site.session.ledger
-    live = {step["step_id"] for steps in ledger.live().values() for step in steps}
     for target in dict.fromkeys(effect.target for _, effect in ledger.mentioning(f'"{LACKS}":')):
-        life = ledger.life(target)
-        whose = [step["revision"] for step, _ in life if step["step_id"] in live]
-        last = life[-1][1]
-        if whose and LACKS in last.note and site.session.host.glance(target).same_content(last.after):
-            yield whose[-1], f"{last.note[LACKS]}; {target.name} leads to {last.after.target} still"
+        last, owner = ledger.life(target)[-1][1], ledger.owner(target)
+        if owner and LACKS in last.note and site.session.host.glance(target).same_content(last.after):
+            yield owner, f"{last.note[LACKS]}; {target.name} leads to {last.after.target} still"
 
 
 def _lacks(step: Mapping[str, Any], applied: Collection[str]) -> str:
