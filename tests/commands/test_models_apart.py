@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.commands.models import install, release
+from tests.commands.plans import agree
 from tests.commands.proof import says
 from tests.conftest import HostFolder
 from tests.content.fault_server import FaultServer
@@ -193,3 +195,55 @@ def test_what_a_way_back_brought_is_mended(two: HostFolder) -> None:
     (two.root / "models/.current_model_info.json").unlink()
     assert two.call("repair").exit_code == 0
     assert two.tree() == before
+
+
+def ask_for_full(host: HostFolder, version: str) -> None:
+    """Let another variant be asked for, which the release has of these versions."""
+    for name in (ONE, OTHER):
+        data = f"{name} {version} full".encode() * 100
+        source(host, name, f"{version}-full").write_bytes(data)
+        release(host, version, data, f"given/{name}-{version}-full", name=name, variant="full")
+    host.environ["VV_MODEL_VARIANT"] = "full"
+
+
+def variants(host: HostFolder) -> dict[str, str]:
+    """Which variant of each model services are told of; and that this is what lies there."""
+    found = json.loads((host.root / "models/.current_model_info.json").read_text())["models"]
+    for name, entry in found.items():
+        data = (host.root / "models" / entry["path"]).read_bytes()
+        assert data.endswith(b"full") == (entry["variant"] == "full"), name
+    return {name: entry["variant"] for name, entry in found.items()}
+
+
+def test_another_variant_is_installed_of_every_model(two: HostFolder) -> None:
+    """Each by the last revision that installs it; when one could not be had at first, only that one is done then."""
+    two.up()
+    ask_for_full(two, "2.0.0")
+    away = source(two, OTHER, "2.0.0-full").rename(two.home / "away")
+    plan = two.call("plan")
+    assert [step["revision"] for step in plan.body["steps"]] == ["0004", "0005"]
+    says(two.call("upgrade"), 1, "could not be had")
+    assert variants(two) == {ONE: "full", OTHER: "demo"}
+    away.rename(source(two, OTHER, "2.0.0-full"))
+    plan = two.call("plan")
+    assert [step["revision"] for step in plan.body["steps"]] == ["0005"]
+    agree(plan, two.up())
+    assert variants(two) == {ONE: "full", OTHER: "full"}
+    assert (two.call("plan").exit_code, two.call("status").exit_code, two.up().body["steps"]) == (0, 0, [])
+
+
+@pytest.mark.parametrize("asked", ["before", "after"])
+def test_what_comes_back_in_another_variant_than_is_asked_for_is_seen(two: HostFolder, asked: str) -> None:
+    """The link went back to what was installed then; the next upgrade installs that version as it is wanted now."""
+    two.up("0003")
+    two.up()
+    if asked == "before":
+        ask_for_full(two, "2.0.0")
+        two.up()
+    two.down("0003")
+    ask_for_full(two, "1.0.0")
+    assert variants(two) == {ONE: "demo", OTHER: "demo"}
+    assert two.call("status").body["other_variant"] == {"installed": ["demo"], "asked": "full"}
+    says(two.call("upgrade"), 3, "was taken back")
+    assert variants(two) == {ONE: "full", OTHER: "full"}
+    assert (current(two, ONE), two.call("status").body["other_variant"]) == ("1.0.0", None)

@@ -18,7 +18,7 @@ from vvmigrate.content.manifest import Artefact, Manifest
 from vvmigrate.content.store import INFO, MODELS, STORE
 from vvmigrate.engine import state as st
 from vvmigrate.engine.actor import now
-from vvmigrate.engine.effects import TREE
+from vvmigrate.engine.effects import CONTENT, EARLIER, ONCE, TREE
 from vvmigrate.engine.host import ROOT
 from vvmigrate.engine.state import Change, Kept, Proposal, Target
 from vvmigrate.errors import ArchiveError, ChecksumError, DeliveryError, ManifestError, RefusedError
@@ -107,7 +107,14 @@ class Installation:
     def _there(self, target: Target) -> Change | None:
         """Something of the store's that a revision which was taken back has left; None where there is nothing."""
         seen = self.situation.observer.entry(target)
-        return Change(st.ADOPT, target, seen, seen, lasting=True, detail="in the store") if seen.exists else None
+        return self._as_it_is(target, seen, "in the store", lasting=True) if seen.exists else None
+
+    def _as_it_is(self, target: Target, seen: Entry, detail: str, *, lasting: bool = False) -> Change:
+        """What stands there already, with the text that was noted of it: it can be had again as before."""
+        known = self.situation.recorded().get(target)
+        noted = known[0].note if known is not None and known[0].after.same_content(seen) else {}
+        note = {CONTENT: noted[CONTENT]} if CONTENT in noted else {}
+        return Change(st.ADOPT, target, seen, seen, lasting=lasting, detail=detail, note=note)
 
     def delivery(self) -> Proposal:
         """Deliver the generation, with its entry beside it.
@@ -242,12 +249,15 @@ class Installation:
         target = root(f"{MODELS}/{self.name}")
         wanted = Entry("link", 0, os.geteuid(), os.getegid(), target=f".store/{self.generation}")
         wanted = wanted.with_attributes(0, self._given())
+        note: dict[str, Any] = {"variant": self.variant}
         if seen.kind == "link" and seen.target == wanted.target:
-            note = {"variant": self.variant}
             return Proposal((Change(st.ADOPT, target, seen, seen, detail="is current", note=note),))
         path = self.situation.host.path(target)
         kept = (Kept(path, "another model was there; it is set aside for the way back"),) if seen.kind == "dir" else ()
-        note = {"variant": self.variant}
+        known = self.situation.recorded().get(target)
+        earlier = {key: value for key, value in (known[0].note if known else {}).items() if key == "variant"}
+        if earlier:
+            note[ONCE] = {EARLIER: earlier}
         change = Change(st.SWITCH_LINK, target, seen, wanted, detail=f"to {self.generation}", note=note)
         return Proposal((change,), kept=kept, affects=frozenset({"model"}))
 
@@ -257,7 +267,7 @@ class Installation:
         entry, found = self._stored_entry(), information.current(self.situation)
         current = information.recorded(self.situation) if found is None else found
         if entry is not None and found is not None and current.get(self.name) == entry:
-            return Proposal((Change(st.ADOPT, target, seen, seen, detail="says so already"),))
+            return Proposal((self._as_it_is(target, seen, "says so already"),))
 
         entries: dict[str, Any] = self.situation.memory.setdefault("models", {})  # of other models in this step too
 
