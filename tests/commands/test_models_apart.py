@@ -247,3 +247,24 @@ def test_what_comes_back_in_another_variant_than_is_asked_for_is_seen(two: HostF
     says(two.call("upgrade"), 3, "was taken back")
     assert variants(two) == {ONE: "full", OTHER: "full"}
     assert (current(two, ONE), two.call("status").body["other_variant"]) == ("1.0.0", None)
+
+
+def test_services_are_told_of_the_one_that_came_back_and_of_the_one_that_stayed(bare: HostFolder) -> None:
+    """One revision had brought both, and only one of them is to be had again: each entry is what its link leads to."""
+    (bare.home / "given").mkdir()
+    for revision, version in (("0002", "1.0.0"), ("0003", "2.0.0")):
+        for name in (ONE, OTHER):
+            data = f"{name} {version}".encode() * 100
+            source(bare, name, version).write_bytes(data)
+            release(bare, version, data, f"given/{name}-{version}", name=name)
+        bare.revision(revision, f'op.install_model("{ONE}", "{version}")\nop.install_model("{OTHER}", "{version}")')
+        bare.up()
+    bare.call("prune", keep=0)
+    source(bare, ONE, "1.0.0").unlink()
+    bare.down("0002", allow_degraded=True)
+    info = bare.root / "models/.current_model_info.json"
+    told = {name: entry["model_version"] for name, entry in json.loads(info.read_text())["models"].items()}
+    assert told == {name: current(bare, name) for name in told} == {ONE: "2.0.0", OTHER: "1.0.0"}
+    assert (bare.call("verify").body["drift"], list(lacking(bare))) == ([], ["0002"])
+    bare.down("0001")
+    assert (info.exists(), [path.name for path in (bare.root / "models").iterdir()]) == (False, [".store"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from vvmigrate.content.store import INFO, MODELS
@@ -85,8 +85,11 @@ def beside(situation: Situation, generation: Target) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def taken_back(situation: Situation, effects: Iterable[Effect]) -> Proposal | None:
+def taken_back(situation: Situation, effects: Iterable[Effect], stay: Collection[str] = ()) -> Proposal | None:
     """What effects of one revision, newest first, told of models is told no more; the entries of others stay.
+
+    Args:
+        stay: models that this revision leaves current: of them it is told as ever.
 
     Returns:
         None where the file is as the newest of them left it, or where it cannot be told what they did: then it goes
@@ -96,14 +99,15 @@ def taken_back(situation: Situation, effects: Iterable[Effect]) -> Proposal | No
     ours = [e for e in effects if e.target == target and e.action == st.PLACE_FILE and MENDED not in e.note]
     seen = situation.observer.entry(target)
     models = current(situation) if seen.exists else recorded(situation)
-    if not ours or models is None or seen.same_content(ours[0].after):
-        return None
+    as_a_whole = None if not stay else Proposal()
+    if not ours or models is None or (seen.same_content(ours[0].after) and not stay):
+        return as_a_whole
     back: Models = {}
     for effect in ours:
         before, after = _before(situation, effect), told(str(effect.note.get(CONTENT, "")))
         if before is None or after is None:
-            return None
-        changed = (name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+            return as_a_whole
+        changed = (name for name in (before.keys() | after.keys()) - {*stay} if before.get(name) != after.get(name))
         back |= {name: before.get(name) for name in changed}  # the oldest of them says what it was at first
     ours_still = {name: entry for name, entry in back.items() if _is_told_by_us(situation, name, models.get(name))}
     left = {name: entry for name, entry in {**models, **ours_still}.items() if entry is not None}
