@@ -36,16 +36,24 @@ def archive(data: bytes) -> bytes:
 
 
 def release(
-    host: HostFolder, version: str, data: bytes, *urls: str, variant: str = "demo", required: bool = True, **more: Any
+    host: HostFolder,
+    version: str,
+    data: bytes,
+    *urls: str,
+    name: str = NAME,
+    variant: str = "demo",
+    required: bool = True,
+    **more: Any,
 ) -> str:
-    """Add a version (or a variant of it) to the release's manifest.
+    """Add a version of a model (or a variant of it) to the release's manifest.
 
     Returns:
         Its SHA-256.
     """
     path = host.home / "model_manifest.json"
     found = json.loads(path.read_text())
-    entry = found["models"][NAME].setdefault(version, {"license": "MIT", "required": required, "variants": {}})
+    versions = found["models"].setdefault(name, {})
+    entry = versions.setdefault(version, {"license": "MIT", "required": required, "variants": {}})
     entry["variants"][variant] = {
         "urls": list(urls),
         "format": "file",
@@ -58,9 +66,9 @@ def release(
     return sha256(data)
 
 
-def install(host: HostFolder, revision: str, version: str) -> None:
-    """Add a revision that installs a version."""
-    host.revision(revision, f'op.install_model("{NAME}", "{version}")')
+def install(host: HostFolder, revision: str, version: str, name: str = NAME) -> None:
+    """Add a revision that installs a version of a model."""
+    host.revision(revision, f'op.install_model("{name}", "{version}")')
 
 
 def received(host: HostFolder) -> dict[str, bytes]:

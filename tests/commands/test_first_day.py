@@ -10,7 +10,7 @@ from tests.commands.proof import nothing_changes, says
 from tests.conftest import HostFolder
 
 
-@pytest.mark.parametrize("verb", ["repair", "recover", "confirm", "prune", "downgrade base", "downgrade -1"])
+@pytest.mark.parametrize("verb", ["repair", "confirm", "prune", "downgrade base", "downgrade -1"])
 def test_a_command_without_anything_to_do_makes_no_host(bare: HostFolder, tmp_path: Path, verb: str) -> None:
     """Tried before the right root is named, it neither makes the wrong one nor binds to it."""
     bare.environ["VIDEO_STORAGE_ROOT"] = str(tmp_path / "wrong")
@@ -30,10 +30,11 @@ def test_a_root_of_another_home_is_refused_all_the_same(bare: HostFolder, verb: 
     says(bare.call(verb, *(["base"] if verb == "downgrade" else [])), 6, "another home", hint="adopt --storage-root")
 
 
-def test_a_wrong_root_that_was_never_used_is_left(bare: HostFolder, tmp_path: Path) -> None:
-    """`fetch` or a refused upgrade bound the wrong root: adopting the right one frees the host."""
+@pytest.mark.parametrize("verb", ["fetch", "recover"])
+def test_a_wrong_root_that_was_never_used_is_left(bare: HostFolder, tmp_path: Path, verb: str) -> None:
+    """`fetch`, `recover` or a refused upgrade bound the wrong root: adopting the right one frees the host."""
     bare.environ["VIDEO_STORAGE_ROOT"] = ""
-    assert bare.call("fetch", storage_root=str(tmp_path / "wrong")).exit_code == 0
+    assert bare.call(verb, storage_root=str(tmp_path / "wrong")).exit_code == 0
     says(bare.call("upgrade", storage_root=str(bare.root)), 6, "wrong", hint=f"adopt --storage-root {bare.root}")
     report = bare.call("adopt", storage_root=str(bare.root))
     assert (report.exit_code, report.body["left"][0]["revision"]) == (3, "0001")

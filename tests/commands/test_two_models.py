@@ -6,10 +6,11 @@ import json
 
 import pytest
 
-from tests.commands.models import DATA, NAME, NEWER, install, release, sha256
+from tests.commands.models import DATA, NAME, NEWER, install, release
 from tests.commands.plans import agree
 from tests.conftest import HostFolder
 from tests.content.fault_server import FaultServer, good, status
+from vvmigrate.engine.effects import CONTENT_BYTES
 
 OTHER = "detector"
 
@@ -18,14 +19,9 @@ OTHER = "detector"
 def late(bare: HostFolder, server: FaultServer) -> HostFolder:
     """A host whose older revision could get its model only when the newer one had installed its own."""
     release(bare, "2.0.0", DATA, server.url("/late", status("404 Not Found")))
-    path = bare.home / "model_manifest.json"
-    found = json.loads(path.read_text())
-    variant = {"urls": [server.url("/other", good(NEWER))], "format": "file", "filename": "model.bin"}
-    variant |= {"size_bytes": len(NEWER), "sha256": sha256(NEWER)}
-    found["models"][OTHER] = {"1.0.0": {"license": "MIT", "required": True, "variants": {"demo": variant}}}
-    path.write_text(json.dumps(found))
+    release(bare, "1.0.0", NEWER, server.url("/other", good(NEWER)), name=OTHER)
     install(bare, "0002", "2.0.0")
-    bare.revision("0003", f'op.install_model("{OTHER}", "1.0.0")')
+    install(bare, "0003", "1.0.0", OTHER)
     bare.up(allow_degraded=True)
     assert told(bare) == [OTHER]
     server.acts["/late"] = [good(DATA)]
@@ -78,3 +74,60 @@ def test_a_file_that_cannot_be_read_is_kept_and_said(late: HostFolder) -> None:
     report = late.down("0001")
     assert path.read_text() == "their own words"
     assert {item["path"] for step in report.body["steps"] for item in step["kept"]} == {str(path)}
+
+
+@pytest.mark.parametrize("damage", ["lost", "cut off"])
+def test_a_file_that_is_lost_comes_with_all_models_when_the_next_is_installed(late: HostFolder, damage: str) -> None:
+    """Nobody had called `repair` in between; services find each of them, as they were told of it before."""
+    path = late.root / "models/.current_model_info.json"
+    entries = json.loads(path.read_text())["models"]
+    path.unlink() if damage == "lost" else path.write_text(path.read_text()[:40])
+    release(late, "1.0.0", b"third", "third", name="third")
+    (late.home / "third").write_bytes(b"third")
+    install(late, "0004", "1.0.0", "third")
+    late.up()
+    assert told(late) == linked(late) == [NAME, OTHER, "third"]
+    assert {name: json.loads(path.read_text())["models"][name] for name in entries} == entries
+    assert late.call("verify").body["drift"] == []
+
+
+def test_a_file_that_is_lost_comes_back_with_the_step_that_changes_it(late: HostFolder) -> None:
+    """It tells of the models that stay, and of none that went; what was lost with its last model is not missed."""
+    path = late.root / "models/.current_model_info.json"
+    path.unlink()
+    plan = late.call("plan down", "0002")
+    agree(plan, late.down("0002"))
+    assert (told(late), late.call("verify").body["drift"]) == ([NAME], [])
+    path.unlink()
+    late.down("0001")
+    assert (path.exists(), late.call("verify").body["drift"]) == (False, [])
+
+
+def test_a_file_that_was_right_already_is_mended_as_a_whole(late: HostFolder) -> None:
+    """The last revision had found its model there, and the file telling of it: a repair forgets none of the others."""
+    install(late, "0004", "2.0.0")
+    late.up()
+    path = late.root / "models/.current_model_info.json"
+    before = path.read_bytes()
+    path.unlink()
+    assert late.call("repair").exit_code == 0
+    assert path.read_bytes() == before
+
+
+def test_a_file_too_long_to_be_noted_is_told_of_what_lies_beside_the_models(late: HostFolder) -> None:
+    """Other programs may have written much into it: that is gone, and no model of ours is forgotten."""
+    path = late.root / "models/.current_model_info.json"
+    found = json.loads(path.read_text())
+    found["models"]["theirs"] = {"notes": "long " * 5000}
+    path.write_text(json.dumps(found))
+    release(late, "3.0.0", b"newer", "newer")
+    (late.home / "newer").write_bytes(b"newer")
+    install(late, "0004", "3.0.0")
+    late.up()
+    assert len(path.read_bytes()) > CONTENT_BYTES
+    path.unlink()
+    release(late, "4.0.0", b"newest", "newest")
+    (late.home / "newest").write_bytes(b"newest")
+    install(late, "0005", "4.0.0")
+    late.up()
+    assert told(late) == linked(late) == [NAME, OTHER]

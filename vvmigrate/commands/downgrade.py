@@ -94,7 +94,8 @@ def _downgrade(run: Run, target: str) -> None:
             return
         held += shown(its)
     for forecast in returning:
-        if forecast.proposal.changes and not run.perform(forecast):
+        lacks_still = forecast.proposal.degraded and not forecast.proposal.changes
+        if not lacks_still and not run.perform(forecast):
             break
     run.report.body["degraded"] = degraded(place)
 

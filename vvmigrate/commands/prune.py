@@ -17,7 +17,7 @@ from vvmigrate.engine import old
 from vvmigrate.engine.host import ROOT
 from vvmigrate.engine.state import Kept, Target
 from vvmigrate.errors import VvmigrateError
-from vvmigrate.operations.generation import entry_of
+from vvmigrate.operations.information import entry_of
 from vvmigrate.operations.supply import RECEIVED
 from vvmigrate.report import Report, listed
 from vvmigrate.runs.forecast import Workplace, open_workplace

@@ -20,9 +20,6 @@ def recover(call: Call) -> Report:
     """
     report = Report(call.command, body={"settled": []})
     try:
-        if not call.has_begun():
-            report.body["settled"] = call.sweep()
-            return report
         settings, session = call.write(MERGERS)
         with session, opened(settings.log_file, session.run["run_id"]) as (log, _):
             report.body["settled"] = recovery.recover(session)

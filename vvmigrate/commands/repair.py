@@ -111,7 +111,10 @@ def _above(place: Workplace, found: list[Drift]) -> list[Drift]:
 def _damage(
     place: Workplace, found: list[Drift], paths: list[str]
 ) -> list[tuple[str, tuple[tuple[Target, frozenset[str]], ...]]]:
-    """What each revision has to mend, in the line's order: what holds other things comes before them."""
+    """What each revision has to mend, in the line's order: what holds other things comes before them.
+
+    What a revision that is gone had recorded, or its way back, is that of the one whose it is now.
+    """
     recorded = place.session.ledger.recorded()
     facts: dict[Target, set[str]] = {}
     for item in found:
@@ -122,7 +125,7 @@ def _damage(
         facts[SIGNATURE] = {"release"}
     by_revision: dict[str, list[tuple[Target, frozenset[str]]]] = {}
     for target in sorted(facts):
-        revision = str(recorded[target][1]["revision"])
+        revision = place.session.ledger.owner(target) or place.version
         by_revision.setdefault(revision, []).append((target, frozenset(facts[target])))
     line = [step["revision"] for step in place.session.ledger.applied()]
     return [(revision, tuple(by_revision[revision])) for revision in line if revision in by_revision]

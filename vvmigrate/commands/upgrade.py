@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from vvmigrate.content.env.template import FILE
 from vvmigrate.engine import preflight
 from vvmigrate.engine.sources import Revision
 from vvmigrate.engine.state import Proposal
@@ -221,10 +222,10 @@ def _again(place: Workplace, retries: list[str], coming: Later) -> list[Forecast
     told = place.settings.update_env or place.settings.values
     merges = any(isinstance(operation, MergeEnv) for _, operation in coming)  # by itself, and is the way back
     if not merges and (told or _may_be_answered(place)):
-        forecasts += _latest(place, MergeEnv, retries, coming, must=bool(told))
+        forecasts += _latest(place, MergeEnv, _env, retries, coming, must=bool(told))
     if other_variant(place):
         lacking = [item["revision"] for item in degraded(place)]  # also what waits: the model is what it waits for
-        forecasts += _latest(place, InstallModel, lacking, coming)
+        forecasts += _latest(place, InstallModel, _model, lacking, coming)
     return forecasts
 
 
@@ -246,10 +247,26 @@ def _retry(place: Workplace, revision: str, coming: Later) -> Forecast:
         return forecast
 
 
+def _env(_operation: Operation) -> str:
+    """The one file that all merges are about."""
+    return FILE
+
+
+def _model(operation: Operation) -> str:
+    """Which model an installation is about."""
+    return operation.name if isinstance(operation, InstallModel) else ""
+
+
 def _latest(
-    place: Workplace, kind: type[Operation], done: Sequence[str], coming: Later, *, must: bool = False
+    place: Workplace,
+    kind: type[Operation],
+    about: Callable[[Operation], str],
+    done: Sequence[str],
+    coming: Later,
+    *,
+    must: bool = False,
 ) -> list[Forecast]:
-    """The last applied revision that has an operation of this kind, as a step of that kind alone.
+    """For each thing that operations of this kind are about, the last applied revision that has one, as a step of them.
 
     Args:
         done: revisions of which this must not be done apart.
@@ -266,10 +283,12 @@ def _latest(
             raise
         place.call.listener("warning", text=f"what is applied is not brought up to date: {error.message}")
         return []
-    for revision in reversed(applied):
-        if any(isinstance(operation, kind) for operation in asked[revision].operations):
-            return [] if revision in done else [place.redo(revision, kind, pending=coming)]
-    return []
+    last: dict[str, str] = {}
+    for revision in applied:
+        operations = (operation for operation in asked[revision].operations if isinstance(operation, kind))
+        last |= {about(operation): revision for operation in operations}
+    again = (revision for revision in applied if revision in last.values() and revision not in done)
+    return [place.redo(revision, kind, pending=coming) for revision in again]
 
 
 def _may_be_answered(place: Workplace) -> bool:

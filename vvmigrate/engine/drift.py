@@ -5,12 +5,11 @@ What is the user's right is no drift: the content of a file of keys, rows, and w
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vvmigrate.engine.effects import TREE, Effect
+from vvmigrate.engine.effects import TREE, Effect, led_to
 from vvmigrate.engine.host import Host
 from vvmigrate.engine.round import Round
 from vvmigrate.engine.state import Target
@@ -53,14 +52,11 @@ class Drift:
 
 def managed(recorded: Recorded, host: Host) -> list[Target]:
     """The recorded paths that must be there, parents before what they hold: all but generations that were pruned."""
-    current = {_end(effect).name for effect, _ in recorded.values() if effect.after.kind == "link"}
+    is_current = led_to(effect for effect, _ in recorded.values())
     return [
         target
         for target, (effect, _) in sorted(recorded.items())
-        if not effect.lasting
-        or target.name.removesuffix(".json") in current
-        or any(name.startswith(f"{target.name}/") or target.name.startswith(f"{name}/") for name in current)
-        or host.glance(target).exists
+        if not effect.lasting or is_current(target) or host.glance(target).exists
     ]
 
 
@@ -68,14 +64,8 @@ def behind(recorded: Recorded, target: Target) -> Target:
     """Where a path that is a recorded link, or lies below one, leads by what is recorded; any other path itself."""
     for link, (effect, _) in recorded.items():
         if effect.after.kind == "link" and (target == link or link.holds(target)):
-            end = _end(effect)
-            return end._replace(name=end.name + target.name.removeprefix(link.name))
+            return effect.end._replace(name=effect.end.name + target.name.removeprefix(link.name))
     return target
-
-
-def _end(link: Effect) -> Target:
-    name = os.path.join(os.path.dirname(link.target.name), link.after.target)
-    return link.target._replace(name=os.path.normpath(name))
 
 
 def find(

@@ -7,7 +7,8 @@ needs space, and whatever was replaced keeps its inode, mode, owner and attribut
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Self
 
 from vvmigrate.engine.host import Host
@@ -30,6 +31,9 @@ KEPT_TEXT = "template"
 
 TAKEN_OVER = "taken over"
 """Key of an effect's note: what was there already only got the place that we would have given it."""
+
+LACKS = "lacks"
+"""Key of an effect's note: why what stands there was left by a way back, and is not what was there before."""
 
 ONCE = "once"
 """Key of an effect's note: what concerns this one effect. Where nothing else in a note is new, it tells nothing."""
@@ -103,6 +107,12 @@ class Effect(NamedTuple):
         found: Mapping[str, Any] = self.note.get(ONCE, {}).get(EARLIER, {})
         return found
 
+    @property
+    def end(self) -> Target:
+        """Where its link leads to; any other path itself."""
+        name = os.path.join(os.path.dirname(self.target.name), self.after.target) if self.after.target else ""
+        return self.target._replace(name=os.path.normpath(name)) if name else self.target
+
     def settled(self) -> Self:
         """The effect as it is once its step is committed and its before-image has moved to `undo/`."""
         return self._replace(slot=self.slot.replace("staging/", "undo/", 1))
@@ -128,6 +138,21 @@ class Effect(NamedTuple):
         if not is_same(place.entry(), self.after):
             return False
         return TREE not in self.note or place.entry(tree=True).digest == self.note[TREE]
+
+
+def led_to(effects: Iterable[Effect]) -> Callable[[Target], bool]:
+    """Whether a path belongs to what links lead to.
+
+    It is that itself, lies in it, holds it, or is its entry beside it.
+    """
+    links = (effect for effect in effects if effect.after.kind == "link")
+    ends = {effect.end for effect in links}
+
+    def belongs(target: Target) -> bool:
+        beside = target._replace(name=target.name.removesuffix(".json"))
+        return beside in ends or any(target.holds(end) or end.holds(target) for end in ends)
+
+    return belongs
 
 
 def aside(slot: Place, suffix: str) -> Place:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from vvmigrate.engine.chain import ADOPT_ROW, EPOCH_ROW, Chain, canonical
-from vvmigrate.engine.effects import Effect
+from vvmigrate.engine.effects import Effect, led_to
 from vvmigrate.engine.rows import UNDECODED
 from vvmigrate.engine.state import ADOPT, Target
 from vvmigrate.errors import IntegrityError, StateError
@@ -57,7 +57,8 @@ class Ledger(Chain):
     def recorded(self) -> dict[Target, tuple[Effect, dict[str, Any]]]:
         """What stands recorded at each managed path: the last effect on it, and the step that had it.
 
-        A path is managed while a revision that is applied had an effect on it.
+        A path is managed while a revision that is applied had an effect on it, and so is what a managed link leads to:
+        where a way back could not have its model, that is another's, of a revision that is gone.
         """
         by_step: dict[str, list[Effect]] = {}
         where, arguments = self._happened()
@@ -69,7 +70,12 @@ class Ledger(Chain):
             last.update((effect.target, (effect, step)) for effect in by_step.get(step["step_id"], ()))
         live = (step["step_id"] for steps in _live(happened).values() for step in steps)
         managed = {effect.target for step_id in live for effect in by_step.get(step_id, ())}
-        return {target: found for target, found in last.items() if target in managed and found[0].after.exists}
+        is_current = led_to(last[target][0] for target in managed)
+        return {
+            target: (effect, step)
+            for target, (effect, step) in last.items()
+            if effect.after.exists and (target in managed or (effect.lasting and is_current(target)))
+        }
 
     def lasting(self) -> Iterator[Effect]:
         """The effects that no downgrade takes back, of steps that happened, oldest first."""
@@ -122,19 +128,28 @@ class Ledger(Chain):
         steps = [step["step_id"] for step in self.live().get(revision, ())]
         return [(step_id, effect) for step_id in reversed(steps) for effect in reversed(self.effects(step_id))]
 
+    def life(self, target: Target) -> list[tuple[dict[str, Any], Effect]]:
+        """The effects on a path, with the steps that had them, oldest first."""
+        found = self.mentioning(canonical(target.name).decode())
+        return [(step, effect) for step, effect in found if effect.target == target]
+
+    def owner(self, target: Target) -> str:
+        """Of the revisions that the host has, the last that had an effect on a path; empty where none had."""
+        live = {step["step_id"] for steps in self.live().values() for step in steps}
+        return next((str(step["revision"]) for step, _ in reversed(self.life(target)) if step["step_id"] in live), "")
+
     def made(self, target: Target) -> bool:
         """Whether we once made what stands at a target, and never removed it: a downgrade may have had to keep it."""
         ours = False
-        for _, effect in self.mentioning(canonical(target.name).decode()):
-            if effect.target == target and effect.action != ADOPT:
+        for _, effect in self.life(target):
+            if effect.action != ADOPT:
                 ours = effect.after.exists and (ours or not effect.before.exists)
         return ours
 
     def left(self, target: Target) -> Iterator[Entry]:
         """What steps of ours put at a target, oldest first; what one on the way back put there may be anybody's."""
-        found = self.mentioning(canonical(target.name).decode())
-        ours = (effect for step, effect in found if step["direction"] != "down" and effect.action != ADOPT)
-        return (effect.after for effect in ours if effect.target == target)
+        ours = (e for step, e in self.life(target) if step["direction"] != "down" and e.action != ADOPT)
+        return (effect.after for effect in ours)
 
     def applied(self) -> list[dict[str, Any]]:
         """For each revision that the host has, the step that last did something for it, oldest first.

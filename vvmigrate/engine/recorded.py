@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from vvmigrate.engine import state
-from vvmigrate.engine.effects import Effect
+from vvmigrate.engine.effects import Effect, led_to
 from vvmigrate.engine.session import Session
 
 
@@ -27,7 +27,8 @@ def recorded_digest(session: Session, effects: Iterable[Effect] = (), reverted: 
         for revision in (row["revision"] for row in ledger.applied() if row["revision"] != reverted):
             gone -= {effect.target for _, effect in ledger.since_applied(revision)}
     found |= {effect.target: ledger.masked(effect) for effect in effects}
-    found = {target: effect for target, effect in found.items() if target not in gone}
+    is_current = led_to(effect for target, effect in found.items() if target not in gone)
+    found = {t: e for t, e in found.items() if t not in gone or (e.lasting and is_current(t))}
     entries = {target: effect.after for target, effect in found.items() if effect.after.exists}
     keys = {target: tuple(effect.note["keys"]) for target, effect in found.items() if "keys" in effect.note}
     return state.digest(ledger.version(), entries, keys, app)

@@ -93,7 +93,8 @@ class Reverser:
             return _kept(path, "what stood there before was pruned", lost=True)
         before = image.entry()
         action = st.SWITCH_LINK if before.kind == "link" else st.PLACE_TREE if before.kind == "dir" else st.PLACE_FILE
-        change = Change(action, effect.target, seen, before, detail="as it was before", size_bytes=before.size_bytes)
+        detail, note = "as it was before", effect.earlier
+        change = Change(action, effect.target, seen, before, detail=detail, note=note, size_bytes=before.size_bytes)
         if before.kind not in ("file", "link"):  # cannot be copied, or is too large to be: it moves back itself
             return Proposal((change._replace(source=effect.slot),))
         return Proposal((change._replace(fill=image.copy_to),))

@@ -36,7 +36,8 @@ class Situation:
         following: revisions that this run takes back, or applies, after this one.
         memory: values that must stay the same from the forecast to the step: answers, generated secrets.
         mergers: how files of keys are taken back.
-        retry: whether the revision is applied but degraded, and tried again.
+        again: whether the revision is applied, and done again: what somebody put in the place of its work stays.
+        retry: whether it is applied but degraded, and tried again.
         adopting: whether the revision is only taken over, if what it wants is there already.
         planned: what earlier steps of a run that is planned will have changed, and noted, at each path.
     """
@@ -53,6 +54,7 @@ class Situation:
     mergers: Mapping[str, Merger] = field(default_factory=dict)
     ask: Ask | None = None
     progress: Callable[[str, int, int | None], None] | None = None
+    again: bool = False
     retry: bool = False
     following: tuple[str, ...] = ()
     adopting: bool = False

@@ -8,7 +8,6 @@ models/.current_model_info.json                                            what 
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,13 +18,14 @@ from vvmigrate.content.manifest import Artefact, Manifest
 from vvmigrate.content.store import INFO, MODELS, STORE
 from vvmigrate.engine import state as st
 from vvmigrate.engine.actor import now
-from vvmigrate.engine.effects import TREE
+from vvmigrate.engine.effects import CONTENT, EARLIER, ONCE, TREE
 from vvmigrate.engine.host import ROOT
 from vvmigrate.engine.state import Change, Kept, Proposal, Target
 from vvmigrate.errors import ArchiveError, ChecksumError, DeliveryError, ManifestError, RefusedError
 from vvmigrate.files import ABSENT, Entry, Owner, Place
 from vvmigrate.operations import information, supply
 from vvmigrate.operations.base import Situation, root
+from vvmigrate.operations.information import entry_of
 
 MANIFEST = "model_manifest.json"
 DIRECTORY_MODE, FILE_MODE = 0o755, 0o644
@@ -64,12 +64,23 @@ class Installation:
             )
         if seen.kind == "dir" and self._verifies(f"{MODELS}/{self.name}"):
             return self._adopt_folder(seen) + self._information()
+        if self._is_theirs(seen):
+            path = self.situation.host.path(root(f"{MODELS}/{self.name}"))
+            return Proposal(kept=(Kept(path, "was changed since it was put there"),))
         stored = self._stored()
         if stored is None:
             if reason := self.lacking():
                 return Proposal(degraded=reason)
             stored = self.delivery()
         return stored + self._link(seen) + self._information()
+
+    def _is_theirs(self, seen: Entry) -> bool:
+        """Whether somebody has put another model in the place of the one that this applied revision is about."""
+        target, ledger = root(f"{MODELS}/{self.name}"), self.situation.ledger
+        if not self.situation.again or ledger is None or not seen.exists or target in self.situation.planned:
+            return False
+        life = ledger.life(target)
+        return bool(life) and not any(map(seen.same_content, (life[-1][1].after, *ledger.left(target))))
 
     # ---- the store -----------------------------------------------------------------------------------------------
 
@@ -96,7 +107,14 @@ class Installation:
     def _there(self, target: Target) -> Change | None:
         """Something of the store's that a revision which was taken back has left; None where there is nothing."""
         seen = self.situation.observer.entry(target)
-        return Change(st.ADOPT, target, seen, seen, lasting=True, detail="in the store") if seen.exists else None
+        return self._as_it_is(target, seen, "in the store", lasting=True) if seen.exists else None
+
+    def _as_it_is(self, target: Target, seen: Entry, detail: str, *, lasting: bool = False) -> Change:
+        """What stands there already, with the text that was noted of it: it can be had again as before."""
+        known = self.situation.recorded().get(target)
+        noted = known[0].note if known is not None and known[0].after.same_content(seen) else {}
+        note = {CONTENT: noted[CONTENT]} if CONTENT in noted else {}
+        return Change(st.ADOPT, target, seen, seen, lasting=lasting, detail=detail, note=note)
 
     def delivery(self) -> Proposal:
         """Deliver the generation, with its entry beside it.
@@ -231,22 +249,25 @@ class Installation:
         target = root(f"{MODELS}/{self.name}")
         wanted = Entry("link", 0, os.geteuid(), os.getegid(), target=f".store/{self.generation}")
         wanted = wanted.with_attributes(0, self._given())
+        note: dict[str, Any] = {"variant": self.variant}
         if seen.kind == "link" and seen.target == wanted.target:
-            note = {"variant": self.variant}
             return Proposal((Change(st.ADOPT, target, seen, seen, detail="is current", note=note),))
         path = self.situation.host.path(target)
         kept = (Kept(path, "another model was there; it is set aside for the way back"),) if seen.kind == "dir" else ()
-        note = {"variant": self.variant}
+        known = self.situation.recorded().get(target)
+        earlier = {key: value for key, value in (known[0].note if known else {}).items() if key == "variant"}
+        if earlier:
+            note[ONCE] = {EARLIER: earlier}
         change = Change(st.SWITCH_LINK, target, seen, wanted, detail=f"to {self.generation}", note=note)
         return Proposal((change,), kept=kept, affects=frozenset({"model"}))
 
     def _information(self) -> Proposal:
         target = root(INFO)
         seen = self.situation.observer.entry(target)
-        current = information.current(self.situation) or {}
-        entry = self._stored_entry()
-        if entry is not None and current.get(self.name) == entry:
-            return Proposal((Change(st.ADOPT, target, seen, seen, detail="says so already"),))
+        entry, found = self._stored_entry(), information.current(self.situation)
+        current = information.recorded(self.situation) if found is None else found
+        if entry is not None and found is not None and current.get(self.name) == entry:
+            return Proposal((self._as_it_is(target, seen, "says so already"),))
 
         entries: dict[str, Any] = self.situation.memory.setdefault("models", {})  # of other models in this step too
 
@@ -258,15 +279,8 @@ class Installation:
         return Proposal((change,), affects=frozenset({"model"}))
 
     def _stored_entry(self) -> dict[str, Any] | None:
-        """The entry that came with the generation when it was first installed: it comes back unchanged with it."""
-        place = entry_of(root(f"{STORE}/{self.generation}"))
-        if self.situation.observer.entry(place).kind != "file":
-            return None
-        try:
-            value = json.loads(self.situation.observer.read(place))
-        except (ValueError, OSError):
-            return None
-        return value if isinstance(value, dict) else None
+        """Comes back unchanged with the generation."""
+        return information.beside(self.situation, root(f"{STORE}/{self.generation}"))
 
     def _described(self) -> dict[str, Any]:
         return {
@@ -326,8 +340,3 @@ def find_generation(situation: Situation, name: str) -> Installation | None:
 def generation_of(model: str, version: str, artefact: Artefact) -> str:
     """The name under which an artefact stands in the store."""
     return f"{model}-{version}-{artefact.sha256[:STORE_DIGITS]}"
-
-
-def entry_of(generation: Target) -> Target:
-    """Where it stands what services are told of a generation in the store, for as long as it is there."""
-    return Target(generation.area, f"{generation.name}.json")

@@ -7,22 +7,24 @@ asked: they have the store, the release and the network. What stands in the way 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from vvmigrate.content import signature
+from vvmigrate.content.store import STORE
 from vvmigrate.engine import state as st
 from vvmigrate.engine import vault
 from vvmigrate.engine.chain import canonical
 from vvmigrate.engine.effects import CONTENT, MENDED, TREE, Effect
 from vvmigrate.engine.host import HOME, ROOT
 from vvmigrate.engine.state import Change, Kept, Overlay, Proposal, Target
-from vvmigrate.errors import ChecksumError, EnvFileError, IntegrityError, RevisionError
+from vvmigrate.errors import ChecksumError, EnvFileError, IntegrityError, ManifestError, RevisionError
 from vvmigrate.files import ABSENT, Entry, Place
 from vvmigrate.operations.base import Operation, Situation, home
 from vvmigrate.operations.env_file import MergeEnv
-from vvmigrate.operations.generation import DIRECTORY_MODE, FILE_MODE
+from vvmigrate.operations.generation import DIRECTORY_MODE, FILE_MODE, find_generation
 from vvmigrate.operations.signature import WriteSignature
 
 INNER_MODES = {"file": FILE_MODE, "dir": DIRECTORY_MODE}
@@ -56,6 +58,9 @@ class Mend(Operation):
             effect = recorded[target][0]
             seen = situation.observer.entry(target)
             changes = _from_records(situation, effect, seen, facts)
+            if not changes and (generation := _generation(situation, target)).changes:
+                changes = [_as(effect, seen, change) for change in generation.changes if _is_it(change, effect)]
+                total += Proposal(downloads=generation.downloads)
             if not changes:
                 asked = asked or self._ask(situation)
                 changes = [_as(effect, seen, change) for change in asked[0].changes if _is_it(change, effect)]
@@ -149,6 +154,20 @@ def _kept_text(situation: Situation, effect: Effect) -> bytes | None:
     return None
 
 
+def _generation(situation: Situation, target: Target) -> Proposal:
+    """A model's generation as the manifest has it, whichever revision wants it, or a way back has left it; or nothing.
+
+    Raises:
+        RefusedError: the network would be needed, and may not be asked.
+    """
+    folder, name = os.path.split(target.name)
+    if folder == STORE:
+        with suppress(ManifestError):
+            found = find_generation(situation, name)
+            return found.delivery() if found is not None and not found.lacking() else Proposal()
+    return Proposal()
+
+
 def _attributes(entry: Entry) -> str:
     return f"mode {entry.mode:04o}, owner {entry.uid}:{entry.gid}"
 
@@ -157,8 +176,7 @@ def _tree_of(situation: Situation, effect: Effect) -> str:
     """The digest that a directory had when we placed or adopted it as a whole; empty for one that was only made."""
     if TREE in effect.note or situation.ledger is None:
         return str(effect.note.get(TREE, ""))
-    effects = situation.ledger.mentioning(canonical(effect.target.name).decode())
-    return next((str(e.note[TREE]) for _, e in effects if e.target == effect.target and TREE in e.note), "")
+    return next((str(e.note[TREE]) for _, e in situation.ledger.life(effect.target) if TREE in e.note), "")
 
 
 def _inner(place: Place, target: Target) -> Iterator[Change]:

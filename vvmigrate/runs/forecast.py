@@ -121,6 +121,7 @@ class Workplace(Site):
             mergers=MERGERS,
             ask=self.call.ask,
             progress=lambda phase, done, total: self.call.listener("progress", phase=phase, done=done, total=total),
+            again=forecast is not None and forecast.code is None and forecast.direction == UP,
             retry=forecast is not None and forecast.retry,
             adopting=forecast is not None and forecast.accepts is not None,
         )

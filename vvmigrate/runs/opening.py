@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vvmigrate import settings as settled
-from vvmigrate.engine import adoption, lodging
+from vvmigrate.engine import adoption
 from vvmigrate.engine import binding as bindings
 from vvmigrate.engine import session as sessions
 from vvmigrate.engine.actor import who_runs
@@ -136,12 +136,6 @@ class Call:
             return True  # a shadow is made to be worked on, whatever comes first
         check_root(root, settings.home)
         return bindings.may_be_somebodys(settings.home, root)
-
-    def sweep(self) -> list[str]:
-        """Remove what a rehearsal that was killed has left, also where no host was ever made; a sentence for each."""
-        home = settled.find_home(self.options.get("home"), self.environ, self.folder)
-        with Tree.open(home) as tree, state_tree(tree, make=False) or nullcontext() as state:
-            return lodging.sweep(state)
 
     def write(self, mergers: Mapping[str, Any]) -> tuple[Settings, Session]:
         """Open the host for changing it.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from vvmigrate.content.store import INFO, MODELS, STORE
-from vvmigrate.engine.ledger import Ledger
+from vvmigrate.content.store import MODELS
+from vvmigrate.engine.effects import LACKS
 from vvmigrate.engine.sources import Revision
-from vvmigrate.engine.state import ADOPT, SUPERSEDED, Superseded
+from vvmigrate.engine.state import SUPERSEDED, Superseded
 from vvmigrate.errors import StateError
 from vvmigrate.runs.opening import variant_of
 from vvmigrate.runs.site import Site
@@ -114,33 +114,21 @@ def degraded(site: Site, without: Collection[str] = ()) -> list[dict[str, Any]]:
         return []
     steps = [step for step in site.ledger.applied() if step["revision"] not in without]
     names = {step["revision"] for step in steps}
-    stayed = _stayed(site.ledger) if not without else {}
+    stayed = dict(_stayed(site)) if not without else {}
     reasons = ((step, _lacks(step, names) or stayed.get(step["revision"], "")) for step in steps)
     return [{"revision": step["revision"], "title": step["title"], "reason": why} for step, why in reasons if why]
 
 
-def _stayed(ledger: Ledger) -> dict[str, str]:
-    """Of revisions whose model is not the current one: a way back could not have it, and left what was there."""
-    lacked = [step for step in ledger.committed() if step["direction"] == "down" and step["error"]]
-    if not lacked:
-        return {}
-    live = {step["step_id"] for steps in ledger.live().values() for step in steps}
-    whose: dict[str, str] = {}
-    last: dict[str, dict[str, Any]] = {}
-    for step, effect in ledger.mentioning(f'"name":"{MODELS}/'):
-        name, lives = effect.target.name, step["step_id"] in live
-        if os.path.dirname(name) != MODELS or name in (STORE, INFO):
-            continue
-        if lives:
-            whose[name] = step["revision"]
-        if lives or effect.action != ADOPT:
-            last[name] = step
-    found = {}
-    for name, step in last.items():
-        why = next((back["error"] for back in reversed(lacked) if back["seq"] > step["seq"]), "")
-        if name in whose and why and step["direction"] != "down" and step["step_id"] not in live:
-            found[whose[name]] = f"{why}; {name} is still what revision {step['revision']} had put there"
-    return found
+def _stayed(site: Site) -> Iterator[tuple[str, str]]:
+    """Revisions whose model is not the current one, and why: a way back could not have it, and left what was there.
+
+    What somebody put there since is theirs, and nothing that a revision lacks.
+    """
+    ledger = site.session.ledger
+    for target in dict.fromkeys(effect.target for _, effect in ledger.mentioning(f'"{LACKS}":')):
+        last, owner = ledger.life(target)[-1][1], ledger.owner(target)
+        if owner and LACKS in last.note and site.session.host.glance(target).same_content(last.after):
+            yield owner, f"{last.note[LACKS]}; {target.name} leads to {last.after.target} still"
 
 
 def _lacks(step: Mapping[str, Any], applied: Collection[str]) -> str:
