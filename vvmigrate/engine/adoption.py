@@ -193,6 +193,8 @@ class Settling:
             if waits is not None:
                 _undo(session, waits)
             if vault.key(state) is None:
+                if aside := vault.set_aside_key(state):
+                    self.found.append(f"what stood in place of the key was set aside: {aside}")
                 session.key = vault.next_key(state) if session.ledger.head().seq else vault.make_key(state)
         session.note_decision()
         title = REKEYED if self._rekey else RECONCILED

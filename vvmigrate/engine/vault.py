@@ -7,6 +7,7 @@ import json
 import os
 import re
 from contextlib import suppress
+from itertools import count
 from typing import Any
 
 from vvmigrate.engine.ledger import Ledger
@@ -15,9 +16,13 @@ from vvmigrate.errors import IntegrityError, RefusedError, StateError
 from vvmigrate.files import Place, Tree
 
 RESERVE_BYTES = 256 << 10  # enough for the pages of one row of the history and of the rollback journal
-NEXT_KEY = "key.next"
+KEY, NEXT_KEY = "key", "key.next"
+KEY_BYTES, KEY_LIMIT_BYTES = 32, 200
+RESTORE_KEY = "put the file back from a backup; or: vvmigrate adopt --rekey"
 FOLDERS = ("staging", "undo", "sources", "downloads")
 SOURCE, WAY_BACK, TEXT = ".py", ".back.json", ".txt"
+
+_KEY = re.compile(rb"[0-9a-fA-F]{%d}" % (2 * KEY_BYTES))
 
 
 def prepare(state: Tree, ledger_id: str) -> None:
@@ -38,18 +43,104 @@ def ledger_id(state: Tree | None) -> str:
     return (state / "ledger_id").read(200).decode("ascii", "replace").strip()
 
 
+# ---- the chain's key -------------------------------------------------------------------------------------------------
+
+
 def key(state: Tree | None) -> bytes | None:
-    """The chain's key, or None where there is none."""
-    if state is None or (state / "key").stat() is None:
+    """The chain's key, or None where it is lost: nothing stands there, or what is none; `require_key` says which."""
+    if state is None:
         return None
-    return bytes.fromhex((state / "key").read(200).decode("ascii"))
+    found, _ = _read_key(state / KEY)
+    return found
+
+
+def _read_key(place: Place) -> tuple[bytes | None, str]:
+    """A key, or None and what is wrong with it. Whoever may not read it, or whose disk cannot, has none either."""
+    try:
+        data = place.read(KEY_LIMIT_BYTES)
+    except FileNotFoundError:
+        return None, "is missing"
+    except OSError as error:
+        return None, f"cannot be read ({error.strerror})"
+    if found := _KEY.fullmatch(data.strip()):
+        return bytes.fromhex(found[0].decode()), ""
+    return None, f"is damaged (expected {2 * KEY_BYTES} hex digits, found {len(data)} bytes of something else)"
+
+
+def require_key(state: Tree, ledger: Ledger) -> None:
+    """A chain that has rows must have its key.
+
+    Raises:
+        StateError: it is lost.
+    """
+    place = state / KEY
+    found, wrong = _read_key(place)
+    if found is None and ledger.head().seq:
+        raise StateError(
+            f"{place.path}: the key {wrong} although the history has rows: it cannot be verified or continued",
+            hint=RESTORE_KEY,
+            path=place.path,
+        )
+
+
+def check_key(state: Tree, ledger: Ledger) -> bytes | None:
+    """The chain's key, also that of an epoch that a kill came right after; None only where the chain has no rows.
+
+    Raises:
+        StateError: it is lost although the chain has rows.
+    """
+    finish_rekey(state, ledger)
+    require_key(state, ledger)
+    return key(state)
 
 
 def make_key(state: Tree) -> bytes:
-    """Make the chain's key: 32 random bytes, as long as the hash that it keys (RFC 2104, section 3)."""
-    fresh = os.urandom(32)
-    (state / "key").replace(fresh.hex().encode() + b"\n")
+    """Make the key of a chain that has no rows yet: 32 random bytes, as long as the hash (RFC 2104, section 3)."""
+    set_aside_key(state)
+    return _fresh_key(state / KEY)
+
+
+def next_key(state: Tree) -> bytes:
+    """Make the key of the next epoch, durably, beside the place of the one that is lost."""
+    return _fresh_key(state / NEXT_KEY)
+
+
+def _fresh_key(place: Place) -> bytes:
+    fresh = os.urandom(KEY_BYTES)
+    place.replace(fresh.hex().encode() + b"\n")
     return fresh
+
+
+def settle_key(state: Tree) -> None:
+    """The epoch has begun: its key takes its place."""
+    set_aside_key(state)
+    (state / NEXT_KEY).move(state / KEY)
+    state.fsync()
+
+
+def set_aside_key(state: Tree) -> str:
+    """Make room for a key where something stands that is none: it is kept, for whoever may yet read a key out of it.
+
+    Returns:
+        The path that it has now; empty where nothing had to go.
+    """
+    place = state / KEY
+    if place.stat() is None or key(state) is not None:
+        return ""
+    aside = next(free for n in count(1) if (free := state / f"{KEY}.damaged.{n}").stat() is None)
+    place.move(aside)
+    state.fsync()
+    return aside.path
+
+
+def finish_rekey(state: Tree, ledger: Ledger) -> bool:
+    """Let the key of an epoch that a kill came right after take its place; whether there was one."""
+    fresh, _ = _read_key(state / NEXT_KEY)
+    waits = fresh is not None and key(state) is None and ledger.installed()
+    if not waits or not ledger.epoch_seq() or Ledger(ledger.connection, fresh).problems():
+        return False
+    settle_key(state)
+    return True
 
 
 # ---- the anchor ------------------------------------------------------------------------------------------------------
@@ -194,53 +285,3 @@ def read_json(state: Tree | None, name: str) -> dict[str, Any] | None:
     if not isinstance(value, dict):
         raise RefusedError(f"{(state / name).path}: expected a JSON object", path=(state / name).path)
     return value
-
-
-def next_key(state: Tree) -> bytes:
-    """Make the key of the next epoch, durably, beside the place of the one that is lost."""
-    (state / NEXT_KEY).replace(os.urandom(32).hex().encode() + b"\n")
-    return bytes.fromhex((state / NEXT_KEY).read(200).decode("ascii"))
-
-
-def settle_key(state: Tree) -> None:
-    """The epoch has begun: its key takes its place."""
-    (state / NEXT_KEY).move(state / "key")
-    state.fsync()
-
-
-def check_key(state: Tree, ledger: Ledger) -> bytes:
-    """The chain's key, made on the first day; or the one of an epoch that a kill came right after.
-
-    Raises:
-        StateError: it is gone although the chain has rows.
-    """
-    finish_rekey(state, ledger)
-    require_key(state, ledger)
-    return key(state) or make_key(state)
-
-
-def finish_rekey(state: Tree, ledger: Ledger) -> bool:
-    """Let the key of an epoch that a kill came right after take its place; whether there was one."""
-    waits = key(state) is None and (state / NEXT_KEY).stat() is not None and ledger.installed()
-    if not waits or not ledger.epoch_seq():
-        return False
-    fresh = bytes.fromhex((state / NEXT_KEY).read(200).decode("ascii"))
-    if Ledger(ledger.connection, fresh).problems():
-        return False
-    settle_key(state)
-    return True
-
-
-def require_key(state: Tree, ledger: Ledger) -> None:
-    """A chain that has rows must have its key.
-
-    Raises:
-        StateError: it is gone.
-    """
-    if key(state) is None and ledger.head().seq:
-        place = state / "key"
-        raise StateError(
-            f"{place.path}: the key is missing although the history has rows: it cannot be verified or continued",
-            hint="put the file back from a backup; or: vvmigrate adopt --rekey",
-            path=place.path,
-        )
