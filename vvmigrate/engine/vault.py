@@ -11,7 +11,7 @@ from itertools import count
 from typing import Any
 
 from vvmigrate.engine.ledger import Ledger
-from vvmigrate.engine.rows import RECONCILE, Head
+from vvmigrate.engine.rows import LAST_SEQ, RECONCILE, Head
 from vvmigrate.errors import IntegrityError, RefusedError, StateError
 from vvmigrate.files import Place, Tree
 
@@ -37,10 +37,21 @@ def prepare(state: Tree, ledger_id: str) -> None:
 
 
 def ledger_id(state: Tree | None) -> str:
-    """The ledger id that the storage root was given; empty if it was given none."""
-    if state is None or (state / "ledger_id").stat() is None:
+    """The ledger id that the storage root was given; empty if it was given none.
+
+    Raises:
+        RefusedError: what stands there cannot be read.
+    """
+    if state is None or (place := state / "ledger_id").stat() is None:
         return ""
-    return (state / "ledger_id").read(200).decode("ascii", "replace").strip()
+    try:
+        return place.read(200).decode("ascii", "replace").strip()
+    except OSError as error:
+        raise RefusedError(
+            f"{place.path}: expected the id of this root's ledger, cannot be read: {error.strerror}",
+            hint="move it away; then the same command says how to write it again",
+            path=place.path,
+        ) from error
 
 
 # ---- the chain's key -------------------------------------------------------------------------------------------------
@@ -125,12 +136,7 @@ def set_aside_key(state: Tree) -> str:
         The path that it has now; empty where nothing had to go.
     """
     place = state / KEY
-    if place.stat() is None or key(state) is not None:
-        return ""
-    aside = next(free for n in count(1) if (free := state / f"{KEY}.damaged.{n}").stat() is None)
-    place.move(aside)
-    state.fsync()
-    return aside.path
+    return "" if place.stat() is None or key(state) is not None else _set_aside(place)
 
 
 def finish_rekey(state: Tree, ledger: Ledger) -> bool:
@@ -158,16 +164,20 @@ def anchor(state: Tree) -> Head:
         at = Head() if value is None else Head(value["seq"], value["hash"])
     except (RefusedError, KeyError) as error:
         raise _no_anchor(place, "holds something else") from error
-    if not (isinstance(at.seq, int) and isinstance(at.hash, str)):
+    if not (type(at.seq) is int and 0 <= at.seq <= LAST_SEQ and isinstance(at.hash, str)):
         raise _no_anchor(place, "holds something else")
     return at
 
 
 def drop_anchor(state: Tree, head: Head) -> None:
-    """Say, durably, how far the chain has come."""
+    """Say, durably, how far the chain has come; whatever stands there."""
     place, text = state / "anchor", json.dumps({"seq": head.seq, "hash": head.hash}).encode()
-    if place.stat() is None or place.read(4096) != text:
-        place.replace(text)
+    with suppress(OSError):
+        if place.read(4096) == text:
+            return
+    if place.identity()[0] == "dir":  # what is no directory is replaced by the rename
+        _set_aside(place)
+    place.replace(text)
 
 
 def _no_anchor(place: Place, what: str) -> StateError:
@@ -274,14 +284,25 @@ def read_json(state: Tree | None, name: str) -> dict[str, Any] | None:
     """One of our JSON files, or None where it is missing.
 
     Raises:
-        RefusedError: it is not JSON.
+        RefusedError: it cannot be read, or is not JSON.
     """
-    if state is None or (state / name).stat() is None:
+    if state is None or (place := state / name).stat() is None:
         return None
     try:
-        value = json.loads((state / name).read(1 << 20))
-    except ValueError as error:
-        raise RefusedError(f"{(state / name).path}: not readable as JSON: {error}", path=(state / name).path) from error
+        value = json.loads(place.read(1 << 20))
+    except OSError as error:
+        raise RefusedError(f"{place.path}: cannot be read: {error.strerror}", path=place.path) from error
+    except (ValueError, RecursionError) as error:
+        raise RefusedError(f"{place.path}: not readable as JSON: {error}", path=place.path) from error
     if not isinstance(value, dict):
-        raise RefusedError(f"{(state / name).path}: expected a JSON object", path=(state / name).path)
+        raise RefusedError(f"{place.path}: expected a JSON object", path=place.path)
     return value
+
+
+def _set_aside(place: Place) -> str:
+    """Give what stands in the way of one of our files another name beside it, durably; the path that it has now."""
+    beside = (place.parent / f"{place.name}.damaged.{n}" for n in count(1))
+    aside = next(free for free in beside if free.stat() is None)
+    place.move(aside)
+    place.parent.fsync()
+    return aside.path
