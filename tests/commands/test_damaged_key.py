@@ -132,6 +132,8 @@ def test_a_damaged_next_key_takes_no_place(worked: HostFolder) -> None:
     (worked.root / ".vvmigrate/key.next").write_bytes(bytes(65))
     with nothing_changes(worked):
         says(worked.call("upgrade"), 4, "the key is missing", hint="adopt --rekey")
+    (worked.root / ".vvmigrate/key.next").unlink()
+    (worked.root / ".vvmigrate/key.next").mkdir()
     assert worked.call("adopt", rekey=True, yes=True).exit_code == 0
     assert worked.call("history", verify=True).exit_code == 0
 

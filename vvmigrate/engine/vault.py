@@ -118,7 +118,7 @@ def next_key(state: Tree) -> bytes:
 
 def _fresh_key(place: Place) -> bytes:
     fresh = os.urandom(KEY_BYTES)
-    place.replace(fresh.hex().encode() + b"\n")
+    _put(place, fresh.hex().encode() + b"\n")
     return fresh
 
 
@@ -175,9 +175,7 @@ def drop_anchor(state: Tree, head: Head) -> None:
     with suppress(OSError):
         if place.read(4096) == text:
             return
-    if place.identity()[0] == "dir":  # what is no directory is replaced by the rename
-        _set_aside(place)
-    place.replace(text)
+    _put(place, text)
 
 
 def _no_anchor(place: Place, what: str) -> StateError:
@@ -297,6 +295,13 @@ def read_json(state: Tree | None, name: str) -> dict[str, Any] | None:
     if not isinstance(value, dict):
         raise RefusedError(f"{place.path}: expected a JSON object", path=place.path)
     return value
+
+
+def _put(place: Place, data: bytes) -> None:
+    """Put one of our files in its place, whatever stands there: what is no directory is replaced by the rename."""
+    if place.identity()[0] == "dir":
+        _set_aside(place)
+    place.replace(data)
 
 
 def _set_aside(place: Place) -> str:
