@@ -19,7 +19,7 @@ from vvmigrate.content.env.warnings import unclear_lines, wrong_keys
 from vvmigrate.engine import adoption, database, journal, lodging
 from vvmigrate.engine.drift import SCHEMA, Drift
 from vvmigrate.engine.host import HOME, ROOT
-from vvmigrate.engine.session import DATABASE, Session
+from vvmigrate.engine.session import Session
 from vvmigrate.engine.sources import Revision
 from vvmigrate.errors import IntegrityError, StateError, VvmigrateError
 from vvmigrate.operations.env_file import set_hint
@@ -72,10 +72,11 @@ def doctor(call: Call) -> Report:
 def _as_far_as_possible(session: Session, findings: Iterator[Finding]) -> Iterator[Finding]:
     """One thing that cannot be examined is a finding, and does not hide the others."""
     try:
-        with database.translated(session.host.place(DATABASE)):
-            yield from findings
+        yield from findings
     except VvmigrateError as error:
         yield from_error(error)
+    except sqlite3.Error as error:
+        yield from_error(database.translate(error, session.database_path))
 
 
 def _of_the_session(session: Session) -> Iterator[Finding]:
