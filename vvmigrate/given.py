@@ -54,9 +54,9 @@ def read_answers(path: str) -> dict[str, str]:
     from vvmigrate.content.env.warnings import unread_lines
 
     name = "standard input" if path == STANDARD_INPUT else path
-    data = sys.stdin.read() if path == STANDARD_INPUT else _contents(path, "--answers")
+    data = _from_standard_input("--answers", sys.stdin.read) if path == STANDARD_INPUT else _contents(path, "--answers")
     try:
-        document = Document.parse(data.encode("utf-8", "surrogateescape"), name=f"--answers {name}")
+        document = Document.parse(data.encode(), name=f"--answers {name}")
     except EnvFileError as error:
         raise UsageError(error.message, hint=error.hint) from error
     unread = [*unread_lines(document), *(binding.line for binding in document.bindings if binding.value is None)]
@@ -74,13 +74,25 @@ def _contents(path: str, who: str) -> str:
 
 
 def _line(key: str) -> str:
+    def read() -> str:
+        return str(click.prompt(key, hide_input=True, err=True)) if sys.stdin.isatty() else sys.stdin.readline()
+
     try:
-        line = click.prompt(key, hide_input=True, err=True) if sys.stdin.isatty() else sys.stdin.readline()
+        line = _from_standard_input(f"--set {key}", read)
     except click.Abort:
         line = ""
     if not line:
         raise UsageError(f"--set {key}=-: standard input has ended")
-    return str(line).rstrip("\r\n")
+    return line.rstrip("\r\n")
+
+
+def _from_standard_input(who: str, read: Callable[[], str]) -> str:
+    try:
+        text = read()
+        text.encode()  # under some locales what is no UTF-8 comes as half a character, and not as an error
+    except (OSError, UnicodeError) as error:
+        raise UsageError(f"{who}: standard input: cannot be read: {error}") from error
+    return text
 
 
 def masked(arguments: list[str]) -> list[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from dotenv import dotenv_values
 
+from tests.commands.proof import nothing_changes
 from tests.conftest import HostFolder
 from vvmigrate.errors import UsageError
 from vvmigrate.given import read_given
@@ -93,6 +94,20 @@ def test_standard_input_that_has_ended_empties_no_key(monkeypatch: pytest.Monkey
     assert read_given(("A=-", "B=-"), None) == {"A": "first", "B": ""}
     with pytest.raises(UsageError, match="standard input has ended"):
         read_given(("PASSWORD=-",), None)
+
+
+@pytest.mark.parametrize("locale", ["utf-8:strict", "utf-8:surrogateescape"])
+@pytest.mark.parametrize("arguments", [("--set", "PASSWORD=-"), ("--answers", "-")], ids=["set", "answers"])
+def test_standard_input_that_is_not_utf_8_is_a_usage_error(
+    asking: HostFolder, tmp_path: Path, arguments: tuple[str, ...], locale: str
+) -> None:
+    """Whatever the locale: refused as a file with the same bytes is, and no line of the host is written."""
+    (tmp_path / "bytes").write_bytes(b"PASSWORD=\xff\n")
+    with nothing_changes(asking), open(tmp_path / "bytes", "rb") as given:
+        done = asking.run("upgrade", *arguments, environ={"PYTHONIOENCODING": locale}, stdin=given)
+    assert done.returncode == 2
+    assert "standard input: cannot be read" in done.stderr
+    assert "unforeseen" not in done.stderr
 
 
 def test_answers_come_from_standard_input_too(monkeypatch: pytest.MonkeyPatch) -> None:

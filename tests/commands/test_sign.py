@@ -174,6 +174,39 @@ def test_a_secret_key_in_the_release_is_refused(host: HostFolder, author: Author
         assert "shipped" in report.error.message
 
 
+@pytest.mark.parametrize("name", ["old.key", "fallback/keys/minisign.key", "docs.txt"])
+@pytest.mark.parametrize("password", [None, PASSWORD.encode()], ids=["open", "encrypted"])
+def test_no_other_secret_key_is_shipped_either(
+    host: HostFolder, author: Author, name: str, password: bytes | None
+) -> None:
+    """One that was forgotten there, of whoever, under whatever name, with a password or without."""
+    path = host.home / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(SecretKey.make().file(password, **(CHEAP if password else {})).replace(b"\n", b"\r\n"))
+    with nothing_changes(host):
+        report = host.call("sign", str(author.key))
+    assert (report.exit_code, report.error and report.error.path) == (6, str(path))
+    assert report.error is not None
+    assert "shipped" in report.error.message
+    path.unlink()
+    (host.home / "release.pub").write_bytes(SecretKey.parse(author.key.read_bytes(), None).public().file())
+    author.sign(host)
+
+
+def test_a_link_does_not_lead_a_secret_key_into_the_release(host: HostFolder, author: Author, tmp_path: Path) -> None:
+    """Named through a link, or lying beside a link of the release: the folder that it is in counts, not its name."""
+    (host.home / "keys").mkdir()
+    shutil.copy2(author.key, host.home / "keys/release.key")
+    (tmp_path / "short").symlink_to(host.home / "keys")
+    (host.home / "out").symlink_to(author.key.parent)
+    for verb, key in (("sign", "short/release.key"), ("keygen", "short/new.key"), ("sign", "home/out/release.key")):
+        with nothing_changes(host):
+            report = host.call(verb, str(tmp_path / key), no_password=True)
+        assert report.exit_code == 6
+        assert report.error is not None
+        assert "shipped" in report.error.message
+
+
 @pytest.mark.parametrize("what", ["missing", "public", "folder"])
 def test_what_is_no_key_is_named(host: HostFolder, author: Author, what: str) -> None:
     """Exit 6, with the path, and nothing is written."""

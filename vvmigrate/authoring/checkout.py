@@ -39,11 +39,13 @@ class Checkout:
 
     Attributes:
         home: its path, absolute, links resolved.
+        may_run: sees the bytes of whatever is run from it before.
     """
 
     home: Path
     tree: Tree
     scripts: Scripts
+    may_run: Check
 
     @classmethod
     @contextmanager
@@ -51,7 +53,7 @@ class Checkout:
         """Open a release folder and read its revisions, which is to run them.
 
         Args:
-            may_run: sees a revision's bytes before.
+            may_run: see `Checkout`.
 
         Raises:
             RefusedError: the folder cannot be opened, or the caller is root and others may have written in it.
@@ -66,7 +68,7 @@ class Checkout:
         with tree:
             scripts = Scripts(str(home / "migrations"), read_package(tree / "", may_run), {})
             scripts.check_line()
-            yield cls(home, tree, scripts)
+            yield cls(home, tree, scripts, may_run)
 
     @contextmanager
     def rehearsed(self) -> Iterator[Line]:

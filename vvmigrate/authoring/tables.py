@@ -46,7 +46,7 @@ def section(checkout: Checkout, setting: str, database: sqlite3.Connection) -> S
     """
     if not setting:
         return Section()
-    found = compare(metadata.load(checkout.home, setting), database)
+    found = compare(metadata.load(checkout.tree, setting, checkout.may_run), database)
     flat = list(_flat(found))
     for operation in flat:
         _name_constraint(operation)

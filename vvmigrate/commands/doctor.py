@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, replace
 from itertools import groupby
 from shlex import quote
@@ -52,13 +53,14 @@ def doctor(call: Call) -> Report:
             found += map(from_error, session.refusals)
             unproved = adoption.unproved(session)
             found += map(from_error, unproved or adoption.contradictions(session))
-            found += _of_the_session(session, proved=not unproved)
-            found += _as_far_as_possible(_rehearsed_elsewhere(session))
-            found += _as_far_as_possible(lost(session, proved=not unproved))
-            if not unproved:
+            found += _of_the_session(session)
+            proved = not unproved
+            for part in (_of_rows(session, proved=proved), _rehearsed_elsewhere(session), lost(session, proved=proved)):
+                found += _as_far_as_possible(session, part)
+            if proved:
                 site = open_site(call, settings, session)
-                for part in (_ahead, _promised, _degraded, _unset, _variant, _untold, _unclear, _drifted, _left_beside):
-                    found += _as_far_as_possible(part(site))
+                for look in (_ahead, _promised, _degraded, _unset, _variant, _untold, _unclear, _drifted, _left_beside):
+                    found += _as_far_as_possible(session, look(site))
     except VvmigrateError as error:
         found.append(from_error(error))
     report.body["findings"] = [asdict(finding) for finding in found]
@@ -67,20 +69,18 @@ def doctor(call: Call) -> Report:
     return report
 
 
-def _as_far_as_possible(findings: Iterator[Finding]) -> Iterator[Finding]:
+def _as_far_as_possible(session: Session, findings: Iterator[Finding]) -> Iterator[Finding]:
     """One thing that cannot be examined is a finding, and does not hide the others."""
     try:
         yield from findings
     except VvmigrateError as error:
         yield from_error(error)
+    except sqlite3.Error as error:
+        yield from_error(database.translate(error, session.database_path))
 
 
-def _of_the_session(session: Session, *, proved: bool) -> Iterator[Finding]:
-    """What can be told without the release.
-
-    Args:
-        proved: whether the rows are as they were written.
-    """
+def _of_the_session(session: Session) -> Iterator[Finding]:
+    """What can be told without the release, and without a row of ours."""
     state = session.host.state(ROOT)
     waits = journal.pending(state)
     if waits is not None:
@@ -93,11 +93,6 @@ def _of_the_session(session: Session, *, proved: bool) -> Iterator[Finding]:
     yield from _room(session)
     if session.connection is None:
         return
-    for text in clock_warnings(session):
-        yield Finding(text, "Times in the history and in certificates will be wrong.", "set the clock: timedatectl")
-    yield from (
-        Finding(text, MEANS[7], PUT_BACK, IntegrityError.exit_code) for text in beyond_rows(session, proved=proved)
-    )
     try:
         rows = session.connection.execute("PRAGMA quick_check(3)").fetchall()
     except sqlite3.Error as error:
@@ -110,6 +105,28 @@ def _of_the_session(session: Session, *, proved: bool) -> Iterator[Finding]:
             StateError.exit_code,
             session.database_path,
         )
+
+
+def _of_rows(session: Session, *, proved: bool) -> Iterator[Finding]:
+    """What rows of ours say of the clock, and of what lies beside the database.
+
+    Args:
+        proved: whether they are as they were written.
+    """
+    if session.connection is None or not _has_tables(session):
+        return
+    for text in clock_warnings(session):
+        yield Finding(text, "Times in the history and in certificates will be wrong.", "set the clock: timedatectl")
+    for text in beyond_rows(session, proved=proved):
+        yield Finding(text, MEANS[7], PUT_BACK, IntegrityError.exit_code)
+
+
+def _has_tables(session: Session) -> bool:
+    """Whether the tables that rows are read from are there; that they are not is told as a doubt."""
+    with suppress(StateError):
+        database.check_tables(session.ledger.connection, session.database_path)
+        return True
+    return False
 
 
 def _rehearsed_elsewhere(session: Session) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from vvmigrate.engine.effects import Effect
 from vvmigrate.engine.rows import notes_of
 from vvmigrate.engine.session import DATABASE, Session
 from vvmigrate.engine.state import ADOPT, ATTRIBUTES
+from vvmigrate.engine.vault import RESTORE_KEY
 from vvmigrate.errors import IntegrityError, VvmigrateError
 from vvmigrate.report import Report
 from vvmigrate.runs.audit import PUT_BACK, audit
@@ -60,8 +61,9 @@ def _tell(session: Session, report: Report, options: Mapping[str, Any], span: st
         of_rows, beside = audit(session)
         report.body["problems"] = of_rows + beside
         report.body["not_verifiable"] = max(session.ledger.epoch_seq() - 1, 0)
+        mends = RESTORE_KEY if session.key is None else COMPARE if of_rows else PUT_BACK
         for problem in (of_rows + beside)[:1]:
-            report.fail(IntegrityError(problem, hint=COMPARE if of_rows else PUT_BACK))
+            report.fail(IntegrityError(problem, hint=mends))
     where, arguments = _chosen(options, span)
     limit = int(options.get("limit") or 0)
     rows = session.ledger.newest("vv_step", where, arguments, limit)

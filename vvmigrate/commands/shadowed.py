@@ -12,7 +12,7 @@ from vvmigrate.commands.upgrade import ahead
 from vvmigrate.content import signature
 from vvmigrate.content.env.template import FILE
 from vvmigrate.content.store import STORE
-from vvmigrate.engine import journal, lodging, shadow
+from vvmigrate.engine import journal, lodging, shadow, vault
 from vvmigrate.engine.host import ROOT
 from vvmigrate.engine.session import RUN, Session
 from vvmigrate.engine.shadow import Shadow, Wanted, Watched
@@ -99,7 +99,8 @@ def _moment(session: Session) -> tuple[int, str]:
 
     Raises:
         LockedError: somebody does, or was killed.
-        RefusedError: a step was interrupted.
+        RefusedError: a step was interrupted; or this user may not see the state directory.
+        StateError: the history's key is lost.
     """
     state = session.host.state(ROOT)
     if waits := journal.pending(state):
@@ -108,8 +109,9 @@ def _moment(session: Session) -> tuple[int, str]:
         raise _somebody_works(session)
     if session.connection is None:
         return 0, ""
-    if state is None or session.key is None:
+    if state is None:
         raise RefusedError("the state directory is not readable by this user", hint="run it as the user who upgrades")
+    vault.require_key(state, session.ledger)
     head = session.ledger.head()
     return head.seq, head.hash
 

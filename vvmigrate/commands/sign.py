@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from vvmigrate import settings as settle
 from vvmigrate.content import minisign, release
 from vvmigrate.content.minisign import SecretKey
 from vvmigrate.errors import IntegrityError, RefusedError, UsageError, VvmigrateError
-from vvmigrate.files import Place, Tree
+from vvmigrate.files import Entry, Place, Tree
 from vvmigrate.report import Report
 from vvmigrate.runs.opening import Call
 
@@ -72,7 +72,7 @@ def sign(call: Call, key: str) -> Report:
         secret = _read_key(call, path)
         with Tree.open(home) as tree:
             files = release.listed_files(tree / "", _storage(call, home))
-            _check_fit(tree / "", {name: entry.digest for name, entry in files.items()})
+            _check_fit(tree / "", files)
             data = release.render(files)
             comment = str(call.options.get("comment") or f"timestamp:{time.time():.0f}\tfile:{release.NAME}\thashed")
             signature = secret.sign(data, comment)
@@ -114,25 +114,33 @@ def _check_outside(path: Path, home: Path | None = None) -> None:
     """A secret key in a release would be shipped with it.
 
     Raises:
-        RefusedError: it lies, or would lie, in one.
+        RefusedError: it lies, or would lie, in one, by its name or by where links on the way to it lead.
     """
-    for folder in path.parents:
-        if folder == home or (folder / release.CONFIGURATION).is_file():
-            raise RefusedError(
-                f"{path}: a secret key in the release's folder would be shipped with it",
-                hint="keep it elsewhere, best on another machine or a stick",
-                path=str(path),
-            )
+    led = path.parent.resolve() / path.name
+    for folder in (*path.parents, *led.parents):
+        if (home and folder.samefile(home)) or (folder / release.CONFIGURATION).is_file():
+            raise _would_be_shipped(str(path))
 
 
-def _check_fit(home: Place, listed: dict[str, str]) -> None:
-    """What no host would take is not signed: the author learns it, not the fleet.
+def _would_be_shipped(path: str) -> RefusedError:
+    return RefusedError(
+        f"{path}: a secret key in the release's folder would be shipped with it",
+        hint="keep it elsewhere, best on another machine or a stick",
+        path=path,
+    )
+
+
+def _check_fit(home: Place, files: Mapping[str, Entry]) -> None:
+    """What no host would take is not signed, nor what no host should have: the author learns it, not the fleet.
 
     Raises:
-        RefusedError: something is no plain file, or does not belong to a release.
+        RefusedError: something is no plain file, does not belong to a release, or is a secret key.
     """
+    for name, entry in files.items():
+        if entry.size_bytes <= LIMIT_BYTES and minisign.is_secret_key((home / name).read(LIMIT_BYTES)):
+            raise _would_be_shipped((home / name).path)
     try:
-        release.check_all(home, listed)
+        release.check_all(home, {name: entry.digest for name, entry in files.items()})
     except IntegrityError as error:
         raise RefusedError(
             f"no host would take this release: {error.message}",

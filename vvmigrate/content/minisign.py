@@ -145,9 +145,7 @@ class SecretKey:
         Raises:
             RefusedError: it is none, or the password is another.
         """
-        algorithm, kdf, _, salt, operations, memory_bytes, kept = _secret_fields(data)
-        if algorithm != SECRET or kdf not in (SCRYPT, NO_PASSWORD):
-            raise RefusedError("expected a minisign secret key, found a key of another kind")
+        _, kdf, _, salt, operations, memory_bytes, kept = _secret_fields(data)
         if kdf == SCRYPT:
             if password is None:
                 raise RefusedError("the secret key is encrypted, and there is no password")
@@ -167,6 +165,15 @@ def needs_password(data: bytes) -> bool:
         RefusedError: it is no secret key file.
     """
     return bool(_secret_fields(data)[1] != NO_PASSWORD)
+
+
+def is_secret_key(data: bytes) -> bool:
+    """Whether these bytes are a secret key file, whoever's, with a password or without."""
+    try:
+        _secret_fields(data)
+    except RefusedError:
+        return False
+    return True
 
 
 def verify(data: bytes, signature: bytes, keys: tuple[PublicKey, ...]) -> tuple[PublicKey, str]:
@@ -241,7 +248,10 @@ def _secret_fields(data: bytes) -> tuple[bytes, bytes, bytes, bytes, int, int, b
     found = _base64(lines[1]) if len(lines) >= 2 else None
     if found is None or len(found) != _SECRET.size:
         raise RefusedError("expected a minisign secret key file: a comment, then a line of 212 signs")
-    return _SECRET.unpack(found)
+    fields = _SECRET.unpack(found)
+    if fields[0] != SECRET or fields[1] not in (SCRYPT, NO_PASSWORD):
+        raise RefusedError("expected a minisign secret key, found a key of another kind")
+    return fields
 
 
 def _base64(text: str) -> bytes | None:

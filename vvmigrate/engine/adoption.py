@@ -57,6 +57,14 @@ def unproved(session: Session) -> list[VvmigrateError]:
     return list(islice(_failing(place, checks), 1))  # where one fails, those after it tell nothing, or cannot be made
 
 
+def unprovable(session: Session) -> list[VvmigrateError]:
+    """That the key is lost by which the rows of an open host could be proved; empty where it is there."""
+    state = session.host.state(ROOT)
+    if not _is_known(session) or state is None or session.connection is None:
+        return []
+    return list(_failing(session.host.place(DATABASE), [lambda: vault.require_key(state, session.ledger)]))
+
+
 def contradictions(session: Session) -> list[VvmigrateError]:
     """What says something else than the rows of an open host, which are as they were written."""
     state = session.host.state(ROOT)
@@ -68,12 +76,11 @@ def contradictions(session: Session) -> list[VvmigrateError]:
         return [StateError(text, hint=f"put the right database back; or: {RECONCILE}", path=place.path)]
     ledger = session.ledger
     checks: list[Callable[[], object]] = [
-        lambda: vault.require_key(state, ledger),
         lambda: vault.check_anchor(state, ledger, place.path),
         lambda: ledger.check_version() if session.key is not None else None,
         lambda: _check_journal(session),
     ]
-    return list(_failing(place, checks))
+    return [*unprovable(session), *_failing(place, checks)]
 
 
 def _is_known(session: Session) -> bool:
@@ -193,6 +200,8 @@ class Settling:
             if waits is not None:
                 _undo(session, waits)
             if vault.key(state) is None:
+                if aside := vault.set_aside_key(state):
+                    self.found.append(f"what stood in place of the key was set aside: {aside}")
                 session.key = vault.next_key(state) if session.ledger.head().seq else vault.make_key(state)
         session.note_decision()
         title = REKEYED if self._rekey else RECONCILED

@@ -223,6 +223,8 @@ def open_database(session: Session, bound: bindings.Binding) -> None:
         database.check_tables(ledger.connection, place.path)
         session.key = vault.check_key(state, ledger)
         vault.check_anchor(state, session.ledger, place.path)
+        if session.key is None:  # not before the anchor: a chain that was emptied is no first day
+            session.key = vault.make_key(state)
         if session.ledger.head() == Head():
             vault.drop_anchor(state, Head())  # before the first row: from then on a missing one is a lost one
         session.ledger.check_chain()

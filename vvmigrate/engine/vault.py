@@ -7,17 +7,22 @@ import json
 import os
 import re
 from contextlib import suppress
+from itertools import count
 from typing import Any
 
 from vvmigrate.engine.ledger import Ledger
-from vvmigrate.engine.rows import RECONCILE, Head
+from vvmigrate.engine.rows import LAST_SEQ, RECONCILE, Head
 from vvmigrate.errors import IntegrityError, RefusedError, StateError
 from vvmigrate.files import Place, Tree
 
 RESERVE_BYTES = 256 << 10  # enough for the pages of one row of the history and of the rollback journal
-NEXT_KEY = "key.next"
+KEY, NEXT_KEY = "key", "key.next"
+KEY_BYTES, KEY_LIMIT_BYTES = 32, 200
+RESTORE_KEY = "put the file back from a backup; or: vvmigrate adopt --rekey"
 FOLDERS = ("staging", "undo", "sources", "downloads")
 SOURCE, WAY_BACK, TEXT = ".py", ".back.json", ".txt"
+
+_KEY = re.compile(rb"[0-9a-fA-F]{%d}" % (2 * KEY_BYTES))
 
 
 def prepare(state: Tree, ledger_id: str) -> None:
@@ -32,24 +37,116 @@ def prepare(state: Tree, ledger_id: str) -> None:
 
 
 def ledger_id(state: Tree | None) -> str:
-    """The ledger id that the storage root was given; empty if it was given none."""
-    if state is None or (state / "ledger_id").stat() is None:
+    """The ledger id that the storage root was given; empty if it was given none.
+
+    Raises:
+        RefusedError: what stands there cannot be read.
+    """
+    if state is None or (place := state / "ledger_id").stat() is None:
         return ""
-    return (state / "ledger_id").read(200).decode("ascii", "replace").strip()
+    try:
+        return place.read(200).decode("ascii", "replace").strip()
+    except OSError as error:
+        raise RefusedError(
+            f"{place.path}: expected the id of this root's ledger, cannot be read: {error.strerror}",
+            hint="move it away; then the same command says how to write it again",
+            path=place.path,
+        ) from error
+
+
+# ---- the chain's key -------------------------------------------------------------------------------------------------
 
 
 def key(state: Tree | None) -> bytes | None:
-    """The chain's key, or None where there is none."""
-    if state is None or (state / "key").stat() is None:
+    """The chain's key, or None where it is lost: nothing stands there, or what is none; `require_key` says which."""
+    if state is None:
         return None
-    return bytes.fromhex((state / "key").read(200).decode("ascii"))
+    found, _ = _read_key(state / KEY)
+    return found
+
+
+def _read_key(place: Place) -> tuple[bytes | None, str]:
+    """A key, or None and what is wrong with it. Whoever may not read it, or whose disk cannot, has none either."""
+    try:
+        data = place.read(KEY_LIMIT_BYTES)
+    except FileNotFoundError:
+        return None, "is missing"
+    except OSError as error:
+        return None, f"cannot be read ({error.strerror})"
+    if found := _KEY.fullmatch(data.strip()):
+        return bytes.fromhex(found[0].decode()), ""
+    return None, f"is damaged (expected {2 * KEY_BYTES} hex digits, found {len(data)} bytes of something else)"
+
+
+def require_key(state: Tree, ledger: Ledger) -> None:
+    """A chain that has rows must have its key.
+
+    Raises:
+        StateError: it is lost.
+    """
+    place = state / KEY
+    found, wrong = _read_key(place)
+    if found is None and ledger.head().seq:
+        raise StateError(
+            f"{place.path}: the key {wrong} although the history has rows: it cannot be verified or continued",
+            hint=RESTORE_KEY,
+            path=place.path,
+        )
+
+
+def check_key(state: Tree, ledger: Ledger) -> bytes | None:
+    """The chain's key, also that of an epoch that a kill came right after; None only where the chain has no rows.
+
+    Raises:
+        StateError: it is lost although the chain has rows.
+    """
+    finish_rekey(state, ledger)
+    require_key(state, ledger)
+    return key(state)
 
 
 def make_key(state: Tree) -> bytes:
-    """Make the chain's key: 32 random bytes, as long as the hash that it keys (RFC 2104, section 3)."""
-    fresh = os.urandom(32)
-    (state / "key").replace(fresh.hex().encode() + b"\n")
+    """Make the key of a chain that has no rows yet: 32 random bytes, as long as the hash (RFC 2104, section 3)."""
+    set_aside_key(state)
+    return _fresh_key(state / KEY)
+
+
+def next_key(state: Tree) -> bytes:
+    """Make the key of the next epoch, durably, beside the place of the one that is lost."""
+    return _fresh_key(state / NEXT_KEY)
+
+
+def _fresh_key(place: Place) -> bytes:
+    fresh = os.urandom(KEY_BYTES)
+    _put(place, fresh.hex().encode() + b"\n")
     return fresh
+
+
+def settle_key(state: Tree) -> None:
+    """The epoch has begun: its key takes its place."""
+    set_aside_key(state)
+    (state / NEXT_KEY).move(state / KEY)
+    state.fsync()
+
+
+def set_aside_key(state: Tree) -> str:
+    """Make room for a key where something stands that is none: it is kept, for whoever may yet read a key out of it.
+
+    Returns:
+        The path that it has now; empty where nothing had to go.
+    """
+    place = state / KEY
+    return "" if place.stat() is None or key(state) is not None else _set_aside(place)
+
+
+def finish_rekey(state: Tree, ledger: Ledger) -> bool:
+    """Let the key of an epoch that a kill came right after take its place; whether there was one."""
+    fresh, _ = _read_key(state / NEXT_KEY)
+    waits = fresh is not None and key(state) is None and ledger.installed()
+    if not waits or not ledger.epoch_seq() or Ledger(ledger.connection, fresh).problems():
+        return False
+    settle_key(state)
+    return True
 
 
 # ---- the anchor ------------------------------------------------------------------------------------------------------
@@ -67,16 +164,18 @@ def anchor(state: Tree) -> Head:
         at = Head() if value is None else Head(value["seq"], value["hash"])
     except (RefusedError, KeyError) as error:
         raise _no_anchor(place, "holds something else") from error
-    if not (isinstance(at.seq, int) and isinstance(at.hash, str)):
+    if not (type(at.seq) is int and 0 <= at.seq <= LAST_SEQ and isinstance(at.hash, str)):
         raise _no_anchor(place, "holds something else")
     return at
 
 
 def drop_anchor(state: Tree, head: Head) -> None:
-    """Say, durably, how far the chain has come."""
+    """Say, durably, how far the chain has come; whatever stands there."""
     place, text = state / "anchor", json.dumps({"seq": head.seq, "hash": head.hash}).encode()
-    if place.stat() is None or place.read(4096) != text:
-        place.replace(text)
+    with suppress(OSError):
+        if place.read(4096) == text:
+            return
+    _put(place, text)
 
 
 def _no_anchor(place: Place, what: str) -> StateError:
@@ -183,64 +282,32 @@ def read_json(state: Tree | None, name: str) -> dict[str, Any] | None:
     """One of our JSON files, or None where it is missing.
 
     Raises:
-        RefusedError: it is not JSON.
+        RefusedError: it cannot be read, or is not JSON.
     """
-    if state is None or (state / name).stat() is None:
+    if state is None or (place := state / name).stat() is None:
         return None
     try:
-        value = json.loads((state / name).read(1 << 20))
-    except ValueError as error:
-        raise RefusedError(f"{(state / name).path}: not readable as JSON: {error}", path=(state / name).path) from error
+        value = json.loads(place.read(1 << 20))
+    except OSError as error:
+        raise RefusedError(f"{place.path}: cannot be read: {error.strerror}", path=place.path) from error
+    except (ValueError, RecursionError) as error:
+        raise RefusedError(f"{place.path}: not readable as JSON: {error}", path=place.path) from error
     if not isinstance(value, dict):
-        raise RefusedError(f"{(state / name).path}: expected a JSON object", path=(state / name).path)
+        raise RefusedError(f"{place.path}: expected a JSON object", path=place.path)
     return value
 
 
-def next_key(state: Tree) -> bytes:
-    """Make the key of the next epoch, durably, beside the place of the one that is lost."""
-    (state / NEXT_KEY).replace(os.urandom(32).hex().encode() + b"\n")
-    return bytes.fromhex((state / NEXT_KEY).read(200).decode("ascii"))
+def _put(place: Place, data: bytes) -> None:
+    """Put one of our files in its place, whatever stands there: what is no directory is replaced by the rename."""
+    if place.identity()[0] == "dir":
+        _set_aside(place)
+    place.replace(data)
 
 
-def settle_key(state: Tree) -> None:
-    """The epoch has begun: its key takes its place."""
-    (state / NEXT_KEY).move(state / "key")
-    state.fsync()
-
-
-def check_key(state: Tree, ledger: Ledger) -> bytes:
-    """The chain's key, made on the first day; or the one of an epoch that a kill came right after.
-
-    Raises:
-        StateError: it is gone although the chain has rows.
-    """
-    finish_rekey(state, ledger)
-    require_key(state, ledger)
-    return key(state) or make_key(state)
-
-
-def finish_rekey(state: Tree, ledger: Ledger) -> bool:
-    """Let the key of an epoch that a kill came right after take its place; whether there was one."""
-    waits = key(state) is None and (state / NEXT_KEY).stat() is not None and ledger.installed()
-    if not waits or not ledger.epoch_seq():
-        return False
-    fresh = bytes.fromhex((state / NEXT_KEY).read(200).decode("ascii"))
-    if Ledger(ledger.connection, fresh).problems():
-        return False
-    settle_key(state)
-    return True
-
-
-def require_key(state: Tree, ledger: Ledger) -> None:
-    """A chain that has rows must have its key.
-
-    Raises:
-        StateError: it is gone.
-    """
-    if key(state) is None and ledger.head().seq:
-        place = state / "key"
-        raise StateError(
-            f"{place.path}: the key is missing although the history has rows: it cannot be verified or continued",
-            hint="put the file back from a backup; or: vvmigrate adopt --rekey",
-            path=place.path,
-        )
+def _set_aside(place: Place) -> str:
+    """Give what stands in the way of one of our files another name beside it, durably; the path that it has now."""
+    beside = (place.parent / f"{place.name}.damaged.{n}" for n in count(1))
+    aside = next(free for free in beside if free.stat() is None)
+    place.move(aside)
+    place.parent.fsync()
+    return aside.path

@@ -50,8 +50,13 @@ def audit(session: Session) -> tuple[list[str], list[str]]:
     Raises:
         StateError: this user may not read the key, so that nothing can be told.
     """
-    found = [*_of_the_ledger(session), *session.ledger.problems()]
-    proved, state = not found, session.host.state(ROOT)
+    state = session.host.state(ROOT)
+    found = list(_of_the_ledger(session))
+    if state is None or session.key is not None:
+        found += session.ledger.problems()
+    else:
+        found += _of_the_key(session, state)
+    proved = not found
     if state is not None:
         found += _of_the_end(session, state)
     return found, beyond_rows(session, proved=proved)
@@ -62,6 +67,14 @@ def _of_the_ledger(session: Session) -> Iterator[str]:
     try:
         if session.bound is not None and session.bound.complete:
             check_identity(session, session.bound)
+    except StateError as error:
+        yield error.message
+
+
+def _of_the_key(session: Session, state: Tree) -> Iterator[str]:
+    """Without it no row proves anything."""
+    try:
+        vault.require_key(state, session.ledger)
     except StateError as error:
         yield error.message
 

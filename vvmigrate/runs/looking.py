@@ -51,7 +51,9 @@ def looking(
     judging: bool = False,
     planning: bool = False,
 ) -> Report:
-    """A whole command that only looks; it asks nobody anything. Rows that are not genuine it does not look at.
+    """A whole command that only looks; it asks nobody anything.
+
+    At rows that are not genuine, or that nothing proves since their key is lost, it does not look.
 
     Args:
         opened: reads the revisions of the open host, as far as the look needs them.
@@ -73,7 +75,7 @@ def looking(
                 text = f"{waits.path}: a step was interrupted and waits: vvmigrate recover"
                 then = "; this is planned for the host as it is now" if planning else ""
                 call.listener("warning", text=text + then)
-            doubts = adoption.unproved(session)
+            doubts = adoption.unproved(session) or adoption.unprovable(session)
             if not doubts:
                 look(opened(call, settings, session), report)
                 doubts = adoption.contradictions(session) if judging else []
