@@ -75,7 +75,9 @@ def test_a_look_says_the_same_whatever_was_imported_before(damaged: HostFolder, 
     told = []
     for within in ((), ("env",)):
         done = damaged.run("--json", *look.split(), within=within)
-        told.append((done.returncode, json.loads(done.stdout), done.stderr))
+        document = json.loads(done.stdout)
+        document.pop("disk", None)  # what is free changes with whatever else works on this machine
+        told.append((done.returncode, document, done.stderr))
     assert told[0] == told[1]
     if look in ("verify", "verify --deep", "doctor"):
         assert "stage_runs" in str(told[1])

@@ -3,7 +3,9 @@
 import hashlib
 import re
 import shutil
+import signal
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import closing
@@ -18,7 +20,6 @@ from tests.conftest import BASELINE, HostFolder
 from . import dying
 from .engine_check import Check, note_what_is_there
 from .engine_host import (
-    ALEMBIC,
     DATABASE,
     IGNORE,
     THEIRS,
@@ -34,6 +35,7 @@ from .engine_host import (
 from .mend_check import Mended, Pruned, Recovered
 from .trees import Snapshots
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 LINE = ("", *BASELINE)
 TOP = BASELINE[-1]
 NEXT = "0007"
@@ -224,6 +226,12 @@ def forget(host: HostFolder) -> None:
     host.sql("INSERT INTO processed_videos (sha256, file_name, size_bytes, status, first_seen) VALUES (1, 2, 3, 4, 5)")
 
 
+def die(root: str, verb: str, *target: str) -> None:
+    """Run a step on the host of a worker's root, and be killed with all published, before its COMMIT."""
+    with dying.at(dying.WRITTEN, dying.die):
+        host_folder(Path(root)).call(verb, *target)
+
+
 @dataclass(frozen=True)
 class Recover(Case):
     """The recovery is the command that is struck: of a step that was killed with all published, before its COMMIT.
@@ -246,8 +254,12 @@ class Recover(Case):
     def setup(self, root: Path) -> None:
         """Bring a host to the state before the step, and kill the step."""
         self.killed.setup(root)
-        with ALEMBIC:
-            dying.crash(host_folder(root), dying.WRITTEN, self.killed.verb, *filter(None, [self.killed.target]))
+        # In a process of its own: a fork would inherit whatever lock of SQLite's another worker's thread holds.
+        command = f"import sys; from {__name__} import die; die(*sys.argv[1:])"
+        words = filter(None, [str(root), self.killed.verb, self.killed.target])
+        done = subprocess.run([sys.executable, "-c", command, *words], cwd=REPOSITORY, capture_output=True, check=False)
+        if done.returncode != -signal.SIGKILL:
+            raise AssertionError(f"{self.killed} was not killed: {done.returncode}, {done.stderr.decode()[-2000:]}")
 
     def check(self, states: Mapping[str, State]) -> Check:
         """Return what must hold afterwards."""
