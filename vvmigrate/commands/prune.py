@@ -17,6 +17,7 @@ from vvmigrate.engine import old
 from vvmigrate.engine.host import ROOT
 from vvmigrate.engine.state import Kept, Target
 from vvmigrate.errors import VvmigrateError
+from vvmigrate.files import Place
 from vvmigrate.operations.information import entry_of
 from vvmigrate.operations.supply import RECEIVED
 from vvmigrate.report import Report, listed
@@ -147,7 +148,7 @@ def _received(place: Workplace, kept: list[Kept]) -> Iterator[Old]:
             kept.append(Kept(there.path, "received; what is pending cannot be told"))
         elif name.removesuffix(RECEIVED) not in needed:
             reason = "received, and no pending step needs it"
-            yield Old(there.path, old.size_of(there), reason, partial(download.discard, there))
+            yield Old(there.path, old.size_of(there), reason, partial(_discard, there))
 
 
 def _needed(place: Workplace) -> set[str] | None:
@@ -166,3 +167,9 @@ def _images(place: Workplace) -> Iterator[Old]:
     for state, folder in old.dead_images(place.session.host, place.session.ledger):
         reason = "before-images of a step that is not applied any more"
         yield Old(folder.path, old.size_of(folder), reason, partial(old.remove, state, folder))
+
+
+def _discard(received: Place) -> None:
+    """Durably: what was said to be pruned does not come back with a power loss."""
+    download.discard(received)
+    received.parent.fsync()

@@ -124,6 +124,7 @@ def make_folders(state: Tree) -> None:
     """
     if (state / "staging").stat() is None:  # new, or a crash came before the probe had passed
         _probe_exchange(state)
+        state.fsync()  # else a power loss could bring its folders back behind the one that says that it passed
     for name in ("staging", "undo"):
         if (state / name).stat() is None:
             (state / name).make_directory(0o700)
