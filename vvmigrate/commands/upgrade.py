@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -46,11 +46,12 @@ def upgrade(call: Call, target: str = "head") -> Report:
             warned.add(facts["text"])
         call.listener(event, **facts)
 
-    call_heard = replace(call, listener=listen)
-    return carry_out(call_heard, lambda run: _upgrade(run, target), fill=lambda run: _fill(run, warned))
+    return carry_out(
+        replace(call, listener=listen), lambda run: _upgrade(run, target), fill=lambda run: _fill(run, warned)
+    )
 
 
-def _fill(run: Run, warned: Collection[str]) -> None:
+def _fill(run: Run, warned: set[str]) -> None:
     """The report; and where nothing was done, nor is left to be done or said, a note for the next upgrade."""
     place, body = run.place, run.report.body
     if run.said.get("reverted"):  # what was missing may have gone with what needed it
@@ -61,10 +62,10 @@ def _fill(run: Run, warned: Collection[str]) -> None:
             remember(place.session, place.call.environ, place.settings)
 
 
-def _open_ends(run: Run, warned: Collection[str]) -> bool:
+def _open_ends(run: Run, warned: set[str]) -> bool:
     """Whether the next upgrade may have something to do or to say; what this one did it did by the settings before."""
     body, place = run.report.body, run.place
-    told = set(warned) - {*place.settings.warnings}  # which the next one says without being told
+    told = warned - {*place.settings.warnings}  # which the next one says without being told
     return bool(told or any(map(body.get, ("steps", "held", "required_missing", "degraded"))) or other_variant(place))
 
 

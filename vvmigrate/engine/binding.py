@@ -258,7 +258,7 @@ def check_known(host: Host, bound: Binding) -> None:
     tree, state = host.tree(ROOT), host.state(ROOT)
     if tree is not None and state is None and (tree / STATE).stat() is not None:
         state_tree(tree, make=True)  # it exists: this only says what is wrong with it
-    if state is not None and (state / "key").stat() is not None:
+    if state is not None and (state / vault.KEY).stat() is not None:
         _check_id_is_there(bound, state)
     check_same_ledger(bound, vault.ledger_id(state))
 

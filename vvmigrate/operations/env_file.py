@@ -66,8 +66,7 @@ def find_file(situation: Situation) -> Target:
     target = home(FILE)
     seen = situation.observer.entry(target)
     if not seen.exists:
-        recorded = situation.recorded().items()
-        for elsewhere in (one for one, (effect, _) in recorded if "keys" in effect.note and one != target):
+        for elsewhere in _recorded_files(situation) - {target}:
             path, file = situation.host.path(target), elsewhere.name
             raise EnvFileError(f"{path}: was a link to {file}, and is gone", hint=f"ln -s {file} {path}", path=path)
     if seen.kind == "link":
@@ -87,10 +86,14 @@ def find_file(situation: Situation) -> Target:
 
 def settings_files(situation: Situation) -> set[Target]:
     """Where `.env` really is, and where it is recorded: a link may lead there."""
-    found = {target for target, (effect, _) in situation.recorded().items() if "keys" in effect.note}
+    found = _recorded_files(situation)
     with suppress(EnvFileError):
         found.add(find_file(situation))
     return found
+
+
+def _recorded_files(situation: Situation) -> set[Target]:
+    return {target for target, (effect, _) in situation.recorded().items() if "keys" in effect.note}
 
 
 @Operations.register_operation("merge_env")
