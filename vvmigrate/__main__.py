@@ -1,8 +1,11 @@
 """The program: the upgrade of every boot first, which mostly has nothing to do; else the command line."""
 
+import gc
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 _TAKES_VALUE = frozenset({"--home", "--storage-root", "--color", "--lock-timeout"})
 _FLAGS = frozenset(
@@ -16,11 +19,14 @@ _FLAGS = frozenset(
 
 def main() -> None:
     """Entry point."""
+    gc.disable()  # neither a look of milliseconds nor an import leaves anything that would have to be collected
     options = plain_upgrade(sys.argv[1:])
-    if options is None or "_VVMIGRATE_COMPLETE" in os.environ or not _is_settled(options):
-        from vvmigrate.cli import main as command_line
+    if options is not None and "_VVMIGRATE_COMPLETE" not in os.environ and _is_settled(options):
+        os._exit(0)  # taking an interpreter apart would be a tenth of the whole, and nothing is open any more
+    from vvmigrate.cli import main as command_line
 
-        command_line()
+    gc.enable()
+    command_line()
 
 
 def plain_upgrade(arguments: list[str]) -> dict[str, str] | None:
@@ -49,7 +55,13 @@ def _is_settled(options: dict[str, str]) -> bool:
     found = nothing_to_do(given, dict(os.environ), Path.cwd())
     if found is None:
         return False
-    report, warnings = found
+    with suppress(OSError):  # whoever stopped reading does not make an upgrade fail
+        report, warnings = found
+        _say(report.as_json(), warnings, options)
+    return True
+
+
+def _say(report: dict[str, Any], warnings: tuple[str, ...], options: dict[str, str]) -> None:
     colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ and options.get("--color") != "never"
     mark = "\x1b[33mwarning:\x1b[0m" if colour or options.get("--color") == "always" else "warning:"
     for text in warnings:
@@ -57,10 +69,10 @@ def _is_settled(options: dict[str, str]) -> bool:
     if "--json" in options:
         import json
 
-        sys.stdout.write(json.dumps(report.as_json(), ensure_ascii=True) + "\n")
+        sys.stdout.write(json.dumps(report, ensure_ascii=True) + "\n")
     elif not {"-q", "--quiet"} & options.keys():
-        sys.stdout.write(f"nothing to do: at {report.body['to'] or 'base'}\n")
-    return True
+        sys.stdout.write(f"nothing to do: at {report['to'] or 'base'}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ LONGEST_WAIT_S = 86400.0
 LONGEST_SPAN_S = 7 * 86400
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 MOST_DIGITS = 7
-_SPAN = re.compile(r"([0-9]{1,7})([smhd])")
+_SPAN = r"([0-9]{1,7})([smhd])"
 
 
 class Settings(NamedTuple):
@@ -308,7 +308,7 @@ def _span(name: str, text: str | None) -> float | None:
     """A time as people write it, in seconds."""
     if text is None:
         return None
-    found = _SPAN.fullmatch(text)
+    found = re.fullmatch(_SPAN, text)
     seconds = int(found[1]) * UNITS_S[found[2]] if found else 0
     if not 0 < seconds <= LONGEST_SPAN_S:
         raise UsageError(f"{name}: expected a time such as 90s, 10m or 2h, at most 7d, found {text!r}")

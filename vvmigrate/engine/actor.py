@@ -29,7 +29,7 @@ def who_runs(command: str, arguments: list[str]) -> dict[str, Any]:
     except KeyError:
         user = str(uid)
     boot_id = ""
-    with suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+    with suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
         boot_id = file.read().strip()
     return {
         "run_id": os.urandom(16).hex(),

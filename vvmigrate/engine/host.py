@@ -159,14 +159,16 @@ def _probe_exchange(state: Tree) -> None:
 
 def mounts_below(folder: Path) -> list[str]:
     """Relative names of the mount points below a folder (proc(5), mountinfo)."""
-    found = []
+    above = os.path.join(folder, "")
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
-        for line in lines:
-            escaped = line.split(" ")[4]
-            path = Path(re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), escaped))
-            if path != folder and path.is_relative_to(folder):
-                found.append(str(path.relative_to(folder)))
-    return found
+        paths = [_unescaped(line.split(" ")[4]) for line in lines]
+    return [path.removeprefix(above) for path in paths if path.startswith(above) and path != above]
+
+
+def _unescaped(path: str) -> str:
+    if "\\" not in path:  # as nearly always: then the expression need not be compiled
+        return path
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), path)
 
 
 def describe(info: os.stat_result | None) -> str:

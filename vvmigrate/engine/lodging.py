@@ -16,9 +16,8 @@ from typing import NamedTuple
 
 from vvmigrate.engine import vault
 from vvmigrate.engine.host import STATE, state_tree
-from vvmigrate.engine.signals import put_off
 from vvmigrate.errors import LockedError, RefusedError, VvmigrateError
-from vvmigrate.files import Tree
+from vvmigrate.files import UNFINISHED, Tree
 
 FOLDER = "rehearsal"
 
@@ -51,6 +50,8 @@ def lodging(top: Tree, home: Tree | None = None) -> Iterator[Tree]:
         LockedError: somebody else lodges there.
         StateError: a state directory is not the caller's own.
     """
+    from vvmigrate.engine.signals import put_off  # not at the top: who only asks for the notes has no use for it
+
     note = Note(str(top.path), _inode(top))
     with _state(top) as state, _state(home) if home else nullcontext() as notes, _taken(state) as folder:
         try:
@@ -109,7 +110,7 @@ def _leave(state: Tree, folder: Tree, notes: Tree | None, name: str) -> None:
 def noted(state: Tree | None) -> list[str]:
     """The names of the notes in a home's state directory."""
     names = (state / "").names() if state is not None else ()
-    return [name for name in names if name.startswith(f"{FOLDER}.") and not name.endswith(".new")]
+    return [name for name in names if name.startswith(f"{FOLDER}.") and not name.endswith(UNFINISHED)]
 
 
 def read(state: Tree, name: str) -> Note:

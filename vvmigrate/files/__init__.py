@@ -2,11 +2,12 @@
 
 from vvmigrate.files.entry import ABSENT, Entry, Owner
 from vvmigrate.files.folder import CHUNK_BYTES, Folder, leads_nowhere
-from vvmigrate.files.place import Place, Tree, WriteBehind, prepare_to_write
+from vvmigrate.files.place import UNFINISHED, Place, Tree, WriteBehind, prepare_to_write
 
 __all__ = [
     "ABSENT",
     "CHUNK_BYTES",
+    "UNFINISHED",
     "Entry",
     "Folder",
     "Owner",

@@ -23,6 +23,9 @@ _NOREPLACE, _EXCHANGE = 1, 2  # renameat2(2), <linux/fs.h>
 _FICLONE = 0x40049409  # ioctl_ficlone(2), <linux/fs.h>
 _WRITE_BEHIND_BYTES = 32 << 20
 
+UNFINISHED = ".new"
+"""How the name of a file ends that is to replace another one, and of one that a crash has left."""
+
 
 def prepare_to_write() -> None:
     """Load what only changes need, so that none of them stops half way because it cannot be loaded any more."""
@@ -203,7 +206,7 @@ class Place(Look):
 
     def replace(self, data: bytes, mode: int = 0o600) -> None:
         """Put a private file of ours in place of its older self, durably: temporary name, fsync, rename, fsync."""
-        fresh = Place(self.tree, self.name + ".new")
+        fresh = Place(self.tree, self.name + UNFINISHED)
         fresh.remove_file(missing_ok=True)
         fresh.write(data, mode)
         with fresh.at() as (parent, name), self.at() as (_, mine):

@@ -17,7 +17,7 @@ import json
 import os
 import sqlite3
 import sys
-import threading
+from _thread import allocate_lock, start_new_thread
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,14 +25,14 @@ from typing import Any
 
 from vvmigrate import __version__
 from vvmigrate import settings as settle
-from vvmigrate.engine import database, intention, journal, lodging, roots, vault
+from vvmigrate.engine import database, roots, vault
 from vvmigrate.engine import session as sessions
 from vvmigrate.engine.actor import who_runs
 from vvmigrate.engine.host import HOME, ROOT
 from vvmigrate.engine.rows import plain
 from vvmigrate.engine.session import Opening, Session
 from vvmigrate.errors import VvmigrateError
-from vvmigrate.files import Place
+from vvmigrate.files import UNFINISHED, Place
 from vvmigrate.report import Report
 from vvmigrate.schema import TABLES
 from vvmigrate.settings import Settings
@@ -47,7 +47,8 @@ TAKES_BLOBS = (3, 45)
 """Since this SQLite a blob may be JSON."""
 ROWS_AT_ONCE = 1000
 LOWEST_ROW = -(2**63)
-WAITING = ("run", "changed", "decision")
+AT_REST = frozenset({*vault.FOLDERS, "anchor", "key", "ledger_id", "lock", "reserve", "root", "secrets", NAME})
+"""What lies in a state directory between two runs. Whatever else does waits for somebody, or is not known here."""
 
 
 def opening_of(settings: Settings) -> Opening:
@@ -159,24 +160,28 @@ def _keyed(key: bytes, session: Session, environ: Mapping[str, str], settings: S
 def _meanwhile(work: Callable[[], list[object]]) -> Iterator[list[object]]:
     """What `work` gives, while something else is done: there when the block has ended, and empty where it failed.
 
-    SQLite reads, and SHA-256 is made, without the interpreter's lock.
+    SQLite reads, and SHA-256 is made, without the interpreter's lock. To import `threading` would take longer than a
+    thread saves where the rows are few.
     """
     given: list[object] = []
+    ended = allocate_lock()
 
     def run() -> None:
-        with suppress(OSError, ValueError, sqlite3.Error):
-            given.extend(work())
+        try:
+            with suppress(OSError, ValueError, sqlite3.Error):
+                given.extend(work())
+        finally:
+            ended.release()
 
-    thread = threading.Thread(target=run)
+    ended.acquire()
     try:
-        thread.start()
+        start_new_thread(run, ())
     except RuntimeError:  # this process may have no more threads: one after the other, then
         run()
     try:
         yield given
     finally:
-        if thread.ident is not None:
-            thread.join()  # whatever came of the block: the connection is closed after it
+        ended.acquire()  # whatever came of the block: the connection is closed after it
 
 
 def _facts(session: Session, environ: Mapping[str, str], read: tuple[str, ...]) -> Iterator[object]:
@@ -204,7 +209,8 @@ def _revisions(place: Place) -> Iterator[object]:
             if is_root and not roots.is_roots_alone(info):
                 raise PermissionError(errno.EPERM, "others than root may have written it", name)
             contents.append(data)
-    yield names, [len(data) for data in contents]
+    yield "\0".join(names)
+    yield b" ".join(b"%d" % len(data) for data in contents)
     yield b"".join(contents)
 
 
@@ -264,12 +270,13 @@ def digest_of(connection: sqlite3.Connection, table: str) -> bytes:
 def _is_calm(session: Session) -> bool:
     """Whether nothing waits, nothing is lost, and the chain ends where the anchor says."""
     state = session.host.state(ROOT)
-    if state is None or session.connection is None or journal.pending(state) or intention.read(session.host):
+    if state is None or session.connection is None:
         return False
-    waits = any((state / name).stat() is not None for name in WAITING) or lodging.noted(session.host.state(HOME))
-    staged = any((tree / name).names() for _, tree in session.host.states() for name in ("staging", lodging.FOLDER))
-    whole = (state / "reserve").stat() is not None and vault.anchor(state) == session.ledger.head()
-    return whole and not waits and not staged
+    for _, tree in session.host.states():
+        names = (tree / "").names()
+        if not AT_REST.issuperset(name.removesuffix(UNFINISHED) for name in names) or (tree / "staging").names():
+            return False
+    return (state / "reserve").stat() is not None and vault.anchor(state) == session.ledger.head()
 
 
 def _report(session: Session) -> Report:
