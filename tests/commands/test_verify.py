@@ -15,7 +15,9 @@ from tests.commands.models import NAME, current, install, release
 from tests.commands.proof import nothing_changes, says
 from tests.conftest import HostFolder
 from tests.content.fault_server import FaultServer, good
+from vvmigrate.engine import drift as drifts
 from vvmigrate.engine.effects import CONTENT_BYTES
+from vvmigrate.files import Entry, Folder
 
 PICTURE = "fallback/placeholder.png"
 
@@ -98,14 +100,39 @@ def test_a_required_key_that_is_gone_comes_in_again(up: HostFolder) -> None:
 # ---- how deep, and where ---------------------------------------------------------------------------------------------
 
 
-def test_a_quick_look_reads_no_content(up: HostFolder) -> None:
-    """A flipped byte is found by content only; a missing file by both; --deep finds what verify finds."""
+def test_a_quick_look_reads_only_what_was_touched(up: HostFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing at all on a healthy host; an edit that keeps size and times is found, and nothing else was read."""
+    read: list[str] = []
+    opened = Folder.entry
+
+    def entry(folder: Folder, name: str) -> Entry:
+        read.append(name)
+        return opened(folder, name)
+
+    monkeypatch.setattr(Folder, "entry", entry)
+    assert (drift(up, quick=True), read) == ([], [])
     flip(up.root / PICTURE)
     (up.root / "fallback/loop_silencioso.mp4").unlink()
-    gone = ("fallback/loop_silencioso.mp4", "kind")
-    assert drift(up, quick=True) == [gone]
-    assert sorted(drift(up)) == sorted(drift(up, deep=True)) == [gone, (PICTURE, "content")]
+    found = [("fallback/loop_silencioso.mp4", "kind"), (PICTURE, "content")]
+    assert sorted(drift(up, quick=True)) == found
+    assert read == [Path(PICTURE).name]
+    assert sorted(drift(up)) == sorted(drift(up, deep=True)) == found
     says(up.call("verify", quick=True, deep=True), 2, "--quick", "--deep")
+
+
+def test_a_quick_look_finds_an_edit_of_the_release(up: HostFolder) -> None:
+    """Of the same size, and with its times set back; status, which looks quickly, too."""
+    flip(up.home / "fallback/placeholder.png")
+    assert drift(up, quick=True) == [("fallback/placeholder.png", "release")]
+    assert [item["kind"] for item in up.call("status").body["drift"]] == ["release"]
+
+
+def test_a_quick_look_reads_no_large_file(up: HostFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who restores a backup touches every file, and still has a status within a moment; verify reads the model."""
+    monkeypatch.setattr(drifts, "QUICKLY_READ_BYTES", (up.root / PICTURE).stat().st_size - 1)
+    flip(up.root / PICTURE)
+    assert drift(up, quick=True) == []
+    assert drift(up) == [(PICTURE, "content")]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -116,7 +116,7 @@ def compare(site: Site, paths: list[str], how: str = CONTENT) -> Comparison:
     found += _keys(site, recorded, set(targets) - gone)
     if SIGNATURE not in targets or any(item.target == SIGNATURE for item in found):
         files = {}
-    found += _release(host, files, how)
+    found += _release(host, files, recorded[SIGNATURE][1] if files else {}, how)
     if schema:
         from vvmigrate.runs import tables  # not at the top: who looks quickly need not wait for Alembic
 
@@ -162,11 +162,11 @@ def _keys(site: Site, recorded: drifts.Recorded, there: set[Target]) -> list[Dri
     return found
 
 
-def _release(host: Host, wanted: Listed, how: str) -> Iterator[Drift]:
-    """Files of the release against the host's own list, which is as it was recorded."""
+def _release(host: Host, wanted: Listed, step: Mapping[str, Any], how: str) -> Iterator[Drift]:
+    """Files of the release against the host's own list, which is as a step recorded it."""
     with Round(host) as around:
         for target, file in wanted.items():
-            seen = around.glance(target) if how == QUICK else around.entry(target)
+            seen = drifts.quickly(around, target, step) if how == QUICK else around.entry(target)
             if seen.kind != "file":
                 yield Drift(target, "release", "a file of the release", drifts.kind_of(seen), "")
             elif seen.size_bytes != file["size_bytes"] or (seen.digest and seen.digest != file["sha256"]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
@@ -44,6 +45,11 @@ class Round:
         """What stands at a target, without reading its content."""
         folder, name = self._at(target)
         return folder.glance(name) if folder is not None else ABSENT
+
+    def stat(self, target: Target) -> os.stat_result | None:
+        """`lstat` of a target, or None where nothing stands."""
+        folder, name = self._at(target)
+        return folder.stat(name) if folder is not None else None
 
     def _at(self, target: Target) -> tuple[Folder | None, str]:
         above, _, name = target.name.rpartition("/")
