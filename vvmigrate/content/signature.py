@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,8 +10,6 @@ from vvmigrate.files import Entry, Place
 
 NAME = "vv-signature.json"
 SCHEMA = 1
-READABLE_BYTES = 256 << 10
-"""A list of some 1,500 files. Beyond it nobody reads a diff, and to make one would take seconds."""
 _OUTPUTS = frozenset({NAME, ".env", "logs", "storage"})
 _CACHES = frozenset({"__pycache__", "node_modules", "build", "dist"})
 
@@ -58,14 +55,6 @@ def render(files: Mapping[str, Entry], created_at: str, tool_version: str) -> by
         },
     }
     return json.dumps(body, indent=1, ensure_ascii=True).encode() + b"\n"
-
-
-def difference(before: bytes, after: bytes) -> str:
-    """The unified diff of two lists, for people; empty where one is too long to be read."""
-    if max(len(before), len(after)) > READABLE_BYTES:
-        return ""
-    old, new = (text.decode("utf-8", "backslashreplace").splitlines() for text in (before, after))
-    return "".join(f"{line}\n" for line in difflib.unified_diff(old, new, NAME, NAME, lineterm=""))
 
 
 def same_files(one: bytes, other: bytes) -> bool:

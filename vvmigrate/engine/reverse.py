@@ -97,7 +97,7 @@ class Reverser:
         change = Change(action, effect.target, seen, before, detail=detail, note=note, size_bytes=before.size_bytes)
         if before.kind not in ("file", "link"):  # cannot be copied, or is too large to be: it moves back itself
             return Proposal((change._replace(source=effect.slot),))
-        return Proposal((change._replace(fill=image.copy_to),))
+        return Proposal((change._replace(fill=image.copy_to, origin=None if effect.secret else image),))
 
     def _merged(self, effect: Effect, seen: Entry, overlay: Overlay, path: str) -> Proposal:
         """A file of keys goes back key by key, from whatever it is now."""

@@ -62,6 +62,7 @@ class Change(NamedTuple):
         fill: puts AFTER, durable, at the place it is given, where `content` does not say it; returns the SHA-256 of
             the files in a tree that it has computed on the way, by name, so that nobody computes them again. Raises
             `WithoutError` where AFTER cannot be had and its operation, asked again, will no longer propose it.
+        origin: where AFTER's bytes stand already, and may be shown from; `fill` alone says how they come.
         detail: for people: why, or what exactly.
         merge: name of the merger that takes the file back key by key; empty for whole files.
         secret: contents hold secrets: the ledger keeps a keyed digest only.
@@ -81,6 +82,7 @@ class Change(NamedTuple):
     after: Entry
     content: bytes | None = None
     fill: Callable[[Place], Mapping[str, str] | None] | None = None
+    origin: Place | None = None
     detail: str = ""
     merge: str = ""
     secret: bool = False

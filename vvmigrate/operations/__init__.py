@@ -11,6 +11,7 @@ from vvmigrate.operations.model import InstallModel
 from vvmigrate.operations.remove_assets import RemoveAssets
 from vvmigrate.operations.rendering import render_operation
 from vvmigrate.operations.revert import Revert
+from vvmigrate.operations.shown import difference
 from vvmigrate.operations.signature import WriteSignature
 from vvmigrate.operations.videos import ImportProcessedVideos
 
@@ -27,5 +28,6 @@ __all__ = [
     "Revert",
     "Situation",
     "WriteSignature",
+    "difference",
     "render_operation",
 ]

@@ -110,6 +110,7 @@ class InstallAssets(Operation):
             seen,
             wanted,
             fill=lambda slot: _install(source, slot, wanted),
+            origin=source,
             size_bytes=fresh.size_bytes,
             note={"source": source.name},
         )

@@ -13,7 +13,6 @@ from typing import Any
 from alembic.operations import Operations
 
 from vvmigrate.content.env.document import Document
-from vvmigrate.content.env.mask import masked_diff
 from vvmigrate.content.env.merge import Merged, merge
 from vvmigrate.content.env.revert import revert
 from vvmigrate.content.env.template import FILE, TEMPLATE, Template
@@ -198,7 +197,6 @@ class MergeEnv(Operation):
                 fill=_Fill(situation, template, merged.data, wanted),
                 detail=_summary(merged, created=theirs is None),
                 merge=MERGE,
-                diff=masked_diff(theirs, merged.data, template),
                 size_bytes=len(merged.data),
             )
             return Proposal((change,), affects=frozenset({"env"}))

@@ -142,7 +142,7 @@ def _file(situation: Situation, effect: Effect, change: Change) -> list[Change]:
     if effect.secret:
         content = image.read()
         return [change._replace(content=content, size_bytes=len(content))]
-    return [change._replace(fill=image.copy_to, size_bytes=effect.after.size_bytes)]
+    return [change._replace(fill=image.copy_to, origin=image, size_bytes=effect.after.size_bytes)]
 
 
 def _kept_text(situation: Situation, effect: Effect) -> bytes | None:

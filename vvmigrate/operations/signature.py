@@ -50,5 +50,4 @@ class WriteSignature(Operation):
             return Proposal((adopted,), skipped=(f"{signature.NAME}: lists the same files",))
         wanted = Entry("file", 0, os.geteuid(), os.getegid(), len(data)).with_attributes(MODE, situation.owner)
         change = Change(st.PLACE_FILE, target, seen, wanted, content=data, size_bytes=len(data), text=data)
-        diff = "" if known is None else signature.difference(known, data)
-        return Proposal((change._replace(detail=f"{len(files)} files", diff=diff),))
+        return Proposal((change._replace(detail=f"{len(files)} files"),))

@@ -20,7 +20,7 @@ from vvmigrate.engine.state import ADOPT, ATTRIBUTES, MAKE_DIRECTORY, Change, Ke
 from vvmigrate.engine.way_back import WayBack
 from vvmigrate.errors import RefusedError, StepError, VvmigrateError
 from vvmigrate.files import ABSENT, Entry
-from vvmigrate.operations import MERGERS, InstallModel, Operation, Situation
+from vvmigrate.operations import MERGERS, InstallModel, Operation, Situation, difference
 from vvmigrate.runs.asked import claimed, in_words, way_back_of
 from vvmigrate.runs.opening import Call, root_of, variant_of
 from vvmigrate.runs.pending import superseded_of
@@ -210,11 +210,13 @@ class Workplace(Site):
             for operation in forecast.operations:
                 situation = replace(self.situation(overlay, forecast), planned=overlay.changes)
                 proposal = operation.propose(situation)
+                shown = []
                 for change in proposal.changes:
                     if counts is not None:
                         self._check_folder(change, overlay)
+                    shown.append(change._replace(diff=difference(change, situation)))
                     overlay.predict(change)
-                forecast.proposal += proposal
+                forecast.proposal += proposal._replace(changes=tuple(shown))
             forecast.proposal += self.own_words(forecast, counts)
         except VvmigrateError as error:
             forecast.error = error

@@ -115,7 +115,12 @@ def status(call: Any) -> Any:
 
 @verb("verify")
 @click.argument("paths", nargs=-1, type=click.Path())
-@click.option("--quick", is_flag=True, default=None, help="By kind, mode, owner and size; reads only small files that were touched since.")
+@click.option(
+    "--quick",
+    is_flag=True,
+    default=None,
+    help="By kind, mode, owner, size; reads only small files that were touched.",
+)
 @click.option("--deep", is_flag=True, default=None, help="Read from the disk again what the kernel has in memory.")
 def verify(call: Any, paths: tuple[str, ...], **_: Any) -> Any:
     """Compare this host with what is recorded, by content.
