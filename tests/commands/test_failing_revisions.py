@@ -71,6 +71,10 @@ def test_a_revision_that_only_fails_for_real_leaves_nothing(settled: HostFolder)
     fails_without_a_trace(settled, FILES + 'op.execute("INSERT INTO videos VALUES (1, 2)")', "UNIQUE")
 
 
+UPDATE = "UPDATE videos SET a = 7"
+FAILS = "try:\n    op.execute('no SQL')\nexcept Exception:\n    pass\n"
+
+
 @pytest.mark.parametrize(
     ("statement", "word"),
     [
@@ -81,6 +85,11 @@ def test_a_revision_that_only_fails_for_real_leaves_nothing(settled: HostFolder)
         ("op.get_bind().commit()", "COMMIT"),
         ("op.get_bind().connection.driver_connection.commit()", "COMMIT"),
         ("op.get_bind().connection.driver_connection.executescript('SELECT 1')", "COMMIT"),
+        ("op.get_bind().connection.execute('INSERT INTO videos VALUES (2, 9)')", "op.execute"),
+        ("op.get_bind().connection.cursor().executemany('DELETE FROM videos WHERE id = ?', [(1,)])", "op.execute"),
+        ("list(op.get_bind().connection.execute('SELECT * FROM videos'))", "op.execute"),
+        (f"op.execute({UPDATE!r})\nop.get_bind().connection.execute({UPDATE!r})", "op.execute"),
+        (FAILS + "op.get_bind().connection.execute('INSERT INTO videos VALUES (2, 9)')", "op.execute"),
         ("op.execute(\"ATTACH ':memory:' AS other\")", "ATTACH"),
         ('op.execute("DETACH main")', "DETACH"),
         ('op.execute("PRAGMA journal_mode=OFF")', "PRAGMA journal_mode"),

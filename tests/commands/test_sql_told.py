@@ -136,3 +136,15 @@ def test_changed_rows_are_not_taken_over_unseen(cams: HostFolder) -> None:
     assert report.exit_code == 3
     details = [item["detail"] for left in report.body["left"] for item in left["differs"]]
     assert any("cannot be told: UPDATE cams" in detail for detail in details)
+
+
+def test_a_table_for_searching_goes_there_and_back_with_its_rows(cams: HostFolder) -> None:
+    """FTS5 asks SQLite for its own settings when it is made; it is several tables, and all of them are kept."""
+    make, fill = "CREATE VIRTUAL TABLE found USING fts5(name)", "INSERT INTO found SELECT 'door'"
+    cams.revision("0003", f"op.execute({make!r})\nop.execute({fill!r})", "op.drop_table('found')")
+    agree(cams.call("plan"), cams.up())
+    assert told(cams, "0003") == [make, "INSERT INTO found ..."]
+    cams.sql("INSERT INTO found VALUES ('gate at night')")
+    cams.down("0002")
+    cams.up(release_hold=True)
+    assert cams.sql("SELECT name FROM found WHERE found MATCH 'night'") == [("gate at night",)]

@@ -245,3 +245,44 @@ def test_dropping_what_is_not_there_says_so(videos: HostFolder) -> None:
     assert report.exit_code == 1
     assert report.error is not None
     assert "no such table" in report.error.message
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        "op.execute('CREATE TABLE seen (at TEXT PRIMARY KEY, who TEXT)')",
+        "op.execute('CREATE TABLE IF NOT EXISTS seen (at TEXT, who TEXT)')",
+        "op.get_bind().exec_driver_sql('/* by hand */ CREATE TABLE \"seen\" (at, who)')",
+        "sa.Table('seen', sa.MetaData(), sa.Column('at', sa.Text), sa.Column('who', sa.Text)).create(op.get_bind())",
+        "op.execute('CREATE VIRTUAL TABLE seen USING fts5(at, who)')",
+    ],
+)
+@pytest.mark.parametrize("old_package", [False, True])
+def test_rows_come_back_in_whatever_words_their_table_is_made(bare: HostFolder, make: str, old_package: bool) -> None:
+    """A plan of the way back says that they do; by SQL of one's own, and by what is recorded of the revision, too."""
+    bare.revision("0002", make, "op.drop_table('seen')")
+    bare.up()
+    bare.sql("INSERT INTO seen VALUES ('10:00', 'cat'), ('11:00', 'dog')")
+    kept = [item["reason"] for step in bare.json("downgrade", "-1", "--plan")["steps"] for item in step["kept"]]
+    assert kept == ["2 rows: the table is renamed and kept; they come back with it"]
+    source = bare.home / "migrations/versions/0002_test.py"
+    text = source.read_text()
+    if old_package:
+        source.unlink()
+    bare.down("-1", no_hold=True)
+    source.write_text(text)
+    bare.up()
+    assert rows(bare, "seen") == [("10:00", "cat"), ("11:00", "dog")]
+    assert kept_tables(bare) == []
+
+
+def test_a_table_that_is_made_with_rows_keeps_those(bare: HostFolder) -> None:
+    """Without a key nobody could tell which of them are the same; what was there before stays kept, and whole."""
+    bare.revision("0002", "op.execute(\"CREATE TABLE seen AS SELECT 'cat' AS who\")", "op.drop_table('seen')")
+    bare.up()
+    bare.sql("INSERT INTO seen VALUES ('dog')")
+    bare.down("-1", no_hold=True)
+    bare.up()
+    assert rows(bare, "seen") == [("cat",)]
+    (kept,) = kept_tables(bare)
+    assert rows(bare, kept) == [("cat",), ("dog",)]

@@ -1,14 +1,15 @@
 """What a revision's own SQL may not do, enforced by SQLite itself; and what it does, told by SQLite too.
 
 The authorizer is asked when a statement is prepared, so `op.execute("COMMIT")`, which passes every hook of
-SQLAlchemy's, does not pass here. Setting it anew expires statements that were prepared without it. It is told what a
-statement does whatever its words are: behind comments, `WITH` or quotes.
+SQLAlchemy's, does not pass here. Setting it anew expires all statements that were prepared. It is told what a statement
+does whatever its words are: behind comments, `WITH` or quotes. What SQLAlchemy has not announced nobody could
+plan, record or tell: the driver's connection, which a revision can get hold of, runs nothing.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from vvmigrate import schema
@@ -42,19 +43,23 @@ _OF_SCHEMA = {
         "INDEX", "TABLE", "TEMP_INDEX", "TEMP_TABLE", "TEMP_TRIGGER", "TEMP_VIEW", "TRIGGER", "VIEW", "VTABLE"
     )),
 }  # fmt: skip
+_MAKES = {sqlite3.SQLITE_CREATE_TABLE, sqlite3.SQLITE_CREATE_VTABLE}
 _CATALOGUES = {"sqlite_master", "sqlite_temp_master"}
 """The tables in which SQLite keeps the schema: every change of it is also one of their rows."""
 READING_PRAGMAS = frozenset(
     {"table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo", "foreign_key_list"}
     | {"foreign_key_check", "database_list", "user_version", "encoding", "foreign_keys", "collation_list"}
+    | {"data_version"}
 )
+
+Authorizer = Callable[[int, str | None, str | None, str | None, str | None], int]
 
 
 class Guard:
     """Stands between a revision's code and the connection, while that code runs.
 
     `refused` holds what was refused last, in words, since SQLite only says "not authorized"; `read` the tables that
-    a statement reads, also through views.
+    a statement reads, also through views; `made` those that it makes.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -62,46 +67,60 @@ class Guard:
         self._connection = connection
         self.refused = ""
         self.read: set[str] = set()
+        self.made: list[str] = []
+        self._announced = False
         self._changes: str | None = None
-        self._known: dict[str, str] = {}  # SQLite is not asked again about a statement that is prepared already
+        self._authorizer: Authorizer | None = None
 
     def listen(self) -> None:
         """The revision's code is about to run a statement."""
         self.read.clear()
-        self._changes = None
+        self.made.clear()
+        self._changes, self._announced = None, True
 
-    def changed(self, statement: str) -> str | None:
+    def over(self) -> None:
+        """That statement has ended, however it did; of the same one SQLite is asked again, whoever runs it."""
+        self._announced = False
+        self._ask(self._authorizer)
+
+    def changed(self) -> str | None:
         """What the statement that was run changed.
 
         Returns:
             Of rows the verb and the table that it names; an empty text for the schema; None where it only looked.
         """
-        if self._changes is not None:
-            self._known[statement] = self._changes
-        return self._known.get(statement)
+        return self._changes
 
     @contextmanager
     def on_duty(self) -> Iterator[None]:
         """Enforce the rules for a revision's code."""
-        self._connection.set_authorizer(self._judge)
+        self._ask(self._judge)
         try:
             yield
         finally:
-            self._connection.set_authorizer(None)
+            self._ask(None)
 
     @contextmanager
     def off_duty(self) -> Iterator[None]:
         """Let the engine's own statements through, in the middle of a revision's code."""
-        self._connection.set_authorizer(self._note)
+        before = self._authorizer
+        self._ask(self._note)
         try:
             yield
         finally:
-            self._connection.set_authorizer(self._judge)
+            self._ask(before)
+
+    def _ask(self, authorizer: Authorizer | None) -> None:
+        """Whom SQLite asks from now on, about statements that it has prepared already too."""
+        self._authorizer = authorizer
+        self._connection.set_authorizer(authorizer)
 
     def _note(self, action: int, first: str | None, _second: str | None, _third: str | None, by: str | None) -> int:
         """Remember what a statement reads, and what it is told to change first: more may follow from that."""
         if action == sqlite3.SQLITE_READ and first:
             self.read.add(first)
+        if action in _MAKES and first:
+            self.made.append(first)
         if self._changes is None and by is None:
             if action in _OF_ROWS and first not in _CATALOGUES:
                 self._changes = f"{_OF_ROWS[action]} {first}"
@@ -112,6 +131,8 @@ class Guard:
     def _judge(self, action: int, first: str | None, second: str | None, third: str | None, by: str | None) -> int:
         self._note(action, first, second, third, by)
         refused = _forbidden(action, first or "", second or "", third or "")
+        if not refused and not self._announced:
+            refused = "SQL past SQLAlchemy, which no plan could tell (use op.execute, or op.get_bind().execute)"
         if not refused:
             return sqlite3.SQLITE_OK
         self.refused = refused

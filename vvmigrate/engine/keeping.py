@@ -15,6 +15,7 @@ from vvmigrate.engine.kept_rows import (
     Keeper,
     columns,
     dismiss_orphans,
+    is_empty,
     keep_column,
     keep_table,
     restore_column,
@@ -41,7 +42,7 @@ class KeepingImpl(SQLiteImpl):
     # ---- tables --------------------------------------------------------------------------------------------------
 
     def create_table(self, table: Any, **kw: Any) -> None:
-        """Create, or take over an equal one; rows that were kept of a table of this name come back at once."""
+        """Create, or take over an equal one, whose rows meet those that were kept of a table of this name."""
         indexes = sorted([str(index.name), self._words(CreateIndex(index))] for index in table.indexes)
         self.bring_table(
             str(table.name),
@@ -63,18 +64,18 @@ class KeepingImpl(SQLiteImpl):
         """
         keeper = self._keeper
         with keeper.act("create_table", name, statement, indexes, lenient):
-            with keeper.unguarded():
-                there = bool(columns(keeper, name)) and not lenient
-                if there:
-                    existing.check_table(keeper.run, name, statement)
-            if there:
+            if columns(keeper, name) and not lenient:
+                existing.check_table(keeper.run, name, statement)
                 for index, words in indexes:
                     self.bring_index(index, name, words, lenient=False, create=partial(self.say, words))
+                self._returned += [(name, kept, False) for kept, _ in restore_table(keeper, name)]
             else:
                 create()
-            with keeper.unguarded():
-                for kept, whole in restore_table(keeper, name):
-                    self._returned.append((name, kept, whole and not there))
+
+    def bring_rows(self, table: str) -> None:
+        """What was kept of a table that was made just now comes back at once; where it was made with rows, it stays."""
+        if is_empty(self._keeper, table):
+            self._returned += [(table, *back) for back in restore_table(self._keeper, table)]
 
     def create_index(self, index: Any, **kw: Any) -> None:
         """Create, or take over an equal one."""
@@ -90,11 +91,9 @@ class KeepingImpl(SQLiteImpl):
         """The same, in plain words; see `bring_table`."""
         keeper = self._keeper
         with keeper.act("create_index", name, table, statement, lenient):
-            with keeper.unguarded():
-                there = bool(existing.statement_of(keeper.run, "index", name)) and not lenient
-                if there:
-                    existing.check_index(keeper.run, table, name, statement)
-            if not there:
+            if existing.statement_of(keeper.run, "index", name) and not lenient:
+                existing.check_index(keeper.run, table, name, statement)
+            else:
                 create()
 
     def say(self, statement: str, parameters: Any = ()) -> None:
@@ -137,8 +136,7 @@ class KeepingImpl(SQLiteImpl):
     def prep_table_for_batch(self, batch_impl: Any, table: Any) -> None:
         """Alembic is about to rebuild a table."""
         super().prep_table_for_batch(batch_impl, table)
-        with self._keeper.unguarded():
-            self.expect_columns(str(table.name), columns(self._keeper, str(table.name)))
+        self.expect_columns(str(table.name), columns(self._keeper, str(table.name)))
         self._batch = batch_impl
 
     def expect_columns(self, table: str, names: list[str]) -> None:

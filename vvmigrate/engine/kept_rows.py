@@ -36,6 +36,11 @@ def columns(keeper: Keeper, table: str) -> list[str]:
     return [row[1] for row in keeper.run(f"PRAGMA table_info({quoted(table)})")]
 
 
+def is_empty(keeper: Keeper, table: str) -> bool:
+    """Whether a table has no rows."""
+    return not keeper.run(f"SELECT 1 FROM {quoted(table)} LIMIT 1")
+
+
 def key_columns(keeper: Keeper, table: str) -> list[str]:
     """The primary key's columns, or the rowid where there is none."""
     rows = keeper.run(f"PRAGMA table_info({quoted(table)})")

@@ -53,6 +53,7 @@ class Stage:
         acts: what the revision's code did, so that it can be done again without it.
         expected: what the rehearsal collected; a real run must ask for the same.
         lenient: a statement that fails does nothing: only what is asked of the host matters.
+        on_table: told of each table that the revision's code has made, in whatever words.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Stage:
         self.expected = expected
         self.lenient = lenient
         self.guard = Guard(connection)
+        self.on_table: Callable[[str], None] = lambda _name: None
         self._connection = connection
 
     def unguarded(self) -> AbstractContextManager[None]:
@@ -84,7 +86,7 @@ class Stage:
 
     def ran(self, statement: str) -> None:
         """A statement of the revision's code has been run; where it only looked there is nothing to tell."""
-        if (changed := self.guard.changed(statement)) is None:
+        if (changed := self.guard.changed()) is None:
             return
         text = one_line(statement)
         if not text.upper().startswith("EXPLAIN"):  # explained, not done
@@ -97,7 +99,8 @@ class Stage:
     def run(self, statement: str, *arguments: Any) -> list[tuple[Any, ...]]:
         """Run a statement of the engine's in the step's transaction."""
         try:
-            return self._connection.execute(statement, arguments).fetchall()
+            with self.unguarded():
+                return self._connection.execute(statement, arguments).fetchall()
         except sqlite3.OperationalError:
             if not self.lenient:
                 raise
@@ -167,6 +170,14 @@ def _alembic_connection(raw: sqlite3.Connection, stage: Stage) -> Iterator[tuple
         if cursor.description is not None:
             stage.seen |= stage.guard.read
         stage.ran(statement)
+        made = tuple(stage.guard.made)
+        stage.guard.over()
+        for table in made:
+            stage.on_table(table)
+
+    @event.listens_for(engine, "handle_error")
+    def _failed(_context: Any) -> None:
+        stage.guard.over()
 
     if stage.lenient:
         lenient.forgive(engine)
@@ -256,6 +267,7 @@ def run(
         )
         impl = KeepingImpl(context.dialect, connection, False, True, None, context.opts)  # noqa: FBT003 - Alembic's order
         context.impl = impl
+        stage.on_table = impl.bring_rows
         step.migration_fn = guarded
         try:
             with Operations.context(context) as operations:

@@ -76,15 +76,13 @@ class _Player:
         self.impl.drop_column(table, sa.Column(column))
 
     def keep_column(self, table: str, column: str) -> None:
-        with self.stage.unguarded():
-            self.impl.keep_column(table, column)
+        self.impl.keep_column(table, column)
 
     def return_column(self, table: str, column: str) -> None:
         self.impl.return_column(table, column)
 
     def expect_columns(self, table: str, names: list[str]) -> None:
-        with self.stage.unguarded():
-            self.impl.expect_columns(table, names)
+        self.impl.expect_columns(table, names)
 
     def host(self, name: str, facts: dict[str, Any]) -> None:
         kinds: dict[str, Any] = {kind.__name__: kind for kind in _kinds(HostOperation)}
