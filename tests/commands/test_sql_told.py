@@ -32,6 +32,7 @@ SCHEMA = [
     ("ALTER TABLE cams ADD COLUMN mood VARCHAR(9) DEFAULT 'calm -- and' NOT NULL",
      "ALTER TABLE cams ADD COLUMN mood VARCHAR(9) DEFAULT 'calm -- and' NOT NULL"),
     ("CREATE TABLE more (a TEXT CHECK (a != 'x'), b AS (a))", "CREATE TABLE more (a TEXT CHECK (a != 'x'), b AS (a))"),
+    ("PRAGMA User_Version = 7", "PRAGMA User_Version = 7"),
 ]  # fmt: skip
 LOOKS = [
     "SELECT 'insert into cams'",
@@ -39,6 +40,7 @@ LOOKS = [
     "WITH x AS (SELECT 1) SELECT * FROM x",
     "EXPLAIN UPDATE cams SET pw='secret'",
     "PRAGMA table_info(cams)",
+    "PRAGMA user_version",
 ]
 
 
@@ -148,3 +150,15 @@ def test_a_table_for_searching_goes_there_and_back_with_its_rows(cams: HostFolde
     cams.down("0002")
     cams.up(release_hold=True)
     assert cams.sql("SELECT name FROM found WHERE found MATCH 'night'") == [("gate at night",)]
+
+
+def test_the_number_of_a_schema_goes_back_without_the_release(cams: HostFolder) -> None:
+    """The way back of a revision that counts is recorded with all that it does."""
+    down = "op.execute('PRAGMA user_version(1)')\nop.drop_table('more')"
+    cams.revision("0003", "op.execute('CREATE TABLE more (a)')\nop.execute('PRAGMA user_version=2')", down)
+    cams.up()
+    assert cams.sql("PRAGMA user_version") == [(2,)]
+    (cams.home / "migrations/versions/0003_test.py").unlink()
+    cams.down("0002")
+    assert cams.sql("PRAGMA user_version") == [(1,)]
+    assert told(cams, "0003", "down") == ["PRAGMA user_version(1)", "DROP TABLE more"]

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from vvmigrate.engine.guard import NUMBER
 from vvmigrate.errors import StateError
 
 Act = list[Any]
@@ -59,7 +60,8 @@ class Acts:
     def statement(self, text: str, parameters: Any, *, many: bool) -> None:
         """A statement that reaches SQLite; one that only looks is no act."""
         words = text.split(None, 1)
-        if not self._inside and words and words[0].upper() not in _LOOKS:
+        looks = not words or (words[0].upper() in _LOOKS and NUMBER not in text.lower())
+        if not self._inside and not looks:
             values = [_plain(row) for row in parameters] if many else _plain(parameters)
             self.done.append(["sql", text, values, many])
 

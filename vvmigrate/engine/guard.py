@@ -46,9 +46,11 @@ _OF_SCHEMA = {
 _MAKES = {sqlite3.SQLITE_CREATE_TABLE, sqlite3.SQLITE_CREATE_VTABLE}
 _CATALOGUES = {"sqlite_master", "sqlite_temp_master"}
 """The tables in which SQLite keeps the schema: every change of it is also one of their rows."""
+NUMBER = "user_version"
+"""The one setting that is the schema's: a number that SQLite keeps for whoever makes the tables."""
 READING_PRAGMAS = frozenset(
     {"table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo", "foreign_key_list"}
-    | {"foreign_key_check", "database_list", "user_version", "encoding", "foreign_keys", "collation_list"}
+    | {"foreign_key_check", "database_list", NUMBER, "encoding", "foreign_keys", "collation_list"}
     | {"data_version"}
 )
 
@@ -115,7 +117,7 @@ class Guard:
         self._authorizer = authorizer
         self._connection.set_authorizer(authorizer)
 
-    def _note(self, action: int, first: str | None, _second: str | None, _third: str | None, by: str | None) -> int:
+    def _note(self, action: int, first: str | None, second: str | None, _third: str | None, by: str | None) -> int:
         """Remember what a statement reads, and what it is told to change first: more may follow from that."""
         if action == sqlite3.SQLITE_READ and first:
             self.read.add(first)
@@ -124,7 +126,9 @@ class Guard:
         if self._changes is None and by is None:
             if action in _OF_ROWS and first not in _CATALOGUES:
                 self._changes = f"{_OF_ROWS[action]} {first}"
-            elif action in _OF_SCHEMA:
+            elif action in _OF_SCHEMA or (
+                action == sqlite3.SQLITE_PRAGMA and second and (first or "").lower() == NUMBER
+            ):
                 self._changes = ""
         return sqlite3.SQLITE_OK
 
@@ -152,6 +156,10 @@ def _forbidden(action: int, first: str, second: str, third: str) -> str:
     if action == sqlite3.SQLITE_PRAGMA and first.lower() not in READING_PRAGMAS:
         return f"PRAGMA {first} (the connection's settings are vvmigrate's)"
     return ""
+
+
+def _is_number(pragma: str | None) -> bool:
+    return (pragma or "").lower() == NUMBER
 
 
 def _is_ours(name: str) -> bool:
