@@ -55,6 +55,21 @@ def test_it_may_call_vvmigrate_itself(bare: HostFolder, told: Path) -> None:
     assert [entry["revision"] for entry in json.loads(told.read_text())["entries"]] == ["0001"]
 
 
+def test_below_itself_it_is_not_called(bare: HostFolder, told: Path) -> None:
+    """It may confirm, or repair: whoever called it tells it, once, and what it changed itself is told to it later."""
+    bare.revision("0002", "op.install_assets('fallback', 'fallback', ['placeholder.png'])")
+    bare.up()
+    told.unlink()
+    ini = bare.home / "alembic.ini"
+    again = f"test $(wc -l < {told}) -gt 2 || {{ rmdir {bare.root}/input; {' '.join(bare.command('repair'))}; }}"
+    ini.write_text(ini.read_text().replace("exit $(", f"{again}; exit $("))
+    (bare.root / "fallback/placeholder.png").unlink()
+    assert bare.run("repair").returncode == 0
+    assert lines(told) == ["assets"]
+    assert bare.call("status").body["untold"] == ["assets", "directories"]
+    assert (bare.root / "input").is_dir()
+
+
 def test_what_it_could_not_be_told_is_told_again(bare: HostFolder, told: Path) -> None:
     """A failure is a warning with its last words, not the upgrade's; the next command that writes tries again."""
     Path(f"{told}.code").write_text("3")

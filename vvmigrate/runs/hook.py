@@ -23,6 +23,8 @@ from vvmigrate.runs.site import Site
 NAME = "changed"
 LONGEST_S = 300.0
 TAIL_CHARACTERS = 400
+AFFECTS = "VV_AFFECTS"
+"""Names what to restart; and in its environment says that the command is at work, and whoever has it runs below it."""
 
 
 @dataclass
@@ -67,11 +69,12 @@ class Hook:
             facts: more variables.
 
         Returns:
-            `command`, `exit_code` (None: it took longer than 300 s, or cannot be run), `output`; None without a call.
+            `command`, `exit_code` (None: it took longer than 300 s, or cannot be run), `output`; None without a call:
+            below itself it is not called, since whoever called it tells it, and it would call itself for ever.
         """
-        if not self.command or not self.due:
+        if not self.command or not self.due or AFFECTS in environ:
             return None
-        told = {"VV_AFFECTS": " ".join(sorted(self.due)), **facts}
+        told = {AFFECTS: " ".join(sorted(self.due)), **facts}
         done = run_line(self.command, folder, {**environ, **told}, longest_s=LONGEST_S)
         output = done.problem or done.output[-TAIL_CHARACTERS:].strip()
         return {"command": self.command, "exit_code": done.exit_code, "output": output}
