@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from vvmigrate.content.env.document import Document
 from vvmigrate.content.env.mask import describe, masked_diff
 from vvmigrate.content.env.template import Template
+from vvmigrate.content.env.warnings import unclear_lines
 
 CANARY = "s3cr3t-canary-value"
 TEMPLATE = b"# @sensitive=false\nROOT=\n# Signs the log.\nSECRET=\n# @sensitive=false\nLEVEL=INFO\n"
@@ -36,6 +38,7 @@ def test_describe_shows_only_the_length_of_a_secret() -> None:
         f"# UNKNOWN='x\n# {CANARY}'",
         f"# my password is {CANARY}",
         f"not a line {CANARY}",
+        f"export {CANARY}",
         f"LEVEL=INFO # {CANARY}",
         f"SECRET=x # {CANARY}",
     ],
@@ -47,6 +50,16 @@ def test_a_diff_never_shows_a_secret(line: str) -> None:
         shown = masked_diff(before, after, template())
         assert CANARY not in shown
         assert "ROOT" in shown
+
+
+def test_a_line_of_a_pasted_key_is_no_name() -> None:
+    """It stands on a line of its own, and the last one ends in `=`: neither warnings nor diffs show it."""
+    pasted = "MIIEvQIBADANBgkq"
+    data = f"KEY=-----BEGIN KEY-----\n{pasted}\nx/{pasted}==\n{pasted}==\n{pasted}\n# {pasted}=\n".encode()
+    said = [*unclear_lines(Document.parse(data, name=".env"))]
+    assert pasted not in "".join(said)
+    assert [text.partition(": ")[2][:17] for text in said if "line " in text] == ["what stands there"] * 3
+    assert pasted not in masked_diff(None, data, template())
 
 
 def test_a_diff_shows_that_a_secret_was_replaced_by_one_as_long() -> None:

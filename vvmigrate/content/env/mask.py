@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from vvmigrate.content.env.document import Document
 from vvmigrate.content.env.lines import BINDING, BLANK, INVALID
+from vvmigrate.content.env.readers import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,7 +16,15 @@ if TYPE_CHECKING:
     from vvmigrate.content.env.lines import Line
     from vvmigrate.content.env.template import Template
 
-_COMMENTED_OUT = re.compile(r"\s*#[\s#]*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.-]*)\s*[=:]")
+_COMMENTED_OUT = re.compile(r"\s*#[\s#]*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.-]*)\s*[=:](?=[\s=]*[^\s=])")
+
+
+def names_something(key: str, value: str | None) -> bool:
+    """Whether the name in a line may be shown: lines of a key that was pasted as it is look like names without a value.
+
+    Of a private key each line is one without `=`, the last one with nothing but `=` behind it.
+    """
+    return NAME.fullmatch(key) is not None and bool((value or "").strip("="))
 
 
 def describe(value: str | None, sensitive: bool) -> str:  # noqa: FBT001 - reads as a sentence: describe(value, key.sensitive)
@@ -72,15 +81,21 @@ def _masked_line(line: Line, template: Template, known: set[str], changed: set[s
     if line.kind == INVALID:
         return f"({_length(line)} that cannot be read)"
     if line.kind == BINDING and line.key is not None:
-        if not template.is_sensitive(line.key):
-            shown, tail = line.body[: line.token[1]], line.body[line.token[1] :]
-            return f"{shown} # ({len(tail)} characters)" if "#" in tail else line.body
-        note = ", another one than before" if line.key in changed else ""
-        return f"{line.text[: line.key_span[1]]}=({describe(line.value, sensitive=True)}{note})"
+        return _masked_binding(line, line.key, template, another=line.key in changed)
     if line.body in known:
         return line.body
     commented = _COMMENTED_OUT.match(line.text)
     return f"# {commented[1]}=({_length(line)})" if commented else f"# ({_length(line)})"
+
+
+def _masked_binding(line: Line, key: str, template: Template, *, another: bool) -> str:
+    if not template.is_sensitive(key):
+        shown, tail = line.body[: line.token[1]], line.body[line.token[1] :]
+        return f"{shown} # ({len(tail)} characters)" if "#" in tail else line.body
+    if template.get(key) is None and not names_something(key, line.value):
+        return f"({_length(line)} without a value)"
+    note = ", another one than before" if another else ""
+    return f"{line.text[: line.key_span[1]]}=({describe(line.value, sensitive=True)}{note})"
 
 
 def _length(line: Line) -> str:
