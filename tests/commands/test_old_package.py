@@ -301,3 +301,17 @@ def test_a_table_that_the_orchestrator_changed_is_not_rebuilt_from_the_record(ho
     roll_back(host)
     says(host.call("downgrade", "head"), 1, "videos", "theirs")
     assert host.sql("SELECT count(theirs) FROM videos") == [(0,)]
+
+
+@pytest.mark.parametrize("lost", ["migrations/versions", "migrations"])
+def test_a_release_without_a_revision_is_none_to_go_back_to(bare: HostFolder, lost: str) -> None:
+    """It was not unpacked whole: what looks says so, and the head that it has not is never base."""
+    bare.up()
+    (bare.home / lost).rename(bare.home / "lost")
+    with nothing_changes(bare):
+        assert bare.call("status").exit_code == 4
+        [finding] = bare.call("doctor").body["findings"]
+        assert finding["remedy"].startswith("install the release again")
+        assert bare.call("verify").exit_code == 0
+    says(bare.call("downgrade", "head"), 4 if lost.endswith("versions") else 6, hint="install the release again")
+    assert (bare.root / "input").is_dir()

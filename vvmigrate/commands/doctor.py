@@ -27,7 +27,7 @@ from vvmigrate.report import Report
 from vvmigrate.runs.audit import PUT_BACK, beyond_rows
 from vvmigrate.runs.hook import untold
 from vvmigrate.runs.opening import Call, silent
-from vvmigrate.runs.pending import degraded, is_ahead, other_variant, pending, split_at_hold
+from vvmigrate.runs.pending import back_to_package, degraded, is_ahead, other_variant, pending, split_at_hold
 from vvmigrate.runs.promised import is_a_finding, seen
 from vvmigrate.runs.settled import clock_warnings
 from vvmigrate.runs.site import Site, open_site
@@ -162,8 +162,10 @@ def _ahead(site: Site) -> Iterator[Finding]:
     if is_ahead(site):
         yield Finding(
             f"this host is at revision {site.version}, ahead of this release",
-            "An older package was installed over a newer one; what the newer one did is still there.",
-            "vvmigrate downgrade head",
+            "An older package was installed over a newer one; what the newer one did is still there."
+            if site.line.head()
+            else "No revision is in this release: it was not unpacked whole, or was lost.",
+            back_to_package(site),
             StateError.exit_code,
         )
         return

@@ -13,7 +13,7 @@ from vvmigrate.report import Report
 from vvmigrate.runs.forecast import DOWN, Forecast, Workplace
 from vvmigrate.runs.opening import Call
 from vvmigrate.runs.outlook import outlook, reached, version_after
-from vvmigrate.runs.pending import degraded
+from vvmigrate.runs.pending import check_not_ahead, degraded
 from vvmigrate.runs.releases import last_of
 from vvmigrate.runs.taking_back import down_to, hold_of, settle_if_possible
 from vvmigrate.runs.work import Run, carry_out, nothing_done
@@ -48,6 +48,7 @@ def steps_down(place: Workplace, target: str) -> list[Revision]:
 
     Raises:
         UsageError: no such revision or release, or it lies ahead.
+        StateError: the release has no revision, so that its head would be base.
     """
     if release := place.call.options.get("to_release"):
         target = last_of(place, release)
@@ -55,6 +56,8 @@ def steps_down(place: Workplace, target: str) -> list[Revision]:
         head = place.line.head()
         if place.version in place.line.package:
             return []
+        if not head:
+            check_not_ahead(place)  # a release that was not unpacked whole must not take the host down
         target = head or "base"
     if not place.version:
         _check_base(target)

@@ -156,8 +156,16 @@ class Scripts(ScriptDirectory):
     """
 
     def __init__(self, folder: str, package: Iterable[Source], recorded: Mapping[str, Source]) -> None:
-        """Nothing is run before a revision is asked for."""
-        super().__init__(folder)
+        """Nothing is run before a revision is asked for.
+
+        Raises:
+            RevisionError: the folder is gone.
+        """
+        try:
+            super().__init__(folder)
+        except CommandError as error:
+            problem = f"{folder}: expected the release's folder of revisions, found none"
+            raise RevisionError(problem, hint="install the release again", path=folder) from error
         self.package = {source.revision: source for source in package}
         self.sources = self.package | dict(recorded)
         self.stand_ins: dict[str, RevisionError] = {}

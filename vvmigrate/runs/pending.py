@@ -15,6 +15,8 @@ from vvmigrate.errors import StateError
 from vvmigrate.runs.opening import variant_of
 from vvmigrate.runs.site import Site
 
+NOT_WHOLE = "install the release again; to take all of it back on purpose: vvmigrate downgrade base"
+
 
 def is_ahead(site: Site) -> bool:
     """Whether the host is at a revision that this release does not have."""
@@ -31,8 +33,13 @@ def check_not_ahead(site: Site) -> None:
         raise StateError(
             f"the host is at revision {site.version}, ahead of this release, "
             f"whose last one is {site.line.head() or 'none'}",
-            hint="vvmigrate downgrade head",
+            hint=back_to_package(site),
         )
+
+
+def back_to_package(site: Site) -> str:
+    """What mends a host that is ahead; a release without any revision is none to go back to, and would be base."""
+    return "vvmigrate downgrade head" if site.line.head() else NOT_WHOLE
 
 
 def pending(site: Site, last: str = "") -> list[Revision]:
