@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,24 @@ def test_a_root_that_lost_the_file_with_its_id_gets_it_back(up: HostFolder) -> N
     assert (path.read_bytes(), path.stat().st_mode & 0o777) == (kept, 0o600)
     assert up.call("doctor").exit_code == 0
     up.up()
+
+
+@pytest.mark.parametrize("folder", ["home", "root"])
+def test_a_state_directory_of_another_mode_is_told_by_every_look(up: HostFolder, folder: str) -> None:
+    """Whoever writes stops at it: so does whoever looks, and the command that is named mends it."""
+    state = getattr(up, folder) / ".vvmigrate"
+    state.chmod(0o755)
+    for verb in ("status", "verify", "history", "repair"):
+        says(up.call(verb), 4, str(state), "0700", hint=f"chmod 700 {state}")
+    assert (finding(up)["exit_code"], str(finding(up)["remedy"])[-len(str(state)) :]) == (4, str(state))
+    state.chmod(0o700)
+    assert up.call("doctor").exit_code == 0
+
+
+@pytest.mark.parametrize("folder", ["home", "root"])
+def test_a_disk_that_became_read_only_is_a_finding(up: HostFolder, folder: str, mount: Callable[..., None]) -> None:
+    """All of it can be read, and is as recorded; the next command that writes is refused."""
+    mount(getattr(up, folder), bind=getattr(up, folder), options="ro")
+    found = finding(up)
+    assert (found["exit_code"], "Read-only file system" in str(found["what"])) == (6, True)
+    says(up.call("plan"), 6, "Read-only file system")

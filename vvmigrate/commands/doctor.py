@@ -18,7 +18,7 @@ from vvmigrate.content.env.template import FILE
 from vvmigrate.content.env.warnings import unclear_lines, wrong_keys
 from vvmigrate.engine import adoption, database, journal, lodging
 from vvmigrate.engine.drift import SCHEMA, Drift
-from vvmigrate.engine.host import HOME, ROOT
+from vvmigrate.engine.host import HOME, ROOT, check_usable, is_anothers
 from vvmigrate.engine.session import Session
 from vvmigrate.engine.sources import Revision
 from vvmigrate.errors import IntegrityError, StateError, VvmigrateError
@@ -55,7 +55,8 @@ def doctor(call: Call) -> Report:
             found += map(from_error, unproved or adoption.contradictions(session))
             found += _of_the_session(session)
             proved = not unproved
-            for part in (_of_rows(session, proved=proved), _rehearsed_elsewhere(session), lost(session, proved=proved)):
+            parts = (_of_rows(session, proved=proved), _rehearsed_elsewhere(session), lost(session, proved=proved))
+            for part in (_unwritable(session), *parts):
                 found += _as_far_as_possible(session, part)
             if proved:
                 site = open_site(call, settings, session)
@@ -143,6 +144,16 @@ def _rehearsed_elsewhere(session: Session) -> Iterator[Finding]:
             f"vvmigrate recover; if the folder is gone for good: rm {(state / name).path}",
             path=note.folder,
         )
+
+
+def _unwritable(session: Session) -> Iterator[Finding]:
+    """A disk that fails is read-only from then on, and reads as well as ever; who may only look is told nothing."""
+    for tree in map(session.host.tree, (HOME, ROOT)):
+        if tree is not None and not is_anothers(tree):
+            try:
+                check_usable(tree)
+            except VvmigrateError as error:
+                yield from_error(error)
 
 
 def _room(session: Session) -> Iterator[Finding]:

@@ -315,7 +315,8 @@ def _to_look(opening: Opening, run: dict[str, Any], bound: bindings.Binding | No
                 if not session.ledger.installed():
                     session.unclaimed, session.connection = session.connection, None
         home = host.tree(HOME)
-        if session.connection is None and home is not None and (why := closed(home)):
-            raise why  # nothing would be told of a host on which something may have been done
+        why = closed(home) if home is not None else None
+        if why is not None and (session.connection is None or isinstance(why, StateError)):
+            raise why  # nothing would be told of a host on which something may have been done; or a writer stops at it
         session._stack = stack.pop_all()  # noqa: SLF001 - as above
         return session
