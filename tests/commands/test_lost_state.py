@@ -120,3 +120,20 @@ def test_a_disk_that_became_read_only_is_a_finding(up: HostFolder, folder: str, 
     found = finding(up)
     assert (found["exit_code"], "Read-only file system" in str(found["what"])) == (6, True)
     says(up.call("plan"), 6, "Read-only file system")
+
+
+@pytest.mark.parametrize("folder", ["home", "root"])
+def test_a_link_in_place_of_a_state_directory_is_moved_away(up: HostFolder, folder: str, tmp_path: Path) -> None:
+    """To change its mode would change that of what it leads to, which may be anything."""
+    state = getattr(up, folder) / ".vvmigrate"
+    state.rename(tmp_path / "state")
+    state.symlink_to("/etc/hostname")
+    found = finding(up)
+    assert (found["exit_code"], "chmod" in str(found["remedy"]), "move it away" in str(found["remedy"])) == (
+        4,
+        False,
+        True,
+    )
+    state.unlink()
+    (tmp_path / "state").rename(state)
+    assert up.call("doctor").exit_code == 0

@@ -141,7 +141,7 @@ def _rehearsed_elsewhere(session: Session) -> Iterator[Finding]:
             f"a rehearsal works in {note.folder}, or was killed there",
             "Copies of this host's key, secrets and .env lie in it until a command that writes finds the folder there "
             "and nobody at work.",
-            f"vvmigrate recover; if the folder is gone for good: rm {(state / name).path}",
+            f"vvmigrate recover; if the folder is gone for good: rm {quote((state / name).path)}",
             path=note.folder,
         )
 

@@ -12,6 +12,7 @@ import re
 import stat
 from contextlib import suppress
 from pathlib import Path
+from shlex import quote
 from types import TracebackType
 from typing import Self
 
@@ -72,8 +73,11 @@ def closed(tree: Tree, name: str = "") -> VvmigrateError | None:
         who = "" if info.st_uid == 0 else f"-u '#{info.st_uid}' "
         text = f"{found}: this host is looked after by that user, and nobody else sees what was done here"
         return RefusedError(text, hint=f"the same as that user: sudo {who}vvmigrate ...", path=place.path)
-    own = f"chown {caller} {place.path} && " if info.st_uid and info.st_uid != caller else ""
-    return StateError(found, hint=f"look who made it, then: {own}chmod 700 {place.path}", path=place.path)
+    path = quote(place.path)
+    if not stat.S_ISDIR(info.st_mode):  # chmod would follow a link
+        return StateError(found, hint="look who made it, then move it away, and what was there back", path=place.path)
+    own = f"chown {caller} {path} && " if info.st_uid and info.st_uid != caller else ""
+    return StateError(found, hint=f"look who made it, then: {own}chmod 700 {path}", path=place.path)
 
 
 def check_writable(place: Place, mode: int = _DIRECTORY) -> None:

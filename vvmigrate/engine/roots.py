@@ -107,7 +107,7 @@ def check_root(root: Path, home: Path) -> None:
             raise RefusedError(
                 f"storage root {str(root)!r}: {str(path)!r} above it may be rearranged by others "
                 f"({stat.filemode(info.st_mode)} of user {info.st_uid})",
-                hint=f"chmod o-w {path}",
+                hint=f"chmod o-w {quote(str(path))}",
                 path=str(root),
             )
 
