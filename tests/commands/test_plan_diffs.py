@@ -56,10 +56,26 @@ def test_each_step_is_shown_against_what_the_one_before_it_leaves(signs: HostFol
     assert second.endswith("\n Saída\n-aberto\n+fechado\n")
 
 
-@pytest.mark.parametrize("what", ["no text", "latin-1", "long"])
+def test_what_ends_a_line_is_part_of_it(signs: HostFolder) -> None:
+    """A text that differs in nothing else is not the same text."""
+    (signs.home / ASSET).write_bytes(b"Sa\xc3\xadda\r\nfechado")
+    diff = diffs(signs, "plan")["signs.txt"]
+    assert diff.endswith("-Saída\n+Saída\r\n fechado\n+\\ no end of line\n")
+
+
+def test_what_not_everybody_may_read_is_not_repeated(signs: HostFolder) -> None:
+    """Who keeps a password in it has closed it; plans are mailed, and pasted into tickets."""
+    (signs.root / "signs/signs.txt").write_text("PASSWORD=hunter2\n")
+    (signs.root / "signs/signs.txt").chmod(0o640)
+    assert diffs(signs, "plan") == {}
+
+
+@pytest.mark.parametrize("what", ["no text", "latin-1", "long", "many lines"])
 def test_what_nobody_could_read_is_named_only(signs: HostFolder, what: str) -> None:
     """A picture, text in another encoding, and what fills a hundred screens."""
-    if what == "long":
+    if what == "many lines":
+        (signs.home / ASSET).write_text("a\n" * (shown.READABLE_LINES + 1))
+    elif what == "long":
         (signs.home / ASSET).write_text(AFTER * (shown.READABLE_BYTES // len(AFTER) + 1))
     else:
         (signs.home / ASSET).write_bytes(b"\0\1\2" if what == "no text" else AFTER.encode("latin-1"))

@@ -127,6 +127,35 @@ def test_a_quick_look_finds_an_edit_of_the_release(up: HostFolder) -> None:
     assert [item["kind"] for item in up.call("status").body["drift"]] == ["release"]
 
 
+def lose(path: Path) -> None:
+    path.unlink()
+
+
+def shorten(path: Path) -> None:
+    os.truncate(path, 1)
+
+
+def lead_elsewhere(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/dev/null")
+
+
+def open_to_all(path: Path) -> None:
+    path.chmod(0o666)
+
+
+@pytest.mark.parametrize("act", [lose, shorten, lead_elsewhere, open_to_all])
+def test_a_quick_look_sees_into_a_model(up: HostFolder, act: Callable[[Path], None]) -> None:
+    """A model without its file is no model: status, which looks quickly, says so, and repair brings it back."""
+    (model,) = (up.root / "models/.store").glob("*/*.gguf")
+    act(model)
+    found = [(str(model.parent.relative_to(up.root)), "content")]
+    assert drift(up, quick=True) == found
+    assert [item["kind"] for item in up.call("status").body["drift"]] == ["content"]
+    assert up.call("repair").exit_code == 0
+    assert drift(up, quick=True) == drift(up) == []
+
+
 def test_a_quick_look_reads_no_large_file(up: HostFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who restores a backup touches every file, and still has a status within a moment; verify reads the model."""
     monkeypatch.setattr(drifts, "QUICKLY_READ_BYTES", (up.root / PICTURE).stat().st_size - 1)

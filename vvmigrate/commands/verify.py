@@ -15,7 +15,7 @@ from vvmigrate.content.env.template import FILE
 from vvmigrate.engine import drift as drifts
 from vvmigrate.engine import old
 from vvmigrate.engine.drift import CONTENT, DEEP, QUICK, Drift
-from vvmigrate.engine.effects import TREE
+from vvmigrate.engine.effects import SHAPE, TREE
 from vvmigrate.engine.host import HOME, Host
 from vvmigrate.engine.ledger import Ledger
 from vvmigrate.engine.round import Round
@@ -106,7 +106,7 @@ def compare(site: Site, paths: list[str], how: str = CONTENT) -> Comparison:
         chosen = chosen_by(site, paths, recorded, files)
         files = {target: file for target, file in files.items() if target in chosen}
         targets = [target for target in targets if target in chosen]
-    trees = trees_of(site.ledger, recorded)
+    trees = trees_of(site.ledger, recorded, SHAPE if how == QUICK else TREE)
 
     def progress(done: int, total: int) -> None:
         site.call.listener("progress", phase="verify", done=done, total=total)
@@ -124,10 +124,10 @@ def compare(site: Site, paths: list[str], how: str = CONTENT) -> Comparison:
     return Comparison(len(targets) + len(files), found)
 
 
-def trees_of(ledger: Ledger, recorded: drifts.Recorded) -> dict[Target, str]:
-    """The digest of each directory that we placed as a whole."""
-    noted = {target: str(effect.note[TREE]) for target, (effect, _) in recorded.items() if TREE in effect.note}
-    return old.placed_trees(ledger) | noted
+def trees_of(ledger: Ledger, recorded: drifts.Recorded, noted: str = TREE) -> dict[Target, str]:
+    """What was noted of each directory that we placed as a whole."""
+    found = {target: str(effect.note[noted]) for target, (effect, _) in recorded.items() if noted in effect.note}
+    return old.placed_trees(ledger, noted) | found
 
 
 def _means_database(target: Target) -> bool:

@@ -15,7 +15,7 @@ from vvmigrate.engine.effects import TREE, Effect, led_to
 from vvmigrate.engine.host import Host
 from vvmigrate.engine.round import Round
 from vvmigrate.engine.state import Target
-from vvmigrate.files import Entry
+from vvmigrate.files import Entry, Place
 
 Recorded = Mapping[Target, tuple[Effect, Mapping[str, Any]]]
 """What `Ledger.recorded` returns."""
@@ -85,7 +85,7 @@ def find(
     """Compare.
 
     Args:
-        trees: the digest of each directory that we placed as a whole.
+        trees: what was noted of each directory that we placed as a whole: `SHAPE` for a quick look, else `TREE`.
         targets: which of the recorded paths.
         how: `quick`: kind, mode, owner, size and link target, and see `quickly`; `content`: also by SHA-256; `deep`:
             that, and what the kernel has in memory is read from the disk again (a cache would hide a disk that lost a
@@ -159,16 +159,22 @@ def _compare(host: Host, effect: Effect, seen: Entry, tree: str, how: str) -> It
             yield "link", f"link to {wanted.target}", f"link to {seen.target}"
     elif wanted.kind == "file" and not effect.secret:
         yield from _content(wanted, seen)
-    elif wanted.kind == "dir" and tree and how != QUICK:
-        place = host.place(effect.target)
-        if how == DEEP:
-            place.forget()
-        if (digest := place.entry(tree=True).digest) != tree:
-            yield "content", _sha(tree), _sha(digest)
+    elif wanted.kind == "dir" and tree:
+        yield from _below(host.place(effect.target), tree, how)
     if wanted.kind != "link" and seen.mode != wanted.mode:
         yield "mode", f"mode {wanted.mode:04o}", f"mode {seen.mode:04o}"
     if seen.owner != wanted.owner:
         yield "owner", f"owner {wanted.uid}:{wanted.gid}", f"owner {seen.uid}:{seen.gid}"
+
+
+def _below(place: Place, noted: str, how: str) -> Iterator[tuple[str, str, str]]:
+    """What a directory holds that is ours as a whole."""
+    if how == DEEP:
+        place.forget()
+    if how == QUICK and place.shape() != noted:
+        yield "content", "the names, modes and sizes that were put there", "others"
+    elif how != QUICK and (digest := place.entry(tree=True).digest) != noted:
+        yield "content", _sha(noted), _sha(digest)
 
 
 def _content(wanted: Entry, seen: Entry) -> Iterator[tuple[str, str, str]]:

@@ -19,6 +19,9 @@ from vvmigrate.files import Entry, Place
 TREE = "tree"
 """Key of an effect's note: digest of everything below a directory that we placed."""
 
+SHAPE = "shape"
+"""Key of an effect's note: the same without contents, for a look that reads none."""
+
 CONTENT = "content"
 """Key of an effect's note: the text of a small file that we placed, so that it can be had again, byte for byte."""
 CONTENT_BYTES = 16 << 10
@@ -55,6 +58,15 @@ class TakenBack(NamedTuple):
     kept: tuple[tuple[str, str], ...] = ()
     told: bool = True
     note: Mapping[str, Any] = {}
+
+
+def noted_of_tree(place: Place, known: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What is noted of a directory that is ours as a whole.
+
+    Args:
+        known: see `Look.entry`.
+    """
+    return {TREE: place.entry(tree=True, known=known).digest, SHAPE: place.shape()}
 
 
 Merger = Callable[[bytes, bytes | None, bytes, Mapping[str, Any]], TakenBack]

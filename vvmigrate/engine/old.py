@@ -36,9 +36,9 @@ def _effects(ledger: Ledger, steps: Iterable[Mapping[str, Any]]) -> Iterator[Eff
     return (effect for step in steps for effect in ledger.effects(step["step_id"]))
 
 
-def placed_trees(ledger: Ledger) -> dict[Target, str]:
-    """Every lasting directory that we ever placed, and the digest of its content as it was then."""
-    return {effect.target: str(effect.note[TREE]) for effect in ledger.lasting() if TREE in effect.note}
+def placed_trees(ledger: Ledger, noted: str = TREE) -> dict[Target, str]:
+    """Every lasting directory that we ever placed, and what was noted of it then: see `effects.noted_of_tree`."""
+    return {effect.target: str(effect.note[noted]) for effect in ledger.lasting() if noted in effect.note}
 
 
 def dead_images(host: Host, ledger: Ledger) -> Iterator[tuple[Tree, Place]]:

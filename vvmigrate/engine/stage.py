@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
 from vvmigrate.engine import vault
-from vvmigrate.engine.effects import CONTENT, CONTENT_BYTES, TREE, Effect
+from vvmigrate.engine.effects import CONTENT, CONTENT_BYTES, Effect, noted_of_tree
 from vvmigrate.engine.host import Host, make_folders
 from vvmigrate.engine.state import ADOPT, ATTRIBUTES, MAKE_DIRECTORY, PLACE_FILE, PLACE_TREE, Change, Target
 from vvmigrate.files import Entry, Owner, Place, Tree
@@ -89,7 +89,7 @@ def _stage_one(
         return effect
     note = effect.note
     if change.action == PLACE_TREE:
-        note = {**note, TREE: place.entry(tree=True, known=digests).digest}
+        note = {**note, **noted_of_tree(place, digests)}
     elif change.action == PLACE_FILE and not change.secret and (text := _text(place)) is not None:
         note = {**note, CONTENT: text}
     return effect._replace(after=place.entry(), note=note)

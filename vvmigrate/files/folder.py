@@ -121,6 +121,19 @@ class Folder:
             digest.update(line.encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
+    def shape(self) -> str:
+        """A digest of everything below it but contents: names, kinds, modes, sizes, and where links lead."""
+        digest = hashlib.sha256()
+        for name in self.names():
+            inner = self.glance(name)
+            content = str(inner.size_bytes)
+            if inner.kind == "dir":
+                with self.below(name) as folder:
+                    content = folder.shape()
+            line = f"{name!r} {inner.kind} {inner.mode:o} {content} {inner.target!r}\n"
+            digest.update(line.encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
     def open_file(self, name: str) -> tuple[int, os.stat_result]:
         """Descriptor of a regular file, for reading, and what is told of it.
 

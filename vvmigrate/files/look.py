@@ -111,6 +111,13 @@ class Look:
         with self.folder() as folder:
             return seen._replace(digest=folder.digest(known or {}, modes or {}))
 
+    def shape(self) -> str:
+        """See `Folder.shape`; empty where no directory stands."""
+        if self.identity()[0] != "dir":
+            return ""
+        with self.folder() as folder:
+            return folder.shape()
+
     def glance(self) -> Entry:
         """Look at what stands here without reading its content: no digest."""
         return self._seen(Folder.glance, ABSENT)

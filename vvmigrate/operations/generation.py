@@ -18,7 +18,7 @@ from vvmigrate.content.manifest import Artefact, Manifest
 from vvmigrate.content.store import INFO, MODELS, STORE
 from vvmigrate.engine import state as st
 from vvmigrate.engine.actor import now
-from vvmigrate.engine.effects import CONTENT, EARLIER, ONCE, TREE
+from vvmigrate.engine.effects import CONTENT, EARLIER, ONCE, noted_of_tree
 from vvmigrate.engine.host import ROOT
 from vvmigrate.engine.state import Change, Kept, Proposal, Target
 from vvmigrate.errors import ArchiveError, ChecksumError, DeliveryError, ManifestError, RefusedError
@@ -98,7 +98,7 @@ class Installation:
         seen = self.situation.observer.entry(target)
         if not seen.exists or not self._verifies(target.name):
             return None
-        note = {TREE: self.situation.host.place(target).entry(tree=True, known=self.digests).digest}
+        note = noted_of_tree(self.situation.host.place(target), self.digests)
         adopted = Change(st.ADOPT, target, seen, seen, lasting=True, detail="in the store, verified", note=note)
         path = self.situation.host.path(target)
         around = (self._there(root(STORE)), adopted, self._there(entry_of(target)) or self._entry_file())
@@ -240,8 +240,7 @@ class Installation:
     def _adopt_folder(self, seen: Entry) -> Proposal:
         target = root(f"{MODELS}/{self.name}")
         path = self.situation.host.path(target)
-        tree = self.situation.host.place(target).entry(tree=True, known=self.digests).digest
-        note = {"variant": self.variant, TREE: tree}
+        note = {"variant": self.variant, **noted_of_tree(self.situation.host.place(target), self.digests)}
         adopted = Change(st.ADOPT, target, seen, seen, detail="verified", note=note)
         return Proposal((adopted,), skipped=(f"{path}: verified, nothing to download",))
 
