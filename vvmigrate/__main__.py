@@ -2,12 +2,16 @@
 
 import gc
 import os
+import re
 import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 _TAKES_VALUE = frozenset({"--home", "--storage-root", "--color", "--lock-timeout"})
+_SAYS = {"--color": re.compile("auto|always|never"), "--lock-timeout": re.compile("[0-9]{1,9}")}
+"""Of these what the short way understands: what else stands there may be wrong."""
+
 _FLAGS = frozenset(
     {
         *("--json", "-q", "--quiet", "--non-interactive", "--yes", "--debug", "--offline", "--skip-existing"),
@@ -36,6 +40,8 @@ def plain_upgrade(arguments: list[str]) -> dict[str, str] | None:
         name, equals, value = argument.partition("=")
         if name in _TAKES_VALUE:
             options[name] = value if equals else next(rest, "")
+            if name in _SAYS and not _SAYS[name].fullmatch(options[name]):
+                return None
         elif argument in _FLAGS:
             options[argument] = argument
         elif not argument.startswith("-"):

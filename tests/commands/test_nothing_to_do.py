@@ -8,11 +8,13 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.commands.proof import nothing_changes
 from tests.conftest import HostFolder
+from vvmigrate.commands import upgrade as upgrades
 from vvmigrate.engine.database import install_tables
 from vvmigrate.runs import settled
 
@@ -271,6 +273,32 @@ def test_a_process_that_may_have_no_more_threads_tells_it_too(up: HostFolder, mo
     tamper(up)
     assert not settled_now()
     assert len(tried) == 2
+
+
+@pytest.mark.parametrize("what", ["a revision", "settings"])
+def test_what_comes_while_an_upgrade_looks_is_not_taken_for_seen(
+    up: HostFolder, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A release that is unpacked, or a value that is taken away, after the upgrade read it: the next one has to see."""
+    (up.root / STATE / "settled").unlink()
+
+    def late(*arguments: Any) -> None:
+        up.revision("0007", "op.make_directories(['more'])") if what == "a revision" else lose_a_value(up)
+        settled.remember(*arguments)
+
+    monkeypatch.setattr(upgrades, "remember", late)
+    assert up.up().body["to"] == "0006"
+    assert not (up.root / STATE / "settled").exists()
+    done = up.run("upgrade")
+    assert ("0007" if what == "a revision" else "DVR_IP") in done.stdout
+
+
+@pytest.mark.parametrize(
+    "option", [["--lock-timeout", "soon"], ["--lock-timeout", "-5"], ["--color", "pink"], ["--color"]]
+)
+def test_what_is_no_option_is_refused_also_where_nothing_is_to_be_done(up: HostFolder, option: list[str]) -> None:
+    """The same call has the same exit code, whatever the host is like."""
+    assert up.run("upgrade", "head", *option).returncode == 2
 
 
 ROWS = (*(-(2**63), -1, 0, 1, 2, 3, 4, 9), 2**63 - 1)

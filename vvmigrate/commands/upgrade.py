@@ -21,10 +21,11 @@ from vvmigrate.runs.admission import refuse_without_value
 from vvmigrate.runs.forecast import UP, Forecast, Workplace, of_all
 from vvmigrate.runs.opening import Call
 from vvmigrate.runs.pending import check_not_ahead, degraded, other_variant, pending, split_at_hold, superseded_of
-from vvmigrate.runs.settled import remember
+from vvmigrate.runs.settled import read_from, remember
 from vvmigrate.runs.told import Later
 from vvmigrate.runs.trial import Conditions, begin
 from vvmigrate.runs.work import Run, carry_out, fill_report
+from vvmigrate.settings import find_home
 
 RETURNS = "vvmigrate repair"
 """Brings `.env` back as it was merged last, with the values that were given since the first day."""
@@ -46,12 +47,20 @@ def upgrade(call: Call, target: str = "head") -> Report:
             warned.add(facts["text"])
         call.listener(event, **facts)
 
+    before = _read_before(call)
     return carry_out(
-        replace(call, listener=listen), lambda run: _upgrade(run, target), fill=lambda run: _fill(run, warned)
+        replace(call, listener=listen), lambda run: _upgrade(run, target), fill=lambda run: _fill(run, warned, before)
     )
 
 
-def _fill(run: Run, warned: set[str]) -> None:
+def _read_before(call: Call) -> str:
+    """What `read_from` tells before anything is read; empty where there is no home, which is refused later."""
+    with suppress(VvmigrateError):
+        return read_from(find_home(call.options.get("home"), call.environ, call.folder))
+    return ""
+
+
+def _fill(run: Run, warned: set[str], before: str) -> None:
     """The report; and where nothing was done, nor is left to be done or said, a note for the next upgrade."""
     place, body = run.place, run.report.body
     if run.said.get("reverted"):  # what was missing may have gone with what needed it
@@ -59,7 +68,7 @@ def _fill(run: Run, warned: set[str]) -> None:
     fill_report(run)
     if run.report.exit_code == 0 and place.version == place.line.head() and not _open_ends(run, warned):
         with suppress(OSError, VvmigrateError):  # then the next one takes the long way
-            remember(place.session, place.call.environ, place.settings)
+            remember(place.session, place.call.environ, place.settings, before)
 
 
 def _open_ends(run: Run, warned: set[str]) -> bool:

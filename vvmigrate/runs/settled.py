@@ -18,10 +18,10 @@ import os
 import sqlite3
 import sys
 from _thread import allocate_lock, start_new_thread
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vvmigrate import __version__
 from vvmigrate import settings as settle
@@ -32,10 +32,13 @@ from vvmigrate.engine.host import HOME, ROOT
 from vvmigrate.engine.rows import plain
 from vvmigrate.engine.session import Opening, Session
 from vvmigrate.errors import VvmigrateError
-from vvmigrate.files import UNFINISHED, Place
+from vvmigrate.files import UNFINISHED, Place, Tree
 from vvmigrate.report import Report
 from vvmigrate.schema import TABLES
 from vvmigrate.settings import Settings
+
+if TYPE_CHECKING:
+    from hashlib import _Hash as Digest
 
 NAME = "settled"
 FIRST_RELEASE = "2025"
@@ -119,11 +122,26 @@ def nothing_to_do(
     return None
 
 
-def remember(session: Session, environ: Mapping[str, str], settings: Settings) -> None:
-    """After an upgrade that left nothing to be done: so that the next one can tell."""
+def read_from(home: Path) -> str:
+    """SHA-256 of the files of a home by which an upgrade knows what there is to do; empty where it cannot be told."""
+    digest = hashlib.sha256()
+    with suppress(OSError), Tree.open(home) as tree:
+        _add(digest, _files(tree, READ))
+        return digest.hexdigest()
+    return ""
+
+
+def remember(session: Session, environ: Mapping[str, str], settings: Settings, before: str) -> None:
+    """After an upgrade that left nothing to be done: so that the next one can tell.
+
+    Args:
+        before: what `read_from` told before the upgrade had read any of it. What was put there since it has not seen.
+    """
     state = session.host.private
     known, last = vault.read_json(state, NAME) or {}, _last_end(session)
     fresh = fingerprint(session, environ, settings, last)
+    if not before or read_from(settings.home) != before:
+        return
     if fresh and known.get("fingerprint") != fresh:
         (state / NAME).replace(json.dumps({"fingerprint": fresh, "last_end": last}).encode())
 
@@ -150,10 +168,14 @@ def _keyed(key: bytes, session: Session, environ: Mapping[str, str], settings: S
     signature = SIGNED if settings.trusted_keys else ()
     with _meanwhile(lambda: _rows(session)) as rows:
         read = list(_facts(session, environ, (*READ, *signature)))
-    for fact in (last, settings.trusted_keys, sorted(files.items()), *read, *rows):
+    _add(digest, (last, settings.trusted_keys, sorted(files.items()), *read, *rows))
+    return hmac.new(key, digest.digest(), "sha256").hexdigest() if rows else ""
+
+
+def _add(digest: Digest, facts: Iterable[object]) -> None:
+    for fact in facts:
         data = fact if isinstance(fact, bytes) else repr(fact).encode("utf-8", "surrogateescape")
         digest.update(b"%d:%b" % (len(data), data))
-    return hmac.new(key, digest.digest(), "sha256").hexdigest() if rows else ""
 
 
 @contextmanager
@@ -189,8 +211,11 @@ def _facts(session: Session, environ: Mapping[str, str], read: tuple[str, ...]) 
     yield session.opening.owner, session.opening.directory_mode
     yield sorted(item for item in environ.items() if item[0].startswith(("VV_", "VIDEO_")))
     home = session.host.tree(HOME)
-    if home is None:
-        return
+    if home is not None:
+        yield from _files(home, read)
+
+
+def _files(home: Tree, read: tuple[str, ...]) -> Iterator[object]:
     for name in read:
         yield name
         yield (home / name).read()
