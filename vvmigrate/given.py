@@ -51,6 +51,7 @@ def read_answers(path: str) -> dict[str, str]:
         UsageError: it cannot be read, or a line of it cannot.
     """
     from vvmigrate.content.env.document import Document
+    from vvmigrate.content.env.readers import NAME
     from vvmigrate.content.env.warnings import unread_lines
 
     name = "standard input" if path == STANDARD_INPUT else path
@@ -59,7 +60,8 @@ def read_answers(path: str) -> dict[str, str]:
         document = Document.parse(data.encode(), name=f"--answers {name}")
     except EnvFileError as error:
         raise UsageError(error.message, hint=error.hint) from error
-    unread = [*unread_lines(document), *(binding.line for binding in document.bindings if binding.value is None)]
+    odd = (binding.line for binding in document.bindings if binding.value is None or not NAME.fullmatch(binding.key))
+    unread = [*unread_lines(document), *odd]  # named by their number: a key pasted without quotes has such lines
     if unread:
         raise UsageError(f"--answers {name}, line {min(unread)}: expected KEY=VALUE")
     return {key: value for key in document.keys() if (value := document.get(key))}  # noqa: SIM118 - no dictionary

@@ -75,6 +75,7 @@ def test_answers_are_as_explicit_as_set_and_set_outranks_them(asking: HostFolder
         (b"PORT=1\nPORT canary-of-a-person\n", "line 2"),
         (b"PORT='canary-of-a-person\n", "line 1"),
         (b"PORT\n", "line 1"),
+        (b"PORT=1\ncanary-of-a-person/+==\n", "line 2"),
         (b"PORT=\xff\n", "cannot be read"),
     ],
 )
@@ -204,6 +205,8 @@ def test_a_person_is_told_what_is_asked_and_asked_again_after_an_error(asking: H
         ("PORT: ", "8000\n"),
         ("PASSWORD: ", "short\n"),
         ("PASSWORD must be at least 8 characters long", ""),
+        ("PASSWORD: ", f"{PASSWORD}$'\\\"\n"),
+        ("read it alike", ""),
         ("PASSWORD: ", PASSWORD + "\n"),
     ]
     code, shown = converse(asking, turns, "upgrade")

@@ -135,7 +135,12 @@ def test_wrong_values_and_lines_are_found_at_every_look(worked: HostFolder) -> N
     assert said.pop(next(what for what in said if what.startswith("DVR_IP must be"))) == (
         "vvmigrate upgrade head --set DVR_IP=VALUE"
     )
-    for words in ("LOG_LEVEL stands on lines", "not KEY=value", "what stands there is", "systemd takes a comment"):
+    for words in (
+        "LOG_LEVEL stands on lines",
+        "not KEY=value",
+        "what stands there is read differently",
+        "systemd takes a comment",
+    ):
         assert any(words in what for what in said), (words, said)
     assert all(str(path) in remedy for remedy in said.values())
     assert "not an ip!" not in str(findings)

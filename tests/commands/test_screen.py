@@ -13,6 +13,7 @@ import pytest
 from tests.conftest import HostFolder
 from vvmigrate.errors import RefusedError
 from vvmigrate.report import Report
+from vvmigrate.runs.work import nothing_done
 from vvmigrate.text import Screen, listener, show
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
@@ -34,6 +35,14 @@ def shown(capsys: pytest.CaptureFixture[str], report: Report, *, verbose: bool =
     show(Screen("always", verbose=verbose), report)
     done = capsys.readouterr()
     return lines(done.out + done.err)
+
+
+def test_whoever_breaks_off_is_not_told_that_there_was_nothing_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C at a question comes before the first step: nothing was done, and everything is still to be."""
+    report = Report("upgrade", body=nothing_done())
+    assert shown(capsys, report) == ["nothing to do: at base"]
+    report.exit_code = 130
+    assert shown(capsys, report) == []
 
 
 def test_a_bar_is_gone_before_anything_else_is_said(capsys: pytest.CaptureFixture[str]) -> None:

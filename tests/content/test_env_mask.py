@@ -10,6 +10,8 @@ from vvmigrate.content.env.template import Template
 from vvmigrate.content.env.warnings import unclear_lines
 
 CANARY = "s3cr3t-canary-value"
+PASTED = "MIIEvQIBADANBgkqhkiG9w0B"
+"""What a line of a key looks like; where it was pasted without quotes, it is read as a name."""
 TEMPLATE = b"# @sensitive=false\nROOT=\n# Signs the log.\nSECRET=\n# @sensitive=false\nLEVEL=INFO\n"
 
 
@@ -41,6 +43,11 @@ def test_describe_shows_only_the_length_of_a_secret() -> None:
         f"export {CANARY}",
         f"LEVEL=INFO # {CANARY}",
         f"SECRET=x # {CANARY}",
+        f"{PASTED}\n{PASTED}/+==",
+        f"{PASTED}=\n{PASTED}==",
+        f"# {PASTED}==",
+        f"export {PASTED}",
+        f'LEVEL="INFO\nSECRET={CANARY}\n"',
     ],
 )
 def test_a_diff_never_shows_a_secret(line: str) -> None:
@@ -49,6 +56,7 @@ def test_a_diff_never_shows_a_secret(line: str) -> None:
     for before, after in ((data, b"ROOT=/b\n"), (None, data), (data, None), (data, data + b"Z=1\n")):
         shown = masked_diff(before, after, template())
         assert CANARY not in shown
+        assert PASTED not in shown
         assert "ROOT" in shown
 
 
@@ -56,7 +64,7 @@ def test_a_line_of_a_pasted_key_is_no_name() -> None:
     """It stands on a line of its own, and the last one ends in `=`: neither warnings nor diffs show it."""
     pasted = "MIIEvQIBADANBgkq"
     data = f"KEY=-----BEGIN KEY-----\n{pasted}\nx/{pasted}==\n{pasted}==\n{pasted}\n# {pasted}=\n".encode()
-    said = [*unclear_lines(Document.parse(data, name=".env"))]
+    said = [*unclear_lines(Document.parse(data, name=".env"), template())]
     assert pasted not in "".join(said)
     assert [text.partition(": ")[2][:17] for text in said if "line " in text] == ["what stands there"] * 3
     assert pasted not in masked_diff(None, data, template())

@@ -115,6 +115,14 @@ def test_a_key_comes_in_beside_one_that_it_was_split_off_from() -> None:
     assert (merged.renamed, merged.left_out) == ((), ())
 
 
+def test_of_two_keys_with_one_former_name_the_second_comes_in() -> None:
+    """The first takes over name and value; nobody deleted the second, and merging again changes nothing."""
+    split = template(b"# @was=OLD\nONE=1\n# @was=OLD\nTWO=2\n")
+    merged = merge(b"OLD=5\n", split, base=b"OLD=1\n", once_recorded=frozenset({"OLD"}))
+    assert values(merged.data) == {"ONE": "5", "TWO": "2"}
+    assert (merged.renamed, merged.left_out) == ((("OLD", "ONE"),), ())
+
+
 def test_a_renamed_key_keeps_its_value_and_its_line() -> None:
     """`@was` renames where the line stands, with quotes and comment, and the way back restores the bytes."""
     renamed = template(b"# @was=OLD\nNEW=1\n")
@@ -166,6 +174,17 @@ def test_warnings_name_doubtful_lines_and_no_secret() -> None:
     assert "INTERVAL must be a number" in warnings
     assert "line 2: a comment that ends in a backslash" in merge(b"LEVEL=\n# x \\\n", template()).warnings[0]
     assert CANARY not in warnings
+
+
+def test_a_pasted_key_is_warned_of_and_not_repeated() -> None:
+    """The lines of a key without quotes are names to python-dotenv, and yet no names; an own setting's is told."""
+    pasted = "MIIEvQIBADANBgkqhkiG9w0B"
+    theirs = f"SECRET=-----BEGIN KEY-----\n{pasted}\n{pasted}+/==\n{pasted}=\n{pasted}\nexport MINE=x\n".encode()
+    warnings = "\n".join(merge(theirs, template()).warnings)
+    assert pasted not in warnings
+    assert "the same stands on lines 2 and" in warnings
+    assert "line 2: what stands there is read differently" in warnings
+    assert "line 6: MINE is read differently" in warnings
 
 
 def test_a_value_that_cannot_be_written_alike_is_refused_or_left_out() -> None:

@@ -283,7 +283,7 @@ def _unclear(site: Site) -> Iterator[Finding]:
             set_hint([name]),
             path=path,
         )
-    for text in unclear_lines(document):
+    for text in unclear_lines(document, site.template()):
         why = "The services, systemd and Docker Compose each read this file, and may not read the same."
         yield Finding(text, why, f"edit {path}; then: vvmigrate doctor", path=path)
 

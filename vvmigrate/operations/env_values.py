@@ -7,6 +7,7 @@ import secrets
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from vvmigrate.content.env.document import Document
 from vvmigrate.content.env.mask import describe
@@ -44,16 +45,21 @@ def offered(situation: Situation, template: Template) -> Offered:
         value = situation.settings.environment.get(key.name)
         if not value or not known.isdisjoint({key.name, *key.was}):
             continue
-        wrong = problem(key, value)
-        try:
-            quote(value)
-        except EnvFileError as error:
-            wrong = f"{key.name}: {error.message}"
+        wrong = _wrong(key, value)
         if wrong is None:
             values[key.name] = value
         else:
             warnings.append(f"{wrong}; the one in the environment is not taken")
     return Offered(values, tuple(warnings))
+
+
+def _wrong(key: Key, value: str) -> str | None:
+    """Say why a value cannot be a key's: it is not of its type, or cannot be written so that all read it alike."""
+    try:
+        quote(value)
+    except EnvFileError as error:
+        return f"{key.name}: {error.message}"
+    return problem(key, value)
 
 
 def check_given(situation: Situation, template: Template) -> None:
@@ -119,7 +125,7 @@ def asked(situation: Situation, template: Template, names: Iterable[str]) -> dic
         return answers
     situation.memory["asked"] = True
     for key in filter(None, map(template.get, names)):
-        answer = situation.ask(key.name, _question(key), key.sensitive, lambda value, key=key: problem(key, value))  # type: ignore[misc]
+        answer = situation.ask(key.name, _question(key), key.sensitive, partial(_wrong, key))
         if answer is None:
             break
         if answer or key.default:

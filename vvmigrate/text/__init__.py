@@ -53,7 +53,7 @@ def show(screen: Screen, report: Report) -> None:
     """Show a whole report, its error last."""
     screen.end()
     if report.command in SHOWN and report.body and not screen.quiet:
-        SHOWN[report.command](screen, {**report.body, "error": report.error})
+        SHOWN[report.command](screen, {**report.body, "error": report.error, "exit_code": report.exit_code})
     if report.error is not None:
         screen.error(report.error)
 

@@ -15,7 +15,7 @@ from vvmigrate.text.seen import differing, set_command
 
 def upgrade(screen: Screen, body: Mapping[str, Any]) -> None:
     """What was done, and what is left to do."""
-    if not body["steps"] and body["error"] is None:
+    if not body["steps"] and body["error"] is None and body["exit_code"] == 0:
         screen.say(f"nothing to do: at {body['to'] or 'base'}")
     if body["from"] != body["to"]:
         screen.say(f"from {body['from'] or 'base'} to {body['to'] or 'base'}")

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from vvmigrate.content.env.document import Document
-from vvmigrate.content.env.lines import BINDING, BLANK, INVALID
+from vvmigrate.content.env.lines import BINDING, BLANK, INVALID, LINE_END
 from vvmigrate.content.env.readers import NAME
 
 if TYPE_CHECKING:
@@ -16,15 +16,7 @@ if TYPE_CHECKING:
     from vvmigrate.content.env.lines import Line
     from vvmigrate.content.env.template import Template
 
-_COMMENTED_OUT = re.compile(r"\s*#[\s#]*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.-]*)\s*[=:](?=[\s=]*[^\s=])")
-
-
-def names_something(key: str, value: str | None) -> bool:
-    """Whether the name in a line may be shown: lines of a key that was pasted as it is look like names without a value.
-
-    Of a private key each line is one without `=`, the last one with nothing but `=` behind it.
-    """
-    return NAME.fullmatch(key) is not None and bool((value or "").strip("="))
+_COMMENTED_OUT = re.compile(r"\s*#[\s#]*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.-]*)\s*[=:](.*)", re.DOTALL)
 
 
 def describe(value: str | None, sensitive: bool) -> str:  # noqa: FBT001 - reads as a sentence: describe(value, key.sensitive)
@@ -33,16 +25,24 @@ def describe(value: str | None, sensitive: bool) -> str:  # noqa: FBT001 - reads
         return "not set"
     if not value:
         return "empty"
-    if not sensitive:
+    if not sensitive and LINE_END.search(value) is None:  # one that spans lines may have taken in those below it
         return value
     return f"set, {len(value)} character{'' if len(value) == 1 else 's'}"
+
+
+def is_name(key: str, value: str | None, template: Template) -> bool:
+    """Tell whether a name may be shown: a line of a key that was pasted without quotes is read as a name, too.
+
+    Such a line has no value but the padding of base64.
+    """
+    return template.get(key) is not None or (NAME.fullmatch(key) is not None and bool((value or "").strip("=")))
 
 
 def masked_diff(before: bytes | None, after: bytes | None, template: Template, *, name: str = ".env") -> str:
     """Return the unified diff of two versions of a `.env` file, in which no secret stands.
 
-    Shown are the keys, the values that the template declares harmless, and comments that stand in the template. Of any
-    other comment, value or line only its length is shown: a comment may hold an old secret.
+    Shown are the names of settings, the values that the template declares harmless, and comments that stand in the
+    template. Of any other comment, value or line only its length is shown: a comment may hold an old secret.
 
     Args:
         before: the file's bytes, None when there is none.
@@ -78,24 +78,19 @@ def _masked(
 def _masked_line(line: Line, template: Template, known: set[str], changed: set[str] | frozenset[str]) -> str:
     if line.kind == BLANK:
         return ""
-    if line.kind == INVALID:
-        return f"({_length(line)} that cannot be read)"
+    if line.kind == INVALID or (line.key is not None and not is_name(line.key, line.value, template)):
+        return f"({_length(line)} that {'cannot be read' if line.kind == INVALID else 'are no setting'})"
     if line.kind == BINDING and line.key is not None:
-        return _masked_binding(line, line.key, template, another=line.key in changed)
+        if not template.is_sensitive(line.key) and LINE_END.search(line.body) is None:
+            shown, tail = line.body[: line.token[1]], line.body[line.token[1] :]
+            return f"{shown} # ({len(tail)} characters)" if "#" in tail else line.body
+        note = ", another one than before" if line.key in changed else ""
+        return f"{line.text[: line.key_span[1]]}=({describe(line.value, sensitive=True)}{note})"
     if line.body in known:
         return line.body
     commented = _COMMENTED_OUT.match(line.text)
-    return f"# {commented[1]}=({_length(line)})" if commented else f"# ({_length(line)})"
-
-
-def _masked_binding(line: Line, key: str, template: Template, *, another: bool) -> str:
-    if not template.is_sensitive(key):
-        shown, tail = line.body[: line.token[1]], line.body[line.token[1] :]
-        return f"{shown} # ({len(tail)} characters)" if "#" in tail else line.body
-    if template.get(key) is None and not names_something(key, line.value):
-        return f"({_length(line)} without a value)"
-    note = ", another one than before" if another else ""
-    return f"{line.text[: line.key_span[1]]}=({describe(line.value, sensitive=True)}{note})"
+    named = commented is not None and is_name(commented[1], commented[2].strip(), template)
+    return f"# {commented[1]}=({_length(line)})" if commented and named else f"# ({_length(line)})"
 
 
 def _length(line: Line) -> str:

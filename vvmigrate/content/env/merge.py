@@ -159,7 +159,7 @@ def _updated(
     made: Mapping[str, str],
     once_recorded: frozenset[str],
 ) -> Merged:
-    warnings = [*unclear_lines(document)]
+    warnings = [*unclear_lines(document, template)]
     renamed = _renamed(document, template)
     document = document.renamed(dict(renamed))
     commented = _unused(document, template, previous, given)
@@ -169,7 +169,7 @@ def _updated(
     filled = tuple(key for key in empty if key in made and key not in given and not document.get(key))
     document = document.with_values({key: values[key] for key in (*replaced, *filled)})
     missing = [key for key in template.keys if key.name not in document.positions and key.name not in document.broken]
-    left_out = [key.name for key in missing if _stays_out(key, template, given, once_recorded)]
+    left_out = [key.name for key in missing if _stays_out(key, template, given, once_recorded - {*dict(renamed)})]
     coming = [key for key in missing if key.name not in left_out]
     blocks = make_blocks(coming, values, newline=document.newline, name=document.name)
     others = {key: value for key, value in given.items() if key not in document.positions and key not in blocks}
@@ -190,6 +190,9 @@ def _stays_out(key: Key, template: Template, given: Mapping[str, str], once_reco
     """Whether the user deleted the key, under this name or a former one: that one would have been renamed.
 
     A former name that the template still has was renamed to nothing.
+
+    Args:
+        once_recorded: without the names that are renamed now: of two keys with the same former name one takes it over.
     """
     former = {name for name in key.was if name not in template.by_name}
     deleted = not once_recorded.isdisjoint({key.name, *former})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from vvmigrate.content.env.document import readers_differ
 from vvmigrate.content.env.lines import COMMENT, INVALID, LINE_END
-from vvmigrate.content.env.mask import describe, names_something
+from vvmigrate.content.env.mask import describe, is_name
 from vvmigrate.content.env.template import TEMPLATE, problem
 
 if TYPE_CHECKING:
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from vvmigrate.content.env.template import Template
 
 
-def unclear_lines(document: Document) -> Iterator[str]:
+def unclear_lines(document: Document, template: Template) -> Iterator[str]:
     """Name keys that stand twice, lines that cannot be read, and lines that programs read differently."""
     name = document.name
     for key, lines in document.duplicates().items():
-        shown = key if names_something(key, document.get(key)) else "the same name"
+        shown = key if is_name(key, document.get(key), template) else "the same"
         yield f"{name}: {shown} stands on lines {' and '.join(map(str, lines))}; the last one counts"
     for number in unread_lines(document):
         yield f"{name}, line {number}: not KEY=value; python-dotenv skips it and Docker Compose refuses the file"
     for binding in document.bindings:
         if (why := readers_differ(binding)) is not None:
-            shown = binding.key if names_something(binding.key, binding.value) else "what stands there"
+            shown = binding.key if is_name(binding.key, binding.value, template) else "what stands there"
             yield f"{name}, line {binding.line}: {shown} is {why}"
     number = 1
     for line in document.lines:
