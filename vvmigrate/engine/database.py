@@ -18,7 +18,7 @@ from urllib.parse import quote
 from vvmigrate import schema
 from vvmigrate.engine import lowered, roots
 from vvmigrate.engine.rows import RECONCILE
-from vvmigrate.errors import RefusedError, StateError, VvmigrateError
+from vvmigrate.errors import RefusedError, StateError, StepError, VvmigrateError
 from vvmigrate.files import Owner, Place, Tree
 
 DIRECTORY = "orchestrator_data"
@@ -121,6 +121,8 @@ def translate(error: sqlite3.Error, path: str) -> VvmigrateError:
         )
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH):
         return RefusedError(f"{path}: the database cannot be written: {error}", path=path)
+    if code == sqlite3.SQLITE_CONSTRAINT:
+        return StepError(f"{path}: rows that were kept do not fit any more: {error}", path=path)
     if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
         return RefusedError(f"{path}: the disk refuses: {error}", hint=f"df -h {path}; dmesg", path=path)
     return StateError(

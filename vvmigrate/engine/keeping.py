@@ -20,6 +20,7 @@ from vvmigrate.engine.kept_rows import (
     keep_table,
     restore_column,
     restore_table,
+    take_back,
 )
 from vvmigrate.errors import StepError
 
@@ -74,7 +75,7 @@ class KeepingImpl(SQLiteImpl):
 
     def bring_rows(self, table: str) -> None:
         """What was kept of a table that was made just now comes back at once; where it was made with rows, it stays."""
-        if is_empty(self._keeper, table):
+        if columns(self._keeper, table) and is_empty(self._keeper, table) and not take_back(self._keeper, table):
             self._returned += [(table, *back) for back in restore_table(self._keeper, table)]
 
     def create_index(self, index: Any, **kw: Any) -> None:
@@ -118,9 +119,9 @@ class KeepingImpl(SQLiteImpl):
         batch = self._batch
         with keeper.unguarded():
             if batch is not None and name == batch.table.name:
-                for column in batch.table.columns:
-                    if column.name not in batch.column_transfers:
-                        self.keep_column(name, column.name)
+                for column in columns(keeper, name):
+                    if "expr" not in batch.column_transfers.get(column, {}):  # unknown, dropped, or made anew
+                        self.keep_column(name, column)
             elif batch is None or name != batch.temp_table_name:
                 with keeper.act("drop_table", name, bool(kw.get("if_exists"))):
                     if columns(keeper, name):
@@ -192,6 +193,11 @@ class KeepingImpl(SQLiteImpl):
         """Bring kept values back: rows that are still there get theirs. Forget what came back whole."""
         for table, column in self._returning:
             restore_column(self._keeper, table, column)
-        for table, kept, whole in self._returned:
-            if whole and not dismiss_orphans(self._keeper, table):
+        # A savepoint of the revision's may have taken a table back: then its rows are where they were.
+        whole = [(table, kept) for table, kept, whole in self._returned if whole and columns(self._keeper, table)]
+        stay: set[str] = set()
+        while lonely := {table for table, _ in whole if dismiss_orphans(self._keeper, table)}:
+            stay |= lonely  # a row that goes may have been the parent of others
+        for table, kept in whole:
+            if table not in stay:
                 self._keeper.run(f"DROP TABLE IF EXISTS {quoted(kept)}")

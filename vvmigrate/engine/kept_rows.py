@@ -5,10 +5,11 @@ Works in both directions: a downgrade that drops what an upgrade made keeps its 
 
 from __future__ import annotations
 
+import re
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from vvmigrate.engine.existing import quoted
+from vvmigrate.engine.existing import quoted, statement_of
 
 KEPT = "vv_kept_"
 
@@ -51,7 +52,8 @@ def _kept(keeper: Keeper, table: str, column: str) -> list[str]:
     """Names of tables that an earlier step kept and that are still there, oldest first."""
     rows = keeper.run(
         "SELECT k.kept FROM vv_kept k JOIN sqlite_master m ON m.name = k.kept AND m.type = 'table' "
-        "WHERE k.table_name = ? AND k.column_name = ? AND k.step_id != ? ORDER BY k.rowid",
+        "WHERE k.table_name = ? COLLATE NOCASE AND k.column_name = ? COLLATE NOCASE AND k.step_id != ? "
+        "ORDER BY k.rowid",
         table,
         column,
         keeper.step_id,
@@ -71,6 +73,12 @@ def _free_name(keeper: Keeper, what: str) -> str:
     return name
 
 
+_HANGING = (
+    "SELECT upper(type), name FROM sqlite_master "
+    "WHERE type IN ('index', 'trigger') AND tbl_name = ? COLLATE NOCASE AND sql IS NOT NULL"
+)
+
+
 def keep_table(keeper: Keeper, table: str) -> None:
     """Put a table out of the way, with all its rows.
 
@@ -78,23 +86,58 @@ def keep_table(keeper: Keeper, table: str) -> None:
     its parents, and an orchestrator that enforces foreign keys could not delete them any more.
     """
     kept = _free_name(keeper, table)
-    indexes = "SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = ? AND sql IS NOT NULL"
-    for (index,) in keeper.run(indexes, table):
-        keeper.run(f"DROP INDEX {quoted(index)}")  # its name must be free when the table comes back
+    for kind, name in keeper.run(_HANGING, table):
+        keeper.run(f"DROP {kind} {quoted(name)}")  # its name must be free when the table comes back
     if keeper.run(f"PRAGMA foreign_key_list({quoted(table)})"):
         names = ", ".join(map(quoted, columns(keeper, table)))
         keeper.run(f"CREATE TABLE {quoted(kept)} AS SELECT {names} FROM {quoted(table)}")
         keeper.run(f"DROP TABLE {quoted(table)}")
     else:
-        # With legacy_alter_table other tables' foreign keys go on naming the table that will come back.
-        keeper.run("PRAGMA legacy_alter_table=ON")
-        keeper.run(f"ALTER TABLE {quoted(table)} RENAME TO {quoted(kept)}")
-        keeper.run("PRAGMA legacy_alter_table=OFF")
+        _rename(keeper, table, kept)
     _note(keeper, kept, table, "")
 
 
+def _rename(keeper: Keeper, old: str, new: str) -> None:
+    """Rename a table; other tables' foreign keys go on naming what they name, which comes back or is there again."""
+    keeper.run("PRAGMA legacy_alter_table=ON")
+    keeper.run(f"ALTER TABLE {quoted(old)} RENAME TO {quoted(new)}")
+    keeper.run("PRAGMA legacy_alter_table=OFF")
+
+
+def take_back(keeper: Keeper, table: str) -> bool:
+    """Let the table that was kept stand in the place of an empty one that is made in the same words.
+
+    So it comes back with what no copy has: the rows' own numbers, by which FTS5's are found; what was counted for
+    AUTOINCREMENT; the words of an index whose texts are kept nowhere.
+
+    Returns:
+        Whether it did; not where the words differ, as they do of a table whose foreign keys were not kept.
+    """
+    for kept in reversed(_kept(keeper, table, "")):
+        if _body(keeper, kept) != _body(keeper, table) or keeper.run(_HANGING, table):
+            return False
+        keeper.run(f"DROP TABLE {quoted(table)}")
+        _rename(keeper, kept, table)
+        return True
+    return False
+
+
+def _body(keeper: Keeper, table: str) -> str:
+    """What a table's statement says behind its name."""
+    found = re.search(r"\(|\bUSING\b", statement_of(keeper.run, "table", table), re.IGNORECASE)
+    return found.string[found.start() :] if found else ""
+
+
+def _computes(keeper: Keeper, table: str, column: str) -> bool:
+    """Whether SQLite computes a column's values (`AS (...)`)."""
+    found = keeper.run(f"PRAGMA table_xinfo({quoted(table)})")
+    return any(row[1].lower() == column.lower() and row[6] in (2, 3) for row in found)
+
+
 def keep_column(keeper: Keeper, table: str, column: str) -> None:
-    """Copy a column's values, with the key of their row."""
+    """Copy a column's values, with the key of their row; of one that SQLite computes there are none to keep."""
+    if _computes(keeper, table, column):
+        return
     kept = _free_name(keeper, f"{table}__{column}")
     keys = key_columns(keeper, table)
     names = ", ".join(f"{quoted(key) if key != 'rowid' else 'rowid'} AS {quoted('key_' + key)}" for key in keys)
@@ -115,7 +158,7 @@ def restore_table(keeper: Keeper, table: str) -> list[tuple[str, bool]]:
         names = ", ".join(map(quoted, common))
         keeper.run(f"INSERT OR IGNORE INTO {quoted(table)} ({names}) SELECT {names} FROM {quoted(kept)}")
         back = keeper.run(f"SELECT changes() = (SELECT count(*) FROM {quoted(kept)})")
-        return [(kept, bool(back[0][0]))]
+        return [(kept, bool(back[0][0]) and len(common) == len(columns(keeper, kept)))]
     return []
 
 
@@ -126,10 +169,16 @@ def dismiss_orphans(keeper: Keeper, table: str) -> bool:
         Whether there were any.
     """
     rows = keeper.run(f"PRAGMA foreign_key_check({quoted(table)})") if columns(keeper, table) else []
-    orphans = {row[1] for row in rows if row[1] is not None}
-    for rowid in orphans:
+    for rowid in {row[1] for row in rows if row[1] is not None}:
         keeper.run(f"DELETE FROM {quoted(table)} WHERE rowid = ?", rowid)
-    return bool(orphans)
+    for number in {row[3] for row in rows if row[1] is None}:  # WITHOUT ROWID
+        key = [row for row in keeper.run(f"PRAGMA foreign_key_list({quoted(table)})") if row[0] == number]
+        parent, own = key[0][2], [f"{quoted(table)}.{quoted(row[3])}" for row in key]
+        theirs = [row[4] or name for row, name in zip(key, key_columns(keeper, parent), strict=False)]
+        match = " AND ".join(f"p.{quoted(name)} = {mine}" for name, mine in zip(theirs, own, strict=True))
+        has_one = f"NOT EXISTS (SELECT 1 FROM {quoted(parent)} p WHERE {match})"
+        keeper.run(f"DELETE FROM {quoted(table)} WHERE {' IS NOT NULL AND '.join(own)} IS NOT NULL AND {has_one}")
+    return bool(rows)
 
 
 def restore_column(keeper: Keeper, table: str, column: str) -> None:
@@ -137,17 +186,26 @@ def restore_column(keeper: Keeper, table: str, column: str) -> None:
     for kept in reversed(_kept(keeper, table, column)):
         keys = key_columns(keeper, table)
         held = columns(keeper, kept)
-        if any("key_" + key not in held for key in keys):
-            return  # the table has another key now: the values stay kept, for a person
+        if column not in columns(keeper, table) or any("key_" + key not in held for key in keys):
+            return  # the table has another key now, or computes the column: the values stay kept, for a person
         match = " AND ".join(
             f"k.{quoted('key_' + key)} = {quoted(table)}.{quoted(key) if key != 'rowid' else 'rowid'}" for key in keys
         )
         # Without an index each row would look through all kept ones, while the orchestrator waits for its database.
         held_keys = ", ".join(quoted("key_" + key) for key in keys)
         keeper.run(f"CREATE INDEX {KEPT}index ON {quoted(kept)} ({held_keys})")
+        there = f"EXISTS (SELECT 1 FROM {quoted(kept)} k WHERE {match})"
         keeper.run(
-            f"UPDATE {quoted(table)} SET {quoted(column)} = (SELECT k.value FROM {quoted(kept)} k WHERE {match}) "
-            f"WHERE EXISTS (SELECT 1 FROM {quoted(kept)} k WHERE {match})"
+            f"UPDATE OR IGNORE {quoted(table)} SET {quoted(column)} = "
+            f"(SELECT k.value FROM {quoted(kept)} k WHERE {match}) WHERE {there}"
         )
-        keeper.run(f"DROP TABLE {quoted(kept)}")
+        keyless = " OR ".join(f"{quoted('key_' + key)} IS NULL" for key in keys)
+        whole = keeper.run(
+            f"SELECT changes() = (SELECT count(*) FROM {quoted(table)} WHERE {there}) "
+            f"AND NOT EXISTS (SELECT 1 FROM {quoted(kept)} WHERE {keyless})"
+        )
+        if whole and whole[0][0]:
+            keeper.run(f"DROP TABLE {quoted(kept)}")
+        else:  # a value that the column does not take, or whose row cannot be told, stays kept
+            keeper.run(f"DROP INDEX {KEPT}index")
         return

@@ -16,7 +16,7 @@ from alembic.runtime.migration import RevisionStep
 from vvmigrate import schema
 from vvmigrate.engine import acts, runtime
 from vvmigrate.engine.acts import Act
-from vvmigrate.engine.existing import Schema, describe
+from vvmigrate.engine.existing import Schema, describe, quoted
 from vvmigrate.engine.kept_rows import KEPT
 from vvmigrate.engine.ledger import Ledger
 from vvmigrate.engine.statements import Statement
@@ -132,8 +132,14 @@ class Rehearsal:
             return WayBack(record)
 
     def dump(self) -> list[str]:
-        """All that the copy holds, as SQL."""
-        return list(self._connection.iterdump())
+        """All that the copy holds. Virtual tables have their rows in others, and cannot all be read while kept."""
+        execute = self._connection.execute
+        made = execute("SELECT type, name, rootpage != 0, sql FROM sqlite_master ORDER BY type, name").fetchall()
+        found = [repr(one) for one in (*made, *execute("PRAGMA user_version"))]
+        for kind, name, has_rows, _ in made:
+            if kind == "table" and has_rows:
+                found += [repr((name, *row)) for row in execute(f"SELECT * FROM {quoted(name)}")]
+        return found
 
     def copy(self) -> Self:
         """Another copy, as this one is now."""

@@ -18,6 +18,7 @@ from alembic.migration import MigrationContext
 from alembic.operations import MigrateOperation, Operations
 from alembic.runtime.migration import RevisionStep
 from sqlalchemy import Connection, create_engine, event
+from sqlalchemy.engine.cursor import FullyBufferedCursorFetchStrategy
 from sqlalchemy.pool import StaticPool
 
 from vvmigrate import schema
@@ -166,8 +167,10 @@ def _alembic_connection(raw: sqlite3.Connection, stage: Stage) -> Iterator[tuple
         stage.acts.statement(statement, parameters, many=many)
 
     @event.listens_for(engine, "after_cursor_execute")
-    def _look(_c: Any, cursor: Any, statement: str, _parameters: Any, _context: Any, _many: bool) -> None:  # noqa: FBT001 - SQLAlchemy's order
+    def _look(_c: Any, cursor: Any, statement: str, _parameters: Any, context: Any, many: bool) -> None:  # noqa: FBT001 - SQLAlchemy's order
         if cursor.description is not None:
+            if not many:  # FTS5 prepares statements of its own for each row: they belong to this one
+                context.cursor_fetch_strategy = FullyBufferedCursorFetchStrategy(cursor, cursor.description)
             stage.seen |= stage.guard.read
         stage.ran(statement)
         made = tuple(stage.guard.made)
