@@ -42,7 +42,8 @@ def roll_back(host: HostFolder) -> None:
 
 def data(host: HostFolder) -> dict[str, list[tuple[Any, ...]]]:
     """Schema and rows of the orchestrator's tables."""
-    mine = "SELECT name, type, replace(sql, '\"', '') FROM sqlite_master WHERE substr(tbl_name, 1, 3) != 'vv_' ORDER BY name"
+    what = "name, type, replace(sql, '\"', '')"
+    mine = f"SELECT {what} FROM sqlite_master WHERE substr(tbl_name, 1, 3) != 'vv_' ORDER BY name"
     schema = host.sql(mine)
     return {"": schema} | {name: host.sql(f"SELECT * FROM {name}") for name, kind, _ in schema if kind == "table"}
 
