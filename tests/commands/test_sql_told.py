@@ -162,3 +162,28 @@ def test_the_number_of_a_schema_goes_back_without_the_release(cams: HostFolder) 
     cams.down("0002")
     assert cams.sql("PRAGMA user_version") == [(1,)]
     assert told(cams, "0003", "down") == ["PRAGMA user_version(1)", "DROP TABLE more"]
+
+
+def test_what_a_savepoint_takes_back_is_not_told(cams: HostFolder) -> None:
+    """Neither plan nor history says what was not done; what is done before, and behind, they say."""
+    inner = "op.execute(\"INSERT INTO cams VALUES (8, 'x')\")\n        raise ValueError"
+    tries = f"try:\n    with op.get_bind().begin_nested():\n        {inner}\nexcept ValueError:\n    pass\n"
+    cams.revision("0003", f"op.execute('CREATE TABLE more (a)')\n{tries}op.execute('CREATE TABLE last (a)')", "pass")
+    agree(cams.call("plan"), cams.up())
+    assert told(cams, "0003") == ["CREATE TABLE more (a)", "CREATE TABLE last (a)"]
+
+
+@pytest.mark.parametrize(
+    "fails",
+    [
+        "op.get_bind().exec_driver_sql('INSERT INTO more VALUES (?)', [(1,), (1,)])",
+        "op.execute('INSERT OR FAIL INTO more VALUES (1), (1)')",
+    ],
+)
+def test_what_a_failing_statement_has_done_is_told(cams: HostFolder, fails: str) -> None:
+    """A revision that goes on after it keeps the rows of its first runs."""
+    tries = f"try:\n    {fails}\nexcept sa.exc.IntegrityError:\n    pass"
+    cams.revision("0003", f"op.execute('CREATE TABLE more (a UNIQUE)')\n{tries}", "pass")
+    agree(cams.call("plan"), cams.up())
+    assert cams.sql("SELECT * FROM more") == [(1,)]
+    assert told(cams, "0003") == ["CREATE TABLE more (a UNIQUE)", "INSERT INTO more ..."]

@@ -209,3 +209,30 @@ def test_a_result_that_is_never_read_to_its_end_holds_no_lock(table: HostFolder)
     table.revision("0003", "global found\nfound = op.get_bind().execute(sa.text('SELECT * FROM t'))\nfound.fetchone()")
     table.revision("0004", "op.create_table('u', sa.Column('id', sa.Integer))")
     assert table.run("upgrade", "head").returncode == 0
+
+
+@pytest.mark.parametrize("old_package", [False, True])
+def test_values_come_back_in_whatever_words_their_column_is_added(table: HostFolder, old_package: bool) -> None:
+    """A plan says that they do; once, also where the way back is a recorded one."""
+    add = "op.execute('/* by hand */ ALTER TABLE \"t\" ADD q TEXT')"
+    table.revision("0003", add, "op.drop_column('t', 'q')")
+    table.revision("0004", "op.drop_column('t', 'q')", add)
+    table.up("0003")
+    table.sql("UPDATE t SET q = 'x' WHERE id = 1")
+    table.up()
+    path = table.home / "migrations/versions/0004_test.py"
+    if old_package:
+        path.unlink()
+    table.down("0003", no_hold=True)
+    assert table.sql("SELECT id, q FROM t ORDER BY id") == [(1, "x"), (2, None)]
+    counted = table.call("plan down", "0002").body["rows"]
+    assert [(item["table"], item["column"], item["rows"]) for item in counted] == [("t", "q", 1)]
+    assert kept_tables(table) == []
+
+
+def test_a_plan_counts_rows_of_a_table_that_sql_brings_back(table: HostFolder) -> None:
+    """Back over two revisions: the first brings the rows back, the second keeps them."""
+    table.revision("0003", "op.drop_table('t')", "op.execute('CREATE TABLE t (id INTEGER PRIMARY KEY, n TEXT)')")
+    table.up()
+    counted = table.call("plan down", "0001").body["rows"]
+    assert [(item["revision"], item["table"], item["rows"]) for item in counted] == [("0002", "t", 2)]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from vvmigrate.engine.acts import Act
 from vvmigrate.engine.existing import quoted
-from vvmigrate.engine.statements import one_line
+from vvmigrate.engine.statements import NAME, one_line, plain
 
 
 @dataclass(frozen=True)
@@ -69,16 +69,16 @@ class _Origin:
         return self.columns.get(column, (self.table, column))
 
 
-_NAME = r'("(?:[^"]|"")+"|\w+)'
 _INSERT = r"(?:INSERT|REPLACE)(?: OR \w+)? INTO "
-_COPIES = re.compile(rf"{_INSERT}{_NAME}(?: ?\(([^()]*)\))? SELECT (.*) FROM {_NAME}", re.IGNORECASE)  # noqa: S608 - a pattern
-_COLUMN = re.compile(rf"(?:{_NAME}\.)?{_NAME}")
-_ONE_FOR_ONE = re.compile(rf"\*|{_COLUMN.pattern}|CAST\([^(),]*\)(?: AS {_NAME})?", re.IGNORECASE)
-_RENAMES = re.compile(rf"ALTER TABLE {_NAME} RENAME TO {_NAME}", re.IGNORECASE)
-_RENAMES_COLUMN = re.compile(rf"ALTER TABLE {_NAME} RENAME (?:COLUMN )?{_NAME} TO {_NAME}", re.IGNORECASE)
-_DROPS = re.compile(rf"DROP TABLE (?:IF EXISTS )?{_NAME}", re.IGNORECASE)
-_ADDS_OR_DELETES = re.compile(rf"(?:{_INSERT}|DELETE FROM ){_NAME}.*", re.IGNORECASE)  # noqa: S608 - a pattern
-_UPDATES = re.compile(rf"UPDATE (?:OR \w+ )?{_NAME}.*", re.IGNORECASE)
+_COPIES = re.compile(rf"{_INSERT}{NAME}(?: ?\(([^()]*)\))? SELECT (.*) FROM {NAME}", re.IGNORECASE)  # noqa: S608 - a pattern
+_MAKES = re.compile(rf"CREATE (?:VIRTUAL )?TABLE (?:IF NOT EXISTS )?{NAME} ?(\(|USING|AS)?.*", re.IGNORECASE)
+_COLUMN = re.compile(rf"(?:{NAME}\.)?{NAME}")
+_ONE_FOR_ONE = re.compile(rf"\*|{_COLUMN.pattern}|CAST\([^(),]*\)(?: AS {NAME})?", re.IGNORECASE)
+_RENAMES = re.compile(rf"ALTER TABLE {NAME} RENAME TO {NAME}", re.IGNORECASE)
+_RENAMES_COLUMN = re.compile(rf"ALTER TABLE {NAME} RENAME (?:COLUMN )?{NAME} TO {NAME}", re.IGNORECASE)
+_DROPS = re.compile(rf"DROP TABLE (?:IF EXISTS )?{NAME}", re.IGNORECASE)
+_ADDS_OR_DELETES = re.compile(rf"(?:{_INSERT}|DELETE FROM ){NAME}.*", re.IGNORECASE)  # noqa: S608 - a pattern
+_UPDATES = re.compile(rf"UPDATE (?:OR \w+ )?{NAME}.*", re.IGNORECASE)
 
 
 class Counts:
@@ -117,19 +117,23 @@ class Counts:
 
     def _follow(self, statement: str) -> None:
         if match := _RENAMES.fullmatch(statement):
-            old, new = map(_plain, match.groups())
+            old, new = map(plain, match.groups())
             self._tables[new], self._tables[old] = self._of(old), _Origin("")
         elif match := _RENAMES_COLUMN.fullmatch(statement):
-            table, old, new = map(_plain, match.groups())
+            table, old, new = map(plain, match.groups())
             self._of(table).columns[new] = self._of(table).values(old)
+        elif match := _MAKES.fullmatch(statement):
+            if self._of(plain(match[1])).table == "":
+                filled = (match[2] or "").upper() == "AS"
+                self._tables[plain(match[1])] = _Origin(None) if filled else self._return(plain(match[1]), "")
         elif match := _DROPS.fullmatch(statement):
-            self._tables[_plain(match[1])] = _Origin("")
-        elif (match := _COPIES.fullmatch(statement)) and self._of(_plain(match[1])).table == "":
-            self._tables[_plain(match[1])] = self._copied(_plain(match[4]), match[2] or "", match[3])
+            self._tables[plain(match[1])] = _Origin("")
+        elif (match := _COPIES.fullmatch(statement)) and self._of(plain(match[1])).table == "":
+            self._tables[plain(match[1])] = self._copied(plain(match[4]), match[2] or "", match[3])
         elif match := _ADDS_OR_DELETES.fullmatch(statement):
-            self._tables[_plain(match[1])] = _Origin(None)
+            self._tables[plain(match[1])] = _Origin(None)
         elif match := _UPDATES.fullmatch(statement):
-            self._of(_plain(match[1])).written = True
+            self._of(plain(match[1])).written = True
 
     def _copied(self, source: str, names: str, expressions: str) -> _Origin:
         """The rows of one table in another one, as batch mode rebuilds it."""
@@ -139,7 +143,7 @@ class Counts:
         columns: dict[str, _Values] = {}
         for name, word in zip(filter(None, names.split(", ")), words, strict=False):
             column = _COLUMN.fullmatch(word)
-            columns[_plain(name)] = origin.values(_plain(column[2])) if column else None
+            columns[plain(name)] = origin.values(plain(column[2])) if column else None
         return _Origin(origin.table, columns, origin.written)
 
     def _keep(self, table: str) -> _Origin:
@@ -182,8 +186,3 @@ class Counts:
 
     def _rows(self, statement: str, *arguments: str) -> list[tuple[str, ...]]:
         return self._connection.execute(statement, arguments).fetchall() if self._connection is not None else []
-
-
-def _plain(name: str) -> str:
-    """A name without its quotes."""
-    return name[1:-1].replace('""', '"') if name.startswith('"') else name

@@ -61,7 +61,7 @@ class Guard:
     """Stands between a revision's code and the connection, while that code runs.
 
     `refused` holds what was refused last, in words, since SQLite only says "not authorized"; `read` the tables that
-    a statement reads, also through views; `made` those that it makes.
+    a statement reads, also through views; `made` those that it makes; `savepoint` what it does to one of which name.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -70,7 +70,9 @@ class Guard:
         self.refused = ""
         self.read: set[str] = set()
         self.made: list[str] = []
+        self.savepoint: tuple[str, str] | None = None
         self._announced = False
+        self._before = 0
         self._changes: str | None = None
         self._authorizer: Authorizer | None = None
 
@@ -78,7 +80,8 @@ class Guard:
         """The revision's code is about to run a statement."""
         self.read.clear()
         self.made.clear()
-        self._changes, self._announced = None, True
+        self._changes, self._announced, self.savepoint = None, True, None
+        self._before = self._connection.total_changes
 
     def over(self) -> None:
         """That statement has ended, however it did; of the same one SQLite is asked again, whoever runs it."""
@@ -92,6 +95,10 @@ class Guard:
             Of rows the verb and the table that it names; an empty text for the schema; None where it only looked.
         """
         return self._changes
+
+    def has_changed_rows(self) -> bool:
+        """Whether the statement changed any, though it may have failed: in the first of several runs."""
+        return self._connection.total_changes != self._before
 
     @contextmanager
     def on_duty(self) -> Iterator[None]:
@@ -121,6 +128,8 @@ class Guard:
         """Remember what a statement reads, and what it is told to change first: more may follow from that."""
         if action == sqlite3.SQLITE_READ and first:
             self.read.add(first)
+        if action == sqlite3.SQLITE_SAVEPOINT and first and second:
+            self.savepoint = first, second.lower()
         if action in _MAKES and first:
             self.made.append(first)
         if self._changes is None and by is None:
@@ -156,10 +165,6 @@ def _forbidden(action: int, first: str, second: str, third: str) -> str:
     if action == sqlite3.SQLITE_PRAGMA and first.lower() not in READING_PRAGMAS:
         return f"PRAGMA {first} (the connection's settings are vvmigrate's)"
     return ""
-
-
-def _is_number(pragma: str | None) -> bool:
-    return (pragma or "").lower() == NUMBER
 
 
 def _is_ours(name: str) -> bool:

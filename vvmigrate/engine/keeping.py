@@ -183,7 +183,9 @@ class KeepingImpl(SQLiteImpl):
         self.return_column(table_name, str(column.name))
 
     def return_column(self, table: str, column: str) -> None:
-        """At the end of the step, bring back what was kept of a column."""
+        """At the end of the step, bring back what was kept of a column; once, in whatever words it was added."""
+        if (table, column) in self._returning:
+            return
         with self._keeper.act("return_column", table, column):
             self._returning.append((table, column))
 

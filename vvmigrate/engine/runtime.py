@@ -28,7 +28,7 @@ from vvmigrate.engine.guard import Guard
 from vvmigrate.engine.keeping import KeepingImpl
 from vvmigrate.engine.kept_rows import KEPT
 from vvmigrate.engine.signals import is_signal
-from vvmigrate.engine.statements import Statement, one_line
+from vvmigrate.engine.statements import Statement, added_column, one_line
 from vvmigrate.errors import StepError
 
 
@@ -54,7 +54,7 @@ class Stage:
         acts: what the revision's code did, so that it can be done again without it.
         expected: what the rehearsal collected; a real run must ask for the same.
         lenient: a statement that fails does nothing: only what is asked of the host matters.
-        on_table: told of each table that the revision's code has made, in whatever words.
+        on_table, on_column: told of each table, and column, that the revision's code has made, in whatever words.
     """
 
     def __init__(
@@ -74,7 +74,9 @@ class Stage:
         self.expected = expected
         self.lenient = lenient
         self.guard = Guard(connection)
+        self._marks: list[tuple[str, int]] = []
         self.on_table: Callable[[str], None] = lambda _name: None
+        self.on_column: Callable[[str, str], None] = lambda _table, _column: None
         self._connection = connection
 
     def unguarded(self) -> AbstractContextManager[None]:
@@ -87,11 +89,40 @@ class Stage:
 
     def ran(self, statement: str) -> None:
         """A statement of the revision's code has been run; where it only looked there is nothing to tell."""
+        if self.guard.savepoint:
+            self._savepoint(*self.guard.savepoint)
         if (changed := self.guard.changed()) is None:
             return
         text = one_line(statement)
         if not text.upper().startswith("EXPLAIN"):  # explained, not done
             self.statements.append(Statement(text, changed))
+
+    def ended(self, statement: str) -> None:
+        """The same, and it is over: what was kept of a table or column that it makes comes back."""
+        self.ran(statement)
+        made = tuple(self.guard.made)
+        self.guard.over()
+        for table in made:
+            self.on_table(table)
+        if added := added_column(statement):
+            self.on_column(*added)
+
+    def failed(self, statement: str) -> None:
+        """A statement of the revision's code failed; what it did before, in the first of several runs, is told."""
+        if self.guard.has_changed_rows():
+            self.ran(statement)
+        self.guard.over()
+
+    def _savepoint(self, what: str, name: str) -> None:
+        """What is done behind a savepoint is not done if the revision goes back to it."""
+        names = [mark for mark, _ in self._marks]
+        if what == "BEGIN":
+            self._marks.append((name, len(self.statements)))
+        elif name in names:
+            last = len(names) - 1 - names[::-1].index(name)
+            if what == "ROLLBACK":
+                del self.statements[self._marks[last][1] :]
+            del self._marks[last + (what == "ROLLBACK") :]
 
     def act(self, kind: str, *facts: Any) -> AbstractContextManager[None]:
         """Write down what the block does, as one act."""
@@ -172,15 +203,11 @@ def _alembic_connection(raw: sqlite3.Connection, stage: Stage) -> Iterator[tuple
             if not many:  # FTS5 prepares statements of its own for each row: they belong to this one
                 context.cursor_fetch_strategy = FullyBufferedCursorFetchStrategy(cursor, cursor.description)
             stage.seen |= stage.guard.read
-        stage.ran(statement)
-        made = tuple(stage.guard.made)
-        stage.guard.over()
-        for table in made:
-            stage.on_table(table)
+        stage.ended(statement)
 
     @event.listens_for(engine, "handle_error")
-    def _failed(_context: Any) -> None:
-        stage.guard.over()
+    def _failed(context: Any) -> None:
+        stage.failed(context.statement or "")
 
     if stage.lenient:
         lenient.forgive(engine)
@@ -270,7 +297,7 @@ def run(
         )
         impl = KeepingImpl(context.dialect, connection, False, True, None, context.opts)  # noqa: FBT003 - Alembic's order
         context.impl = impl
-        stage.on_table = impl.bring_rows
+        stage.on_table, stage.on_column = impl.bring_rows, impl.return_column
         step.migration_fn = guarded
         try:
             with Operations.context(context) as operations:

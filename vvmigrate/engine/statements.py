@@ -16,6 +16,10 @@ _BODIES = frozenset({"AS", "WHERE", "WHEN", "BEGIN"})
 """Words behind which a definition holds expressions or statements of its own."""
 
 
+NAME = r'("(?:[^"]|"")+"|\w+)'
+_ADDS_COLUMN = re.compile(rf"ALTER TABLE (?:main\.)?{NAME} ADD (?:COLUMN )?{NAME}.*", re.IGNORECASE)
+
+
 @dataclass(frozen=True)
 class Statement:
     """A statement that changed the schema, or rows.
@@ -44,6 +48,17 @@ class Statement:
 def one_line(sql: str) -> str:
     """A statement on one line, without comments."""
     return " ".join(_COMMENTS.sub(lambda found: found[1] or " ", sql).split())
+
+
+def plain(name: str) -> str:
+    """A name without its quotes."""
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name
+
+
+def added_column(sql: str) -> tuple[str, str] | None:
+    """Table and column, where a statement adds one."""
+    found = _ADDS_COLUMN.fullmatch(one_line(sql))
+    return (plain(found[1]), plain(found[2])) if found else None
 
 
 def for_history(statements: Iterable[Statement]) -> list[str]:
