@@ -31,6 +31,9 @@ from vvmigrate.engine.signals import is_signal
 from vvmigrate.engine.statements import Statement, added_column, one_line
 from vvmigrate.errors import StepError
 
+_DENIED = ("not authorized", "authorization denied")
+"""What SQLite says of a statement that is refused, and of one of a virtual table's own."""
+
 
 class HostOperation(MigrateOperation):
     """What a revision may ask of the host; the subclasses, dataclasses, live in `vvmigrate.operations`."""
@@ -186,7 +189,7 @@ def _alembic_connection(raw: sqlite3.Connection, stage: Stage) -> Iterator[tuple
         nonlocal eager
         eager = True
 
-    engine = create_engine("sqlite://", creator=lambda: raw, poolclass=StaticPool)
+    engine = create_engine("sqlite://", creator=lambda: raw, poolclass=StaticPool, pool_reset_on_return=None)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
@@ -305,7 +308,7 @@ def run(
                     lenient.pass_over_batches(operations, stage)
                 context.run_migrations()
         except Exception as error:
-            if stage.guard.refused and "not authorized" in str(error):
+            if stage.guard.refused and any(words in str(error) for words in _DENIED):
                 raise StepError(f"the revision may not do this: {stage.guard.refused}") from error
             raise
         finally:
