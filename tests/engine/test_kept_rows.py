@@ -276,13 +276,68 @@ def test_rows_come_back_in_whatever_words_their_table_is_made(bare: HostFolder, 
     assert kept_tables(bare) == []
 
 
-def test_a_table_that_is_made_with_rows_keeps_those(bare: HostFolder) -> None:
-    """Without a key nobody could tell which of them are the same; what was there before stays kept, and whole."""
-    bare.revision("0002", "op.execute(\"CREATE TABLE seen AS SELECT 'cat' AS who\")", "op.drop_table('seen')")
+SEEDED = {
+    "by key": ("id INTEGER PRIMARY KEY, name TEXT", "(1, 'cat'), (2, 'dog')", [(1, "cat"), (2, "wolf"), (3, "bird")]),
+    "by number": (
+        "id INTEGER PRIMARY KEY, name TEXT",
+        "(NULL, 'cat'), (NULL, 'dog')",
+        [(1, "cat"), (2, "wolf"), (3, "bird")],
+    ),
+    "by name": (
+        "id INTEGER, name TEXT UNIQUE",
+        "(1, 'cat'), (2, 'dog')",
+        [(1, "cat"), (2, "dog"), (2, "wolf"), (3, "bird")],
+    ),
+    "without a key": (
+        "id INTEGER, name TEXT",
+        "(1, 'cat'), (2, 'dog')",
+        [(1, "cat"), (2, "dog"), (2, "wolf"), (3, "bird")],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", SEEDED)
+def test_a_table_that_is_made_with_rows_may_come_again_and_again(bare: HostFolder, kind: str) -> None:
+    """What people wrote in its first rows outranks them, nothing is doubled, and the release can always come back."""
+    form, seeds, wanted = SEEDED[kind]
+    fill = f'op.execute("INSERT INTO seen VALUES {seeds}")'
+    bare.revision("0002", f"op.execute('CREATE TABLE seen ({form})')\n{fill}", "op.drop_table('seen')")
     bare.up()
-    bare.sql("INSERT INTO seen VALUES ('dog')")
-    bare.down("-1", no_hold=True)
+    bare.sql("UPDATE seen SET name = 'wolf' WHERE id = 2")
+    bare.sql("INSERT INTO seen VALUES (3, 'bird')")
+    for _ in range(3):
+        bare.down("-1", no_hold=True)
+        bare.up()
+        assert rows(bare, "seen") == wanted
+        assert kept_tables(bare) == []
+
+
+def test_scratch_tables_of_two_revisions_are_two(bare: HostFolder) -> None:
+    """Whoever makes a table, fills it and drops it in one step finds it empty, whatever others left under its name."""
+    for number, name in ((2, "cat"), (3, "dog")):
+        make = f"op.execute('CREATE TABLE scratch (name TEXT)')\nop.execute(\"INSERT INTO scratch VALUES ('{name}')\")"
+        into = f"op.execute('CREATE TABLE t{number} AS SELECT * FROM scratch')\nop.drop_table('scratch')"
+        bare.revision(f"{number:04d}", f"{make}\n{into}", f"op.drop_table('t{number}')")
     bare.up()
-    assert rows(bare, "seen") == [("cat",)]
-    (kept,) = kept_tables(bare)
-    assert rows(bare, kept) == [("cat",), ("dog",)]
+    assert (rows(bare, "t2"), rows(bare, "t3")) == ([("cat",)], [("dog",)])
+    bare.down("0001", no_hold=True)
+    bare.up()
+    assert (rows(bare, "t2"), rows(bare, "t3")) == ([("cat",)], [("dog",)])
+
+
+def test_a_table_that_is_rebuilt_by_hand_can_be_taken_back(bare: HostFolder) -> None:
+    """Its rows are where the author puts them; those that the way up had put aside would only collide."""
+    bare.revision("0002", "op.execute('CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT)')", "op.drop_table('t')")
+    rebuild = (
+        "op.execute('CREATE TABLE tmp AS SELECT id, a FROM t')\nop.drop_table('t')\n"
+        "op.execute('CREATE TABLE t (id INTEGER PRIMARY KEY, a {0})')\n"
+        "op.execute('INSERT INTO t (id, a) SELECT id, a FROM tmp')\nop.drop_table('tmp')"
+    )
+    bare.revision("0003", rebuild.format("TEXT NOT NULL"), rebuild.format("TEXT"))
+    bare.up("0002")
+    bare.sql("INSERT INTO t VALUES (1, 'one'), (2, 'two')")
+    for edit in ("UPDATE t SET a = 'uno' WHERE id = 1", "DELETE FROM t WHERE id = 2"):
+        bare.up()
+        bare.sql(edit)
+        bare.down("0002", no_hold=True)
+    assert rows(bare, "t") == [(1, "uno")]

@@ -32,6 +32,8 @@ class KeepingImpl(SQLiteImpl):
         """Nothing is under way; see Alembic's DefaultImpl for the arguments."""
         super().__init__(*arguments)
         self._batch: Any = None  # the table that batch mode rebuilds just now
+        self._made: list[str] = []
+        self._dropped: set[str] = set()
         self._returning: list[tuple[str, str]] = []
         self._returned: list[tuple[str, str, bool]] = []
 
@@ -69,14 +71,14 @@ class KeepingImpl(SQLiteImpl):
                 existing.check_table(keeper.run, name, statement)
                 for index, words in indexes:
                     self.bring_index(index, name, words, lenient=False, create=partial(self.say, words))
-                self._returned += [(name, kept, False) for kept, _ in restore_table(keeper, name)]
+                self._returned += [(name, kept, False) for kept, _ in restore_table(keeper, name, outrank=False)]
             else:
                 create()
 
-    def bring_rows(self, table: str) -> None:
-        """What was kept of a table that was made just now comes back at once; where it was made with rows, it stays."""
-        if columns(self._keeper, table) and is_empty(self._keeper, table) and not take_back(self._keeper, table):
-            self._returned += [(table, *back) for back in restore_table(self._keeper, table)]
+    def return_rows(self, table: str) -> None:
+        """At the end of the step, bring back what was kept of a table that was made just now."""
+        if table not in self._made:
+            self._made.append(table)
 
     def create_index(self, index: Any, **kw: Any) -> None:
         """Create, or take over an equal one."""
@@ -127,6 +129,7 @@ class KeepingImpl(SQLiteImpl):
                     if columns(keeper, name):
                         keeper.tell(self._words(DropTable(table)))
                         keep_table(keeper, name)
+                        self._dropped.add(name.lower())
                     else:
                         super().drop_table(table, **kw)
                 return
@@ -192,7 +195,10 @@ class KeepingImpl(SQLiteImpl):
     # ---- the end of the step -------------------------------------------------------------------------------------
 
     def settle(self) -> None:
-        """Bring kept values back: rows that are still there get theirs. Forget what came back whole."""
+        """Bring kept rows and values back: rows that are still there get theirs. Forget what came back whole."""
+        for table in self._made:
+            if columns(self._keeper, table):
+                self._bring_rows(table)
         for table, column in self._returning:
             restore_column(self._keeper, table, column)
         # A savepoint of the revision's may have taken a table back: then its rows are where they were.
@@ -203,3 +209,9 @@ class KeepingImpl(SQLiteImpl):
         for table, kept in whole:
             if table not in stay:
                 self._keeper.run(f"DROP TABLE IF EXISTS {quoted(kept)}")
+
+    def _bring_rows(self, table: str) -> None:
+        """None come into a table that this very step has dropped, and filled again: it was rebuilt by hand."""
+        empty = is_empty(self._keeper, table)
+        if (empty or table.lower() not in self._dropped) and not (empty and take_back(self._keeper, table)):
+            self._returned += [(table, *back) for back in restore_table(self._keeper, table, outrank=True)]

@@ -6,6 +6,7 @@ Works in both directions: a downgrade that drops what an upgrade made keeps its 
 from __future__ import annotations
 
 import re
+import sqlite3
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -73,10 +74,13 @@ def _free_name(keeper: Keeper, what: str) -> str:
     return name
 
 
-_HANGING = (
-    "SELECT upper(type), name FROM sqlite_master "
-    "WHERE type IN ('index', 'trigger') AND tbl_name = ? COLLATE NOCASE AND sql IS NOT NULL"
-)
+def _hanging(keeper: Keeper, table: str) -> list[tuple[str, str, str]]:
+    """Kind, name and statement of the indexes and triggers on a table."""
+    return keeper.run(
+        "SELECT upper(type), name, sql FROM sqlite_master "
+        "WHERE type IN ('index', 'trigger') AND tbl_name = ? COLLATE NOCASE AND sql IS NOT NULL",
+        table,
+    )
 
 
 def keep_table(keeper: Keeper, table: str) -> None:
@@ -86,7 +90,7 @@ def keep_table(keeper: Keeper, table: str) -> None:
     its parents, and an orchestrator that enforces foreign keys could not delete them any more.
     """
     kept = _free_name(keeper, table)
-    for kind, name in keeper.run(_HANGING, table):
+    for kind, name, _ in _hanging(keeper, table):
         keeper.run(f"DROP {kind} {quoted(name)}")  # its name must be free when the table comes back
     if keeper.run(f"PRAGMA foreign_key_list({quoted(table)})"):
         names = ", ".join(map(quoted, columns(keeper, table)))
@@ -114,10 +118,13 @@ def take_back(keeper: Keeper, table: str) -> bool:
         Whether it did; not where the words differ, as they do of a table whose foreign keys were not kept.
     """
     for kept in reversed(_kept(keeper, table, "")):
-        if _body(keeper, kept) != _body(keeper, table) or keeper.run(_HANGING, table):
+        if _body(keeper, kept) != _body(keeper, table):
             return False
+        hanging = _hanging(keeper, table)
         keeper.run(f"DROP TABLE {quoted(table)}")
         _rename(keeper, kept, table)
+        for _, _, statement in hanging:
+            keeper.run(statement)
         return True
     return False
 
@@ -145,21 +152,37 @@ def keep_column(keeper: Keeper, table: str, column: str) -> None:
     _note(keeper, kept, table, column)
 
 
-def restore_table(keeper: Keeper, table: str) -> list[tuple[str, bool]]:
+def restore_table(keeper: Keeper, table: str, *, outrank: bool) -> list[tuple[str, bool]]:
     """Bring back the rows of a table that was kept, in the columns that both have.
 
     An older one stays kept: what is newer holds what became of it.
+
+    Args:
+        outrank: they take the place of rows with the same key, unless these have columns that they have not.
 
     Returns:
         Where the rows came from, and whether all of them came back; nothing if none were kept.
     """
     for kept in reversed(_kept(keeper, table, "")):
-        common = [name for name in columns(keeper, kept) if name in columns(keeper, table)]
+        held, there = columns(keeper, kept), columns(keeper, table)
+        common = [name for name in held if name in there]
         names = ", ".join(map(quoted, common))
-        keeper.run(f"INSERT OR IGNORE INTO {quoted(table)} ({names}) SELECT {names} FROM {quoted(kept)}")
-        back = keeper.run(f"SELECT changes() = (SELECT count(*) FROM {quoted(kept)})")
-        return [(kept, bool(back[0][0]) and len(common) == len(columns(keeper, kept)))]
+        insert = f"INTO {quoted(table)} ({names}) SELECT {names} FROM {quoted(kept)} k"
+        if not _has_key(keeper, table):  # nobody could tell which rows are the same, but those that are alike
+            alike = " AND ".join(f"t.{quoted(name)} IS k.{quoted(name)}" for name in common)
+            insert += f" WHERE NOT EXISTS (SELECT 1 FROM {quoted(table)} t WHERE {alike})"
+        try:
+            keeper.run(f"INSERT OR {'REPLACE' if outrank and len(common) == len(there) else 'IGNORE'} {insert}")
+        except sqlite3.IntegrityError:  # the table takes some of them no more: those stay kept
+            keeper.run(f"INSERT OR IGNORE {insert}")
+        lacking = f"SELECT {names} FROM {quoted(kept)} EXCEPT SELECT {names} FROM {quoted(table)}"
+        return [(kept, len(common) == len(held) and not keeper.run(f"SELECT 1 FROM ({lacking}) LIMIT 1"))]
     return []
+
+
+def _has_key(keeper: Keeper, table: str) -> bool:
+    key = any(row[5] for row in keeper.run(f"PRAGMA table_info({quoted(table)})"))
+    return key or any(row[2] for row in keeper.run(f"PRAGMA index_list({quoted(table)})"))
 
 
 def dismiss_orphans(keeper: Keeper, table: str) -> bool:

@@ -300,7 +300,7 @@ def run(
         )
         impl = KeepingImpl(context.dialect, connection, False, True, None, context.opts)  # noqa: FBT003 - Alembic's order
         context.impl = impl
-        stage.on_table, stage.on_column = impl.bring_rows, impl.return_column
+        stage.on_table, stage.on_column = impl.return_rows, impl.return_column
         step.migration_fn = guarded
         try:
             with Operations.context(context) as operations:
