@@ -333,8 +333,8 @@ install_units() {
         mv "/etc/systemd/system/.$unit.new" "/etc/systemd/system/$unit"
     done
     systemctl daemon-reload
-    systemctl enable vvmigrate-upgrade.service vvmigrate-verify.timer >>"$log_file" 2>&1
-    systemctl enable --now vvmigrate-confirm.timer >>"$log_file" 2>&1
+    systemctl enable vvmigrate-upgrade.service >>"$log_file" 2>&1
+    systemctl enable --now vvmigrate-verify.timer vvmigrate-confirm.timer >>"$log_file" 2>&1
     say "units installed: $(units | tr '\n' ' ')"
 }
 

@@ -61,8 +61,9 @@ exec "$@"
 """
 FIRST = """
 set -e
-rm -rf /etc/systemd/system /etc/rc?.d /etc/fstab /var/log/journal
+rm -rf /etc/systemd/system /etc/rc?.d /var/log/journal
 mkdir /etc/systemd/system
+: >/etc/fstab
 echo vv-device >/etc/hostname
 echo 0123456789abcdef0123456789abcdef >/etc/machine-id
 """
@@ -114,26 +115,28 @@ class Machine:
             )  # fmt: skip
 
     def boot(self) -> str:
-        """Switch it on, and wait until systemd has nothing left to start; how systemd then calls its state."""
+        """Switch it on, and wait."""
         self.switch_on()
-        deadline, state = time.monotonic() + PATIENCE_S, ""
-        while state not in ("running", "degraded"):
-            assert self.process is not None
-            assert self.process.poll() is None, (self.disk / "console").read_text()
-            assert time.monotonic() < deadline, f"{state!r}, jobs: {self.says('systemctl list-jobs')}"
-            with suppress(ValueError, FileNotFoundError):  # its first process has not begun yet
-                state = self.says("systemctl is-system-running --wait")
-        return state
+        return self.comes_up()
+
+    def comes_up(self) -> str:
+        """Wait until systemd has nothing left to start; how it then calls the machine's state."""
+        return self.waits_for("systemctl is-system-running --wait | grep -xE 'running|degraded'")
 
     def _boot_id(self) -> None:
         (self.disk / "boot_id").write_text(f"{uuid.uuid4()}\n")
 
     @property
     def first(self) -> int:
-        """The process here that is the first one there."""
+        """The process here that is the first one there; ValueError before it is systemd."""
+        pid = self._child()
+        if Path(f"/proc/{pid}/comm").read_text() != "systemd\n":
+            raise ValueError(pid)
+        return pid
+
+    def _child(self) -> int:
         assert self.process is not None
-        pid = self.process.pid
-        return int(Path(f"/proc/{pid}/task/{pid}/children").read_text())
+        return int(Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text())
 
     def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command there, as somebody who has logged in."""
@@ -148,10 +151,22 @@ class Machine:
         done = self.run("sh", "-c", command)
         return (done.stdout + done.stderr).strip()
 
-    def sees(self, words: str) -> bool:
+    def waits_for(self, line: str) -> str:
+        """Run a line of bash there, again and again until it succeeds; what it prints then."""
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            assert self.process is not None
+            assert self.process.poll() is None, (self.disk / "console").read_text()
+            with suppress(ValueError, FileNotFoundError):  # it has not begun yet
+                done = self.run("bash", "-c", line)
+                if done.returncode == 0:
+                    return done.stdout.strip()
+        raise AssertionError(f"{line!r} failed to its end; still to be done:\n{self.says('systemctl list-jobs')}")
+
+    def sees(self, words: str) -> None:
         """Wait until words are in the journal of this boot."""
-        line = f"grep -qm1 '{words}' < <(journalctl --boot --follow --lines all)"
-        return self.run("bash", "-c", line).returncode == 0
+        self.waits_for("journalctl --boot --quiet --lines 1 | grep -q .")  # else nothing is followed
+        self.waits_for(f"grep -qm1 '{words}' < <(journalctl --boot --follow --lines all)")
 
     def switch_off(self) -> None:
         """As a person does, who asks for it: every unit is stopped first."""
@@ -164,7 +179,7 @@ class Machine:
         """Nothing there runs on, not for a moment; nothing to do where it is off."""
         if self.process is not None:
             with suppress(ValueError, FileNotFoundError, ProcessLookupError):
-                os.kill(self.first, signal.SIGKILL)
+                os.kill(self._child(), signal.SIGKILL)
             self.process.wait(PATIENCE_S)
             self._is_off()
 

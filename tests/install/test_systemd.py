@@ -41,11 +41,12 @@ class Device:
     """A machine on which ./install.sh has run."""
 
     machine: Machine
+    name: str = "vv-video-ai-system"
 
     def __post_init__(self) -> None:
         """Its release and its storage root, as this machine sees them."""
         self.opt = self.machine.disk / "opt"
-        self.host = HostFolder(self.opt / "vv-video-ai-system", self.opt / "videos")
+        self.host = HostFolder(self.opt / self.name, self.opt / "videos")
 
     def status(self) -> dict[str, Any]:
         """What `vvmigrate status` says there."""
@@ -93,11 +94,13 @@ def install(device: Device, wheels: Path) -> None:
         (device.machine.disk / f"etc/systemd/system/{name}.service").write_text(NOTES)
     device.machine.boot()
     done = device.machine.run(
-        f"/{device.host.home.relative_to(device.machine.disk)}/install.sh", "--storage-root", "/opt/videos", "--wheels",
+        f"/opt/{device.name}/install.sh", "--storage-root", "/opt/videos", "--wheels",
         "/opt/wheels", "--python", os.path.realpath(sys.executable), VV_MODEL_VARIANT="demo", PIP_NO_COMPILE="1",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "units installed: vvmigrate-confirm.service" in done.stdout
+    timers = device.machine.says("systemctl is-active vvmigrate-confirm.timer vvmigrate-verify.timer")
+    assert timers.split() == ["active", "active"]  # not only after the next boot
     assert device.machine.run("systemctl", "enable", *WAIT_FOR_IT).returncode == 0
 
 
@@ -204,7 +207,7 @@ def test_the_watch_takes_back_what_was_not_confirmed_in_time(device: Device) -> 
     device.machine.boot()
     device.host.revision("0007", MAKES)
     assert device.machine.run("vvmigrate", "upgrade", "head", "--confirm-within", "1s").returncode == 0
-    assert device.machine.sees(f"Finished {CONFIRM}")
+    device.machine.sees(f"Finished {CONFIRM}")
     assert device.ended(CONFIRM) == ("success", "0")
     assert "is being taken back: not confirmed within 1 s" in device.journal(CONFIRM)
     assert not (device.host.root / "seventh").exists()
@@ -221,8 +224,7 @@ def hangs_at_boot(device: Device) -> None:
     os.mkfifo(device.opt / "hangs")
     device.host.revision("0007", HANGS, imports="import os")
     device.machine.switch_on()
-    with open(device.opt / "hangs", encoding="ascii") as hangs:
-        assert hangs.read() == "in its step"
+    assert device.machine.waits_for("cat /opt/hangs") == "in its step"
     assert device.machine.says(f"systemctl is-active {UPGRADE}") == "activating"
     assert device.seen() == {}
 
@@ -247,3 +249,20 @@ def test_whoever_switches_the_machine_off_in_a_step_finds_it_undone(device: Devi
     assert device.host.tree() == before
     assert device.machine.boot() == "running"
     assert "nothing to do: at 0006" in device.journal(UPGRADE)
+
+
+# ---- every day, and away ---------------------------------------------------------------------------------------------
+
+
+def test_the_daily_look_fails_where_something_is_gone(device: Device) -> None:
+    """The journal names it, and the command that mends it; after that the unit is well again."""
+    device.machine.boot()
+    look = ("systemctl", "start", "vvmigrate-verify.service")
+    assert device.machine.run("vvmigrate", "upgrade", "head", "--set", "DVR_IP=10.0.0.4").returncode == 0
+    assert device.machine.run(*look).returncode == 0
+    (device.host.root / "fallback/placeholder.png").unlink()
+    assert device.machine.run(*look).returncode == 1
+    for words in ("/opt/videos/fallback/placeholder.png", "vvmigrate repair"):
+        assert words in device.journal(look[-1])
+    assert device.machine.run("vvmigrate", "repair").returncode == 0
+    assert device.machine.run(*look).returncode == 0
