@@ -329,13 +329,18 @@ install_units() {
     fi
     local unit
     for unit in $(units); do
-        sed -e "s|@BIN@|$bin|g" -e "s|@HOME@|$home|g" "$home/deploy/$unit" >"/etc/systemd/system/.$unit.new"
+        sed -e "s|@BIN@|$(in_unit "$bin")|g" -e "s|@HOME@|$(in_unit "$home")|g" "$home/deploy/$unit" \
+            >"/etc/systemd/system/.$unit.new"
         mv "/etc/systemd/system/.$unit.new" "/etc/systemd/system/$unit"
     done
     systemctl daemon-reload
     systemctl enable vvmigrate-upgrade.service >>"$log_file" 2>&1
     systemctl enable --now vvmigrate-verify.timer vvmigrate-confirm.timer >>"$log_file" 2>&1
     say "units installed: $(units | tr '\n' ' ')"
+}
+
+in_unit() { # TEXT: as it is written in a unit, and on the right of sed's s|||
+    sed -e 's/%/%%/g' -e 's/[\\&|]/\\&/g' <<<"$1"
 }
 
 # ---- the host --------------------------------------------------------------------------------------------------------

@@ -266,3 +266,23 @@ def test_the_daily_look_fails_where_something_is_gone(device: Device) -> None:
         assert words in device.journal(look[-1])
     assert device.machine.run("vvmigrate", "repair").returncode == 0
     assert device.machine.run(*look).returncode == 0
+
+
+def test_a_release_in_a_folder_of_any_name_is_watched_and_goes_away_again(tmp_path: Path, wheels: Path) -> None:
+    """Signs that mean something to sed or systemd mean nothing in a folder's name; no unit is left behind."""
+    if why := why_not(tmp_path):
+        pytest.skip(why)
+    device = Device(Machine.make(tmp_path / "machine"), "50% off & more|less")
+    try:
+        install(device, wheels)
+        device.host.revision("0007", MAKES)
+        assert device.machine.run("vvmigrate", "upgrade", "head", "--confirm-within", "1s").returncode == 0
+        device.machine.sees(f"Finished {CONFIRM}")
+        assert device.status()["revision"] == "0006"
+        assert device.reboot() == "running"
+        assert device.machine.run(f"/opt/{device.name}/install.sh", "--uninstall").returncode == 0
+        assert "vvmigrate" not in device.machine.says("systemctl list-units --all; systemctl list-unit-files")
+        assert device.reboot() == "running"
+        assert device.seen() == all_saw("inactive")
+    finally:
+        device.machine.cut_power()
