@@ -327,10 +327,11 @@ install_units() {
         say "no units installed: $([ -n "$systemd" ] && echo "systemd does not run here" || echo "as asked")"
         return
     fi
-    local unit
+    local unit mounts
+    mounts=$(mounts_of "$(bound_root)")
     for unit in $(units); do
-        sed -e "s|@BIN@|$(in_unit "$bin")|g" -e "s|@HOME@|$(in_unit "$home")|g" "$home/deploy/$unit" \
-            >"/etc/systemd/system/.$unit.new"
+        sed -e "s|@BIN@|$(in_unit "$bin")|g" -e "s|@HOME@|$(in_unit "$home")|g" -e "s|@MOUNTS@|$(in_unit "$mounts")|g" \
+            "$home/deploy/$unit" >"/etc/systemd/system/.$unit.new"
         mv "/etc/systemd/system/.$unit.new" "/etc/systemd/system/$unit"
     done
     systemctl daemon-reload
@@ -341,6 +342,18 @@ install_units() {
 
 in_unit() { # TEXT: as it is written in a unit, and on the right of sed's s|||
     sed -e 's/%/%%/g' -e 's/[\\&|]/\\&/g' <<<"$1"
+}
+
+bound_root() {
+    "$venv/bin/python" -I -c 'import json, sys; print(json.load(open(sys.argv[1]))["storage_root"])' "$home/.vvmigrate/root"
+}
+
+mounts_of() { # PATH: the units that would mount it, or a folder above it
+    local path=$1
+    while [[ $path == /?* ]]; do
+        printf '%s ' "$(systemd-escape --path --suffix=mount "$path")"
+        path=$(dirname "$path")
+    done
 }
 
 # ---- the host --------------------------------------------------------------------------------------------------------

@@ -169,6 +169,33 @@ def test_an_upgrade_that_fails_makes_the_unit_fail(device: Device) -> None:
     assert device.status()["revision"] == "0007"
 
 
+LATE = """[Unit]
+DefaultDependencies=no
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c 'read word </opt/late && [ $word = here ]'
+"""
+FSTAB = "/opt/disk /opt/videos none bind,nofail,x-systemd.requires=late.service,x-systemd.after=late.service\n"
+
+
+@pytest.mark.parametrize("comes", [True, False], ids=["comes", "never comes"])
+def test_the_upgrade_waits_for_the_disk_of_the_storage_root(device: Device, *, comes: bool) -> None:
+    """Also for one without which the machine boots (nofail); if it does not come, the journal says what is missing."""
+    device.host.root.rename(device.opt / "disk")
+    device.host.root.mkdir()
+    (device.machine.disk / "etc/fstab").write_text(FSTAB)
+    (device.machine.disk / "etc/systemd/system/late.service").write_text(LATE)
+    os.mkfifo(device.opt / "late")
+    device.machine.switch_on()
+    device.machine.sees("Reached target getty.target")
+    assert device.machine.says(f"systemctl is-active {UPGRADE}") == "inactive"
+    device.machine.waits_for(f"echo {'here' if comes else 'lost'} >/opt/late")
+    assert device.machine.comes_up() == ("running" if comes else "degraded")
+    assert device.ended(UPGRADE) == (("success", "0") if comes else ("exit-code", "6"))
+    assert ("is its disk not mounted?" in device.journal(UPGRADE)) is not comes
+    assert device.seen() == all_saw("active" if comes else "failed")
+
+
 # ---- an upgrade that waits to be confirmed ---------------------------------------------------------------------------
 
 

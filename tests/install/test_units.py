@@ -19,6 +19,7 @@ UNITS = sorted((REPOSITORY / "deploy").iterdir())
 def filled(unit: Path, folder: Path, program: Path) -> Path:
     """The unit as install.sh writes it."""
     text = unit.read_text().replace("@BIN@", str(program.parent)).replace("@HOME@", "/opt/a folder")
+    text = text.replace("@MOUNTS@", r"opt-a\x20folder.mount opt.mount")
     assert "@" not in text
     (folder / unit.name).write_text(text)
     return folder / unit.name
