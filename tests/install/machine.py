@@ -103,12 +103,13 @@ class Machine:
         return unified_groups() / f"vv-machine-{os.getpid()}-{self.disk.name}"
 
     def switch_on(self) -> None:
-        """Do not wait for anything."""
+        """Do not wait for anything. It does not outlive whoever has switched it on."""
         self._boot_id()
         self.group.mkdir()
         with open(self.disk / "console", "ab") as console:
             self.process = subprocess.Popen(
-                ["sh", "-c", INTO_ITS_GROUP, "sh", self.group, *NAMESPACES, "bash", "-c", START, "machine", self.disk,
+                ["setpriv", "--pdeathsig=KILL", "sh", "-c", INTO_ITS_GROUP, "sh", self.group,
+                 *NAMESPACES, "bash", "-c", START, "machine", self.disk,
                  "setpriv", "--bounding-set=-sys_module,-sys_time,-sys_rawio,-syslog",
                  "env", "-i", "container=other", f"PATH={PATH}", SYSTEMD],
                 stdin=subprocess.DEVNULL, stdout=console, stderr=console,
@@ -200,16 +201,18 @@ def unified_groups() -> Path:
 
 
 def why_not(folder: Path) -> str:
-    """Why no such machine can be made in a folder; nothing if it can."""
+    """Why no such machine can be made in a folder, or does not come up as it is; nothing if it does."""
     if os.geteuid():
         return "needs root"
     if missing := [name for name in NEEDED if not shutil.which(name)]:
         return f"needs {', '.join(missing)}"
     try:
-        Machine.make(folder / "tried")
-        group = unified_groups() / f"vv-tried-{os.getpid()}"
-        group.mkdir()
-        group.rmdir()
-    except OSError as error:
+        machine = Machine.make(folder / "tried")
+        try:
+            if machine.boot() != "running":
+                return f"systemd fails here without us: {machine.says('systemctl --failed --plain --no-legend')}"
+        finally:
+            machine.cut_power()
+    except (OSError, AssertionError, subprocess.TimeoutExpired) as error:
         return f"needs namespaces, overlays and control groups of version 2: {error}"
     return ""
