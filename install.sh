@@ -8,7 +8,7 @@
 # Everything is a function, and the last line begins: a download that breaks off runs nothing.
 set -euo pipefail
 
-readonly OK=0 USAGE=2 HELD=3 BUSY=5 REFUSED=6 INTEGRITY=7
+readonly OK=0 FAILED=1 USAGE=2 HELD=3 BUSY=5 REFUSED=6 INTEGRITY=7
 readonly OLDEST_PYTHON='3.11'
 readonly DEFAULT_HOME=/opt/vv-video-ai-system
 readonly KEYS_FILE=/etc/vvmigrate/trusted-keys
@@ -334,10 +334,16 @@ install_units() {
             "$home/deploy/$unit" >"/etc/systemd/system/.$unit.new"
         mv "/etc/systemd/system/.$unit.new" "/etc/systemd/system/$unit"
     done
-    systemctl daemon-reload
-    systemctl enable vvmigrate-upgrade.service >>"$log_file" 2>&1
-    systemctl enable --now vvmigrate-verify.timer vvmigrate-confirm.timer >>"$log_file" 2>&1
+    tell_systemd daemon-reload
+    tell_systemd enable vvmigrate-upgrade.service
+    tell_systemd enable --now vvmigrate-verify.timer vvmigrate-confirm.timer
     say "units installed: $(units | tr '\n' ' ')"
+}
+
+tell_systemd() {
+    systemctl "$@" >>"$log_file" 2>&1 ||
+        die $FAILED "the host is up, but nothing watches it: systemctl $* failed: $(tail -n 1 "$log_file")" \
+            "look at: systemctl status; then run install.sh again"
 }
 
 in_unit() { # TEXT: as it is written in a unit, and on the right of sed's s|||

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import pytest
 
 from tests.conftest import BASELINE, HostFolder
 from tests.install.conftest import clone_to
-from tests.install.machine import Machine, why_not
+from tests.install.machine import PATH, Machine, why_not
 
 pytestmark = pytest.mark.full  # a minute of waiting for the watch among them
 
@@ -76,6 +77,11 @@ class Device:
             (self.opt / name).unlink()
         return seen
 
+    def install(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run ./install.sh there, without a package index."""
+        libraries = ("--wheels", "/opt/libraries", "--python", os.path.realpath(sys.executable))
+        return self.machine.run(f"/opt/{self.name}/install.sh", *words, *libraries, PIP_NO_COMPILE="1", **environment)
+
     def reboot(self) -> str:
         """Switch it off, as one does, and on again."""
         self.machine.switch_off()
@@ -87,16 +93,13 @@ def all_saw(state: str) -> dict[str, str]:
 
 
 def install(device: Device, wheels: Path) -> None:
-    """What the README says of production, without a package index; and services that the upgrade comes before."""
+    """What the README says of production; and services that the upgrade comes before."""
     clone_to(device.host.home, wheels)
-    shutil.copytree(wheels, device.opt / "wheels")
+    shutil.copytree(wheels, device.opt / "libraries")
     for name in WAIT_FOR_IT:
         (device.machine.disk / f"etc/systemd/system/{name}.service").write_text(NOTES)
     device.machine.boot()
-    done = device.machine.run(
-        f"/opt/{device.name}/install.sh", "--storage-root", "/opt/videos", "--wheels",
-        "/opt/wheels", "--python", os.path.realpath(sys.executable), VV_MODEL_VARIANT="demo", PIP_NO_COMPILE="1",
-    )  # fmt: skip
+    done = device.install("--storage-root", "/opt/videos", VV_MODEL_VARIANT="demo")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "units installed: vvmigrate-confirm.service" in done.stdout
     timers = device.machine.says("systemctl is-active vvmigrate-confirm.timer vvmigrate-verify.timer")
@@ -295,6 +298,21 @@ def test_the_daily_look_fails_where_something_is_gone(device: Device) -> None:
     assert device.machine.run(*look).returncode == 0
 
 
+@pytest.mark.parametrize("word", ["daemon-reload", "enable"])
+def test_a_systemd_that_does_not_take_the_units_is_no_success(device: Device, word: str) -> None:
+    """install.sh ends with 1, says what failed and why, and what stands; run again it ends well."""
+    device.machine.boot()
+    broken = device.opt / "bin/systemctl"
+    broken.parent.mkdir()
+    broken.write_text(f"#!/bin/sh\n[ $1 != {word} ] && exec /bin/systemctl $@\necho No bus; exit 1\n")
+    broken.chmod(0o755)
+    done = device.install(PATH=f"/opt/bin:{PATH}")
+    assert done.returncode == 1
+    assert f"the host is up, but nothing watches it: systemctl {word}" in done.stderr
+    assert "failed: No bus\n" in done.stderr
+    assert device.install().returncode == 0
+
+
 def test_a_release_in_a_folder_of_any_name_is_watched_and_goes_away_again(tmp_path: Path, wheels: Path) -> None:
     """Signs that mean something to sed or systemd mean nothing in a folder's name; no unit is left behind."""
     if why := why_not(tmp_path):
@@ -307,7 +325,7 @@ def test_a_release_in_a_folder_of_any_name_is_watched_and_goes_away_again(tmp_pa
         device.machine.sees(f"Finished {CONFIRM}")
         assert device.status()["revision"] == "0006"
         assert device.reboot() == "running"
-        assert device.machine.run(f"/opt/{device.name}/install.sh", "--uninstall").returncode == 0
+        assert device.install("--uninstall").returncode == 0
         assert "vvmigrate" not in device.machine.says("systemctl list-units --all; systemctl list-unit-files")
         assert device.reboot() == "running"
         assert device.seen() == all_saw("inactive")
