@@ -256,6 +256,16 @@ def test_a_file_behind_a_link_is_as_private_as_any(linked: HostFolder) -> None:
     assert value(linked, "LOG_LEVEL") == "ERROR"
 
 
+@pytest.mark.parametrize("name", [".vvmigrate/root", ".env.example", "alembic.ini", "migrations/env.py"])
+def test_a_link_to_what_has_another_use_is_not_followed(host: HostFolder, name: str) -> None:
+    """Merged into the template, secrets would be the release's; merged into our own files, the host would be lost."""
+    host.up("0003")
+    before = (host.home / name).read_bytes()
+    (host.home / ".env").symlink_to(name)
+    says(host.call("upgrade"), 6, "a link to what has another use", name)
+    assert (host.home / name).read_bytes() == before
+
+
 def test_a_link_that_is_gone_is_told_of(linked: HostFolder) -> None:
     """No second file is made beside the real one."""
     before = (linked.home / "conf/env").read_bytes()

@@ -211,6 +211,8 @@ DOUBTS: dict[str, tuple[Callable[[HostFolder], object], int]] = {
     "another database": (restore_another_database, 4),
     "no database": (lambda h: h.database.unlink(), 4),
     "a hold": (lambda h: h.down("0005"), 3),
+    "a folder above the storage root that anybody may rearrange": (lambda h: h.root.parent.chmod(0o777), 6),
+    "a stored source that is gone": (lambda h: next((h.root / STATE / "sources").glob("*.py")).unlink(), 0),
     "a promise to take a run back": (lambda h: (h.home / STATE / "intention").write_text("{}"), 4),
     "a key that was to take the other's place": (lambda h: (h.root / STATE / "key.next").write_text("0" * 64), 0),
     "what this version knows nothing of": (lambda h: (h.home / STATE / "later").mkdir(), 0),

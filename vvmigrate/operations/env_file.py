@@ -12,14 +12,15 @@ from typing import Any
 
 from alembic.operations import Operations
 
+from vvmigrate.content import release, signature
 from vvmigrate.content.env.document import Document
 from vvmigrate.content.env.merge import Merged, merge
 from vvmigrate.content.env.revert import revert
 from vvmigrate.content.env.template import FILE, TEMPLATE, Template
+from vvmigrate.engine import roots, vault
 from vvmigrate.engine import state as st
-from vvmigrate.engine import vault
 from vvmigrate.engine.effects import EARLIER, KEPT_TEXT, MENDED, ONCE, Merger, TakenBack
-from vvmigrate.engine.host import ROOT
+from vvmigrate.engine.host import ROOT, STATE
 from vvmigrate.engine.state import Change, Proposal, Target
 from vvmigrate.errors import EnvFileError, IntegrityError, RefusedError
 from vvmigrate.files import ABSENT, Entry, Place
@@ -30,6 +31,11 @@ from vvmigrate.operations.env_values import asked, check_given, generated, in_fo
 MODE = 0o600
 MERGE = "env"
 LASTING = ("keys", "supplied", KEPT_TEXT)
+TAKEN = frozenset(
+    {STATE, *roots.RELEASE, "vvmigrate", "alembic.ini", "model_manifest.json", TEMPLATE}
+    | {signature.NAME, release.NAME, release.SIGNATURE}
+)
+"""Names in a home that have another use: what merges keys into them breaks the host, or gives secrets to a release."""
 
 
 def take_back(current: bytes, before: bytes | None, after: bytes, note: Mapping[str, Any]) -> TakenBack:
@@ -57,10 +63,10 @@ def read_template(situation: Situation) -> Template:
 
 
 def find_file(situation: Situation) -> Target:
-    """Where `.env` really is: a link is resolved once, and may not lead out of the home.
+    """Where `.env` really is: a link is resolved once, and may not lead out of the home, nor to what has another use.
 
     Raises:
-        EnvFileError: a link out of the home, or something that is no file; or a link was there, and is gone.
+        EnvFileError: such a link, or something that is no file; or a link was there, and is gone.
     """
     target = home(FILE)
     seen = situation.observer.entry(target)
@@ -70,10 +76,10 @@ def find_file(situation: Situation) -> Target:
             raise EnvFileError(f"{path}: was a link to {file}, and is gone", hint=f"ln -s {file} {path}", path=path)
     if seen.kind == "link":
         name = os.path.normpath(seen.target)
-        if name.startswith(("/", "..")):
-            raise EnvFileError(
-                f"{FILE}: is a link out of the home, to {seen.target!r}", hint="move the file here", path=FILE
-            )
+        why = "out of the home" if name.startswith(("/", "..")) else "to what has another use"
+        if name.startswith(("/", "..")) or name.split("/")[0] in TAKEN:
+            hint = "let it lead to a file of its own in the home, or put that file in its place"
+            raise EnvFileError(f"{FILE}: is a link {why}: {seen.target!r}", hint=hint, path=FILE)
         target = home(name)
         seen = situation.observer.entry(target)
     if seen.kind not in ("file", "absent"):

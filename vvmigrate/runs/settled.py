@@ -111,6 +111,8 @@ def nothing_to_do(
         roots.check_keys(settings.trusted_file)
         with sessions.open_reader(opening_of(settings), who_runs("upgrade", [])) as session:
             database.check_tables(session.ledger.connection, session.database_path)
+            if session.bound is not None:
+                roots.check_root(Path(session.bound.storage_root), home)
             known = vault.read_json(session.host.private, NAME) or {}
             last = str(known.get("last_end"))
             if session.refusals or _odd_clock(session.run["started_at"], last) or not _is_calm(session):
@@ -209,6 +211,8 @@ def _meanwhile(work: Callable[[], list[object]]) -> Iterator[list[object]]:
 def _facts(session: Session, environ: Mapping[str, str], read: tuple[str, ...]) -> Iterator[object]:
     yield __version__, sys.version, os.geteuid(), os.getegid(), session.bound
     yield session.opening.owner, session.opening.directory_mode
+    stored = (session.host.private / "sources").stat()  # what is put there, or taken away, changes its time
+    yield stored and (stored.st_ino, stored.st_mtime_ns)
     yield sorted(item for item in environ.items() if item[0].startswith(("VV_", "VIDEO_")))
     home = session.host.tree(HOME)
     if home is not None:
