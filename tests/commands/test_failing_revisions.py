@@ -93,6 +93,7 @@ FAILS = "try:\n    op.execute('no SQL')\nexcept Exception:\n    pass\n"
         ("op.execute(\"ATTACH ':memory:' AS other\")", "ATTACH"),
         ('op.execute("DETACH main")', "DETACH"),
         ('op.execute("PRAGMA journal_mode=OFF")', "PRAGMA journal_mode"),
+        ('op.execute("PRAGMA page_size=512")', "PRAGMA page_size"),
         ('op.execute("DROP TABLE videos")', "op.drop_table"),
         ("op.execute('CREATE VIRTUAL TABLE x USING fts5(a)')\nop.execute('DROP TABLE x')", "op.drop_table"),
         ("sa.inspect(op.get_bind().engine).get_table_names()", "BEGIN"),

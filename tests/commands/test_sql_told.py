@@ -187,3 +187,13 @@ def test_what_a_failing_statement_has_done_is_told(cams: HostFolder, fails: str)
     agree(cams.call("plan"), cams.up())
     assert cams.sql("SELECT * FROM more") == [(1,)]
     assert told(cams, "0003") == ["CREATE TABLE more (a UNIQUE)", "INSERT INTO more ..."]
+
+
+def test_a_table_of_places_can_be_made_and_looked_through(cams: HostFolder) -> None:
+    """An R*Tree asks for the size of a page; whoever checks the database first may do so too."""
+    make = "CREATE VIRTUAL TABLE places USING rtree(id, west, east)"
+    looks = "op.execute('PRAGMA integrity_check')"
+    cams.revision("0003", f"{looks}\nop.execute({make!r})\nop.execute('INSERT INTO places VALUES (1, 2, 3)')")
+    agree(cams.call("plan"), cams.up())
+    assert told(cams, "0003") == [make, "INSERT INTO places ..."]
+    assert cams.sql("SELECT * FROM places WHERE west < 2.5") == [(1, 2.0, 3.0)]

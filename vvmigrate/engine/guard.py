@@ -51,8 +51,10 @@ NUMBER = "user_version"
 READING_PRAGMAS = frozenset(
     {"table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo", "foreign_key_list"}
     | {"foreign_key_check", "database_list", NUMBER, "encoding", "foreign_keys", "collation_list"}
-    | {"data_version"}
+    | {"data_version", "integrity_check", "quick_check", "compile_options"}
 )
+LOOKS_WITHOUT_VALUE = frozenset({"page_size"})
+"""What an R*Tree asks for when it is made; with a value it would be set."""
 
 Authorizer = Callable[[int, str | None, str | None, str | None, str | None], int]
 
@@ -162,7 +164,8 @@ def _forbidden(action: int, first: str, second: str, third: str) -> str:
         return f"ALTER TABLE {second} DROP COLUMN {third} (use op.drop_column: it keeps the values)"
     if action in _WRITES and (ours := [name for name in (first, second) if _is_ours(name)]):
         return f"writing to {ours[0]} (the ledger is vvmigrate's)"
-    if action == sqlite3.SQLITE_PRAGMA and first.lower() not in READING_PRAGMAS:
+    looks = first.lower() in READING_PRAGMAS or (first.lower() in LOOKS_WITHOUT_VALUE and not second)
+    if action == sqlite3.SQLITE_PRAGMA and not looks:
         return f"PRAGMA {first} (the connection's settings are vvmigrate's)"
     return ""
 
