@@ -15,6 +15,7 @@ from vvmigrate.errors import StateError
 from vvmigrate.runs.opening import variant_of
 from vvmigrate.runs.site import Site
 
+AN_OLDER_PACKAGE = "vvmigrate downgrade head; if no older package was meant: install the release again"
 NOT_WHOLE = "install the release again; to take all of it back on purpose: vvmigrate downgrade base"
 
 
@@ -39,7 +40,7 @@ def check_not_ahead(site: Site) -> None:
 
 def back_to_package(site: Site) -> str:
     """What mends a host that is ahead; a release without any revision is none to go back to, and would be base."""
-    return "vvmigrate downgrade head" if site.line.head() else NOT_WHOLE
+    return AN_OLDER_PACKAGE if site.line.head() else NOT_WHOLE
 
 
 def pending(site: Site, last: str = "") -> list[Revision]:
