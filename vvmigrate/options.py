@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-_BACK = re.compile(r"-\d+")
+_BACK = re.compile(r"-\d+(:.*)?")
 
 GLOBALS: tuple[Callable[[Any], Any], ...] = (
     click.option("--home", metavar="DIR", help="The release folder (default: VV_HOME, else the nearest alembic.ini)."),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from vvmigrate.engine.sources import Revision
 from vvmigrate.errors import UsageError
 from vvmigrate.report import Report
@@ -9,6 +11,9 @@ from vvmigrate.runs.looking import looking
 from vvmigrate.runs.opening import Call
 from vvmigrate.runs.releases import release_of
 from vvmigrate.runs.site import Site, Sources, open_site
+
+STEPS = re.compile(r"[+-][0-9]{1,6}")
+"""So many steps from where the host is."""
 
 
 def current(call: Call) -> Report:
@@ -64,11 +69,34 @@ def show(call: Call, revision: str) -> Report:
 
 
 def _named(site: Site, name: str) -> Revision:
-    """The revision that somebody means by its id, a unique beginning of it, `head`, or `current`."""
+    """The revision that somebody asks to see."""
     if not name:
         raise UsageError("show needs a revision", hint="vvmigrate show head")
-    wanted = {"current": site.version, "head": site.line.head()}.get(name, name)
-    if wanted not in site.line.sources:  # Alembic knows more ways to name one
+    if not (found := named(site, name)):
+        raise UsageError(f"no revision {name!r}: there is none at base", hint="vvmigrate show head")
+    return site.line.revision(found)
+
+
+def named(site: Site, name: str) -> str:
+    """The full id that somebody means by it, a unique beginning of it, `head`, `current`, `base`, or steps from here.
+
+    Returns:
+        Empty for base.
+
+    Raises:
+        UsageError: there is none.
+    """
+    wanted = {"current": site.version, "head": site.line.head(), "base": ""}.get(name, name)
+    if name == "head" and not wanted:
+        raise UsageError("no revision 'head': this release has none", hint="install the release again")
+    if STEPS.fullmatch(name):
+        line = ["", *(revision.revision for revision in site.line.order)]
+        at = line.index(site.version) + int(name)
+        if not 0 <= at < len(line):
+            text = f"no revision {name!r}: this host is at {site.version or 'base'}, the line ends at {line[-1]}"
+            raise UsageError(text, hint="vvmigrate history; vvmigrate heads")
+        wanted = line[at]
+    if wanted and wanted not in site.line.sources:  # Alembic knows more ways to name one
         scripts = Sources(site.settings, site.line.package, site.line.sources).scripts()
         wanted = scripts.script(wanted).revision
-    return site.line.revision(wanted)
+    return wanted

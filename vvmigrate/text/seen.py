@@ -52,7 +52,9 @@ def history(screen: Screen, body: Mapping[str, Any]) -> None:
     """Every attempt, newest first."""
     _proof(screen, body)
     if not body["entries"]:
-        if body["error"] is None:
+        if body["error"] is None and body["attempts"]:
+            screen.say(f"nothing in the history is as asked for; all {body['attempts']} attempts: vvmigrate history")
+        elif body["error"] is None:
             screen.say("no history: nothing was done on this host yet")
         return
     if "effects" in body["entries"][0]:

@@ -46,7 +46,7 @@ def plan(call: Any, revision: str, **_: Any) -> Any:
 def history(call: Any, span: str, **_: Any) -> Any:
     """Show every attempt, newest first.
 
-    SPAN is A:B, a range of revisions. With -v: effects too.
+    SPAN is one revision, or A:B, a range of them. With -v: effects too.
 
     \b
     vvmigrate history
