@@ -202,3 +202,20 @@ def worked(host: HostFolder, whole: HostFolder) -> HostFolder:
     env.write_text(env.read_text().replace(str(whole.root), str(host.root)))
     host.sql("INSERT INTO processed_videos VALUES ('x', 'a.mp4', 1, 'processed', 'then', NULL, NULL)")
     return host
+
+
+@pytest.fixture
+def public() -> Iterator[HostFolder]:
+    """A host in a folder that other users may enter, unlike pytest's own; in memory, where there is such a place."""
+    memory = "/dev/shm"
+    folder = Path(tempfile.mkdtemp(prefix="vv-", dir=memory if os.access(memory, os.W_OK) else None))
+    folder.chmod(0o755)
+    repository = Path(__file__).resolve().parents[2]
+    home = folder / "home"
+    home.mkdir(mode=0o755)
+    for name in ("migrations", "fallback"):
+        shutil.copytree(repository / name, home / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("alembic.ini", "model_manifest.json", ".env.example"):
+        shutil.copy2(repository / name, home / name)
+    yield HostFolder(home, folder / "storage")
+    shutil.rmtree(folder)

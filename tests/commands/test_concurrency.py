@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from dotenv import dotenv_values
 
+from tests.commands.proof import READERS, as_nobody
 from tests.conftest import HostFolder
 from vvmigrate.errors import ConflictError
 
-NOBODY = 65534
-READERS = ("status", "history", "plan", "current")
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 
@@ -58,43 +54,6 @@ def upgrade_that_waits(host: HostFolder) -> Iterator[subprocess.Popen[str]]:
         os.close(release)
         os.close(here)
         process.communicate(timeout=60)
-
-
-@pytest.fixture
-def public() -> Iterator[HostFolder]:
-    """A host in a folder that other users may enter, unlike pytest's own; in memory, where there is such a place."""
-    memory = "/dev/shm"
-    folder = Path(tempfile.mkdtemp(prefix="vv-", dir=memory if os.access(memory, os.W_OK) else None))
-    folder.chmod(0o755)
-    repository = Path(__file__).resolve().parents[2]
-    home = folder / "home"
-    home.mkdir(mode=0o755)
-    for name in ("migrations", "fallback"):
-        shutil.copytree(repository / name, home / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("alembic.ini", "model_manifest.json", ".env.example"):
-        shutil.copy2(repository / name, home / name)
-    yield HostFolder(home, folder / "storage")
-    shutil.rmtree(folder)
-
-
-def as_nobody(host: HostFolder, verb: str, *arguments: str) -> dict[str, Any]:
-    """Run a verb as a user who owns nothing here, in a fork: the interpreter may lie where nobody else may go."""
-    host.call(verb if verb in READERS else "status")  # whatever is imported late is imported now
-    here, there = os.pipe()
-    child = os.fork()
-    if child == 0:
-        with suppress(BaseException):
-            os.setgroups([])
-            os.setgid(NOBODY)
-            os.setuid(NOBODY)
-            os.write(there, json.dumps(host.call(verb, *arguments).as_json()).encode())
-        os._exit(0)
-    os.close(there)
-    with open(here, "rb") as answer:
-        said = answer.read()
-    os.waitpid(child, 0)
-    document: dict[str, Any] = json.loads(said)
-    return document
 
 
 def test_a_home_that_may_not_be_entered_is_none(bare: HostFolder, root_only: None) -> None:

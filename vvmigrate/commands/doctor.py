@@ -26,6 +26,7 @@ from vvmigrate.operations.env_file import set_hint
 from vvmigrate.report import Report
 from vvmigrate.runs.audit import PUT_BACK, beyond_rows
 from vvmigrate.runs.hook import untold
+from vvmigrate.runs.looking import tell_unseen
 from vvmigrate.runs.opening import Call, silent
 from vvmigrate.runs.pending import back_to_package, degraded, is_ahead, other_variant, pending, split_at_hold
 from vvmigrate.runs.promised import is_a_finding, seen
@@ -62,6 +63,7 @@ def doctor(call: Call) -> Report:
                 site = open_site(call, settings, session)
                 for look in (_ahead, _promised, _degraded, _unset, _variant, _untold, _unclear, _drifted, _left_beside):
                     found += _as_far_as_possible(session, look(site))
+                tell_unseen(site, report)
     except VvmigrateError as error:
         found.append(from_error(error))
     report.body["findings"] = [asdict(finding) for finding in found]
@@ -324,7 +326,10 @@ def _left_beside(site: Site) -> Iterator[Finding]:
     recorded = site.ledger.recorded() if site.ledger is not None else {}
     folders = sorted({target.above for target in recorded})
     for folder in folders:
-        for name in host.names(folder):
+        names: list[str] = []
+        with site.unseeing():
+            names = host.names(folder)
+        for name in names:
             if ".vv-before" in name:
                 path = host.path(folder / name)
                 yield Finding(

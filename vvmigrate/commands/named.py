@@ -51,7 +51,7 @@ def listed(site: Site, recorded: drifts.Recorded) -> Listed:
     """The host's list of this release's files; empty where it cannot be read, or is another release's."""
     if SIGNATURE not in recorded or site.version != site.line.head():
         return {}  # between unpacking a release and the upgrade it is the list of the release before
-    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError), site.unseeing():
         files = json.loads(site.session.host.read(SIGNATURE))["files"]
         return {Target(HOME, name): dict(file) for name, file in files.items()}
     return {}

@@ -43,7 +43,9 @@ def status(call: Call) -> Report:
         ledger = site.ledger
         runs = ledger.newest("vv_run", limit=1) if ledger else []
         failures = ledger.newest("vv_step", STILL_FAILED, limit=1) if ledger else []
-        drift = as_json(site, compare(site, [], QUICK).drift)
+        drift, generations = as_json(site, compare(site, [], QUICK).drift), list[str]()
+        with site.unseeing():
+            generations = [name for name in site.session.host.names(Target(ROOT, STORE)) if "." not in name[-5:]]
         report.body = {
             "home": str(site.settings.home),
             "storage_root": root_of(site.session),
@@ -59,7 +61,7 @@ def status(call: Call) -> Report:
             "last_failure": {k: failures[0][k] for k in ("revision", "result", "finished_at", "error")}
             if failures
             else None,
-            "generations": [name for name in site.session.host.names(Target(ROOT, STORE)) if "." not in name[-5:]],
+            "generations": generations,
             "held": [held] if held else [],
             "required_missing": list(missing(site)),
             "confirm": seen(site),

@@ -16,7 +16,7 @@ from vvmigrate.engine import drift as drifts
 from vvmigrate.engine import old
 from vvmigrate.engine.drift import CONTENT, DEEP, QUICK, Drift
 from vvmigrate.engine.effects import SHAPE, TREE
-from vvmigrate.engine.host import HOME, Host
+from vvmigrate.engine.host import HOME
 from vvmigrate.engine.ledger import Ledger
 from vvmigrate.engine.round import Round
 from vvmigrate.engine.session import DATABASE
@@ -33,7 +33,7 @@ class Comparison:
     """What was looked at, and what differs.
 
     Attributes:
-        checked: how many recorded paths, and files of the release.
+        checked: how many recorded paths, and files of the release, those that this user may not look at too.
     """
 
     checked: int
@@ -98,7 +98,7 @@ def compare(site: Site, paths: list[str], how: str = CONTENT) -> Comparison:
     if site.ledger is None:
         return Comparison(0, [])
     host, recorded = site.session.host, site.ledger.recorded()
-    files, targets = listed(site, recorded), drifts.managed(recorded, host)
+    files, targets = listed(site, recorded), drifts.managed(recorded, host, site.cannot_see)
     schema = how != QUICK and (
         not paths or any(_means_database(target) for path in paths for target in meant_by(site, path, recorded, files))
     )
@@ -111,12 +111,12 @@ def compare(site: Site, paths: list[str], how: str = CONTENT) -> Comparison:
     def progress(done: int, total: int) -> None:
         site.call.listener("progress", phase="verify", done=done, total=total)
 
-    found = drifts.find(host, recorded, trees, targets, how, progress)
+    found = drifts.find(host, recorded, trees, targets, how, progress, site.cannot_see)
     gone = {item.target for item in found if item.kind == "kind"}
     found += _keys(site, recorded, set(targets) - gone)
     if SIGNATURE not in targets or any(item.target == SIGNATURE for item in found):
         files = {}
-    found += _release(host, files, recorded[SIGNATURE][1] if files else {}, how)
+    found += _release(site, files, recorded[SIGNATURE][1] if files else {}, how)
     if schema:
         from vvmigrate.runs import tables  # not at the top: who looks quickly need not wait for Alembic
 
@@ -151,7 +151,7 @@ def _keys(site: Site, recorded: drifts.Recorded, there: set[Target]) -> list[Dri
         if target.name != FILE and os.path.normpath(link.target) != target.name:
             actual = f"{FILE} is {drifts.kind_of(link)}"
             found.append(Drift(target, drifts.WAY, f"{FILE} leads here", actual, str(step["revision"])))
-        with suppress(EnvFileError, OSError):
+        with suppress(EnvFileError, OSError), site.unseeing():
             template = site.template()
             document = Document.parse(host.read(target), name=FILE)
             for key in template.keys:
@@ -162,11 +162,15 @@ def _keys(site: Site, recorded: drifts.Recorded, there: set[Target]) -> list[Dri
     return found
 
 
-def _release(host: Host, wanted: Listed, step: Mapping[str, Any], how: str) -> Iterator[Drift]:
+def _release(site: Site, wanted: Listed, step: Mapping[str, Any], how: str) -> Iterator[Drift]:
     """Files of the release against the host's own list, which is as a step recorded it."""
-    with Round(host) as around:
+    with Round(site.session.host) as around:
         for target, file in wanted.items():
-            seen = drifts.quickly(around, target, step) if how == QUICK else around.entry(target)
+            try:
+                seen = drifts.quickly(around, target, step) if how == QUICK else around.entry(target)
+            except PermissionError as error:
+                site.cannot_see(error)
+                continue
             if seen.kind != "file":
                 yield Drift(target, "release", "a file of the release", drifts.kind_of(seen), "")
             elif seen.size_bytes != file["size_bytes"] or (seen.digest and seen.digest != file["sha256"]):

@@ -5,7 +5,7 @@ What is the user's right is no drift: the content of a file of keys, rows, and w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +22,12 @@ Recorded = Mapping[Target, tuple[Effect, Mapping[str, Any]]]
 
 Progress = Callable[[int, int], None]
 """Told the bytes that were looked at, and all that there are."""
+
+Fact = tuple[str, str, str]
+"""Its kind, what was expected, and what is there; the last two for people."""
+
+Unseen = Callable[[PermissionError], None]
+"""Takes that this user may not look at a path, or raises it again."""
 
 QUICK, CONTENT, DEEP = "quick", "content", "deep"
 SCHEMA = "schema"
@@ -56,13 +62,26 @@ class Drift:
     statement: str = ""
 
 
-def managed(recorded: Recorded, host: Host) -> list[Target]:
+def let_through(error: PermissionError) -> None:
+    """For who must see everything."""
+    raise error
+
+
+def managed(recorded: Recorded, host: Host, unseen: Unseen = let_through) -> list[Target]:
     """The recorded paths that must be there, parents before what they hold: all but generations that were pruned."""
     is_current = led_to(effect for effect, _ in recorded.values())
+
+    def is_there(target: Target) -> bool:
+        try:
+            return host.glance(target).exists
+        except PermissionError as error:
+            unseen(error)
+            return False
+
     return [
         target
         for target, (effect, _) in sorted(recorded.items())
-        if not effect.lasting or is_current(target) or host.glance(target).exists
+        if not effect.lasting or is_current(target) or is_there(target)
     ]
 
 
@@ -81,6 +100,7 @@ def find(
     targets: list[Target],
     how: str = CONTENT,
     progress: Progress = lambda _done, _total: None,
+    unseen: Unseen = let_through,
 ) -> list[Drift]:
     """Compare.
 
@@ -91,21 +111,23 @@ def find(
             that, and what the kernel has in memory is read from the disk again (a cache would hide a disk that lost a
             bit).
         progress: told in bytes while contents are read.
+        unseen: see `Unseen`; of what this user may not look at nothing is said.
 
     Returns:
         What differs, in the order of the targets.
     """
     chosen = [recorded[target] for target in targets]
-    sizes = [_bytes_of(effect, host) if how != QUICK else 0 for effect, _ in chosen]
+    sizes = [_bytes_of(effect, host, unseen) if how != QUICK else 0 for effect, _ in chosen]
     total, done, told, found = sum(sizes), 0, 0, []
     with Round(host) as around:
         for (effect, step), size_bytes in zip(chosen, sizes, strict=True):
-            seen = _look(host, around, effect, step, how)
-            if seen != effect.after or seen.kind == "dir":  # a directory's own entry says nothing of what it holds
-                found += [
-                    Drift(effect.target, kind, expected, actual, str(step["revision"]))
-                    for kind, expected, actual in _compare(host, effect, seen, trees.get(effect.target, ""), how)
-                ]
+            try:
+                seen, below = _look(host, around, effect, step, how), trees.get(effect.target, "")
+                if seen != effect.after or seen.kind == "dir":  # a directory's own entry says nothing of what it holds
+                    found += _drift(effect, step, list(_compare(host, effect, seen, below, how)))
+            except PermissionError as error:  # what can be told without it still is
+                unseen(error)
+                found += _drift(effect, step, _seen_from_outside(host, around, effect, how, unseen))
             done += size_bytes
             if done - told >= TOLD_EVERY_BYTES or (done == total and done > told):
                 told = done
@@ -113,14 +135,31 @@ def find(
     return found
 
 
-def _bytes_of(effect: Effect, host: Host) -> int:
+def _drift(effect: Effect, step: Mapping[str, Any], facts: Iterable[Fact]) -> list[Drift]:
+    return [Drift(effect.target, *fact, str(step["revision"])) for fact in facts]
+
+
+def _seen_from_outside(host: Host, around: Round, effect: Effect, how: str, unseen: Unseen) -> list[Fact]:
+    """What differs of a path into which this user may not look."""
+    try:
+        return list(_compare(host, effect, around.glance(effect.target), "", how))
+    except PermissionError as error:
+        unseen(error)
+        return []
+
+
+def _bytes_of(effect: Effect, host: Host, unseen: Unseen) -> int:
     """What has to be read of a path, as far as records tell; a tree counts by what stands there."""
     if effect.after.kind == "file":
         return effect.after.size_bytes
     place = host.place(effect.target)
     if TREE not in effect.note and not effect.lasting:
         return 0
-    return sum((place / name).glance().size_bytes for name in place.names())
+    try:
+        return sum((place / name).glance().size_bytes for name in place.names())
+    except PermissionError as error:
+        unseen(error)
+        return 0
 
 
 def quickly(around: Round, target: Target, step: Mapping[str, Any]) -> Entry:
@@ -149,7 +188,7 @@ def _look(host: Host, around: Round, effect: Effect, step: Mapping[str, Any], ho
     return around.entry(effect.target)
 
 
-def _compare(host: Host, effect: Effect, seen: Entry, tree: str, how: str) -> Iterator[tuple[str, str, str]]:
+def _compare(host: Host, effect: Effect, seen: Entry, tree: str, how: str) -> Iterator[Fact]:
     wanted = effect.after
     if seen.kind != wanted.kind:
         yield "kind", kind_of(wanted), kind_of(seen)
@@ -167,7 +206,7 @@ def _compare(host: Host, effect: Effect, seen: Entry, tree: str, how: str) -> It
         yield "owner", f"owner {wanted.uid}:{wanted.gid}", f"owner {seen.uid}:{seen.gid}"
 
 
-def _below(place: Place, noted: str, how: str) -> Iterator[tuple[str, str, str]]:
+def _below(place: Place, noted: str, how: str) -> Iterator[Fact]:
     """What a directory holds that is ours as a whole."""
     if how == DEEP:
         place.forget()
@@ -177,7 +216,7 @@ def _below(place: Place, noted: str, how: str) -> Iterator[tuple[str, str, str]]
         yield "content", _sha(noted), _sha(digest)
 
 
-def _content(wanted: Entry, seen: Entry) -> Iterator[tuple[str, str, str]]:
+def _content(wanted: Entry, seen: Entry) -> Iterator[Fact]:
     if seen.size_bytes != wanted.size_bytes:
         yield "size", f"{wanted.size_bytes:,} bytes", f"{seen.size_bytes:,} bytes"
     elif seen.digest and seen.digest != wanted.digest:

@@ -66,4 +66,5 @@ class Round:
             self._folder = self._open.enter_context(self._host.place(above).folder())
         except OSError as error:
             if not leads_nowhere(error):
+                self._above = None  # whoever goes on is told the same of its neighbours, not that nothing is there
                 raise

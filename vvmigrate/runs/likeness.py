@@ -13,7 +13,7 @@ from vvmigrate.content import signature
 from vvmigrate.content.store import INFO, STORE
 from vvmigrate.engine.drift import kind_of
 from vvmigrate.engine.existing import quoted
-from vvmigrate.engine.host import HOME, ROOT, STATE
+from vvmigrate.engine.host import HOME, ROOT, STATE, is_anothers
 from vvmigrate.engine.session import DATABASE
 from vvmigrate.engine.state import Target, digest
 from vvmigrate.errors import EnvFileError
@@ -90,7 +90,7 @@ def picture(site: Site, told: Callable[[str], str]) -> Picture:
     if site.ledger is not None:
         path = host.path(DATABASE)
         facts |= {told(f"{path}: {name}"): fact for name, fact in _schema(site.session.ledger.connection)}
-    return Picture(state_digest(site), facts)
+    return Picture(state_digest(site) or "", facts)
 
 
 def _env(site: Site) -> Target:
@@ -156,17 +156,29 @@ def _number(value: Any) -> int:
 # ---- the state digest ------------------------------------------------------------------------------------------------
 
 
-def state_digest(site: Site) -> str:
-    """The short hash of where a host stands, by docs/cli.md."""
-    recorded = site.ledger.recorded() if site.ledger else {}
+def state_digest(site: Site) -> str | None:
+    """The short hash of where a host stands, by docs/cli.md.
+
+    Returns:
+        None where this user cannot tell: they may not look at all of it, or the host is another user's, who alone knows
+        whom they give things to (owners count by what they are to that user).
+    """
+    recorded, home = site.ledger.recorded() if site.ledger else {}, site.session.host.tree(HOME)
+    if home is not None and is_anothers(home):
+        return None
     entries = {}
     for target, (effect, _) in recorded.items():
         host = site.session.host
-        try:
-            seen = host.glance(target) if effect.secret or effect.after.kind == "dir" else host.entry(target)
-            entries[target] = _timeless(site, target, seen)
-        except OSError:
-            entries[target] = host.glance(target)
+        with site.unseeing():
+            try:
+                seen = host.glance(target) if effect.secret or effect.after.kind == "dir" else host.entry(target)
+                entries[target] = _timeless(site, target, seen)
+            except PermissionError:
+                raise
+            except OSError:
+                entries[target] = host.glance(target)
+    if len(entries) < len(recorded):
+        return None
     keys = {target: tuple(effect.note["keys"]) for target, (effect, _) in recorded.items() if "keys" in effect.note}
     return digest(site.version, entries, keys, site.settings.owner)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from shlex import quote
 from typing import TypeVar
 
 from vvmigrate.engine import adoption, journal
@@ -43,6 +44,16 @@ def warn_of_refusals(call: Call, session: Session) -> None:
         call.listener("warning", text=f"{error.message}: commands that change the host are refused; {error.hint}")
 
 
+def tell_unseen(site: Site, report: Report) -> None:
+    """Who looked is told what they could not see: it may be as it was left or not."""
+    if site.unseen:
+        report.body["unseen"] = [{"path": path, "reason": why} for path, why in site.unseen.items()]
+    for path, why in site.unseen.items():
+        hint = f"sudo vvmigrate --home {quote(str(site.settings.home))} doctor"
+        text = f"{path}: {why}: whether all is there as it was left this user cannot see; who can: {hint}"
+        site.call.listener("warning", text=text)
+
+
 def looking(
     call: Call,
     opened: Callable[[Call, Settings, Session], Opened],
@@ -77,7 +88,9 @@ def looking(
                 call.listener("warning", text=text + then)
             doubts = adoption.unproved(session) or adoption.unprovable(session)
             if not doubts:
-                look(opened(call, settings, session), report)
+                site = opened(call, settings, session)
+                look(site, report)
+                tell_unseen(site, report)
                 doubts = adoption.contradictions(session) if judging else []
             for doubt in doubts:
                 report.fail(doubt)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -28,13 +30,39 @@ if TYPE_CHECKING:
 
 @dataclass
 class Site:
-    """An open host, its settings, and the line of its revisions."""
+    """An open host, its settings, and the line of its revisions.
+
+    Attributes:
+        unseen: what this user may not look at, and why; filled while they look.
+    """
 
     call: Call
     settings: Settings
     session: Session
     line: Lineage
     sources: Sources = field(kw_only=True)
+    unseen: dict[str, str] = field(default_factory=dict, kw_only=True)
+
+    @contextmanager
+    def unseeing(self) -> Iterator[None]:
+        """Around a look at one path: who may not look there goes on without it, and it is noted.
+
+        Raises:
+            PermissionError: the host is open for writing; nothing is written by what is not seen.
+        """
+        try:
+            yield
+        except PermissionError as error:
+            self.cannot_see(error)
+
+    def cannot_see(self, error: PermissionError) -> None:
+        """The same, where each of very many paths is looked at."""
+        if self.session.host.writing:
+            raise error
+        path = str(error.filename)
+        while not os.access(above := os.path.dirname(path), os.R_OK | os.X_OK) and above != path:
+            path = above  # it is said once, and not of each path below
+        self.unseen.setdefault(path, os.strerror(error.errno or 0))
 
     def run_revisions(self) -> Scripts:
         """What the revisions say by themselves: their code is run for it.

@@ -158,7 +158,7 @@ def status(screen: Screen, body: Mapping[str, Any]) -> None:
     screen.say(f"revision      {body['revision'] or 'base'}{place}")
     screen.say(f"home          {escape(printable(body['home']))}")
     screen.say(f"storage root  {escape(printable(body['storage_root']))}")
-    screen.say(f"state         {body['state_digest']}")
+    screen.say(f"state         {body['state_digest'] or 'not for this user to tell'}")
     if run := body["last_run"]:
         code = "it was killed" if run["exit_code"] is None else f"exit {run['exit_code']}"
         screen.say(
@@ -234,7 +234,8 @@ def verify(screen: Screen, body: Mapping[str, Any]) -> None:
         screen.say(f"{paths} of {count} differ from what is recorded")
     elif body["error"] is None:
         some = "1 path or file is" if count == 1 else f"{count} paths and files are"
-        screen.say(f"{some} as recorded" if count else "nothing is recorded on this host yet")
+        some += " as recorded, as far as this user may look" if body.get("unseen") else " as recorded"
+        screen.say(some if count else "nothing is recorded on this host yet")
 
 
 def why(screen: Screen, body: Mapping[str, Any]) -> None:
@@ -251,6 +252,8 @@ def why(screen: Screen, body: Mapping[str, Any]) -> None:
     if body["drift"]:
         drift(screen, body["drift"], "not as it was left", "  ")
         screen.advise(f"to have it back: {body['remedy']}")
+    elif body.get("unseen"):
+        screen.say("  this user may not see whether it is as it was left")
     elif body["managed"] or body["release"]:
         screen.say("  [green]is as it was left[/]")
     elif body["life"] and not body["recorded"]:
@@ -303,4 +306,5 @@ def doctor(screen: Screen, body: Mapping[str, Any]) -> None:
             screen.advise(item["remedy"], style="bold")
         screen.say("")
     count = len(body["findings"])
-    screen.say(f"{count} finding{'s' * (count > 1)}" if count else "[green]nothing looks wrong[/]")
+    nothing = "nothing looks wrong, as far as this user may look" if body.get("unseen") else "nothing looks wrong"
+    screen.say(f"{count} finding{'s' * (count > 1)}" if count else f"[green]{nothing}[/]")
