@@ -1,4 +1,4 @@
-"""`fetch`: download what `upgrade` would download, verified, and change nothing else."""
+"""`fetch`: download what `upgrade` or `repair` would download, verified, and change nothing else."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from vvmigrate.commands.repair import foreseen
 from vvmigrate.commands.upgrade import ahead, say_that_it_waits, wanted
+from vvmigrate.commands.verify import compare
 from vvmigrate.content.delivery import download
 from vvmigrate.content.manifest_rules import default_filename
+from vvmigrate.content.store import MODELS
+from vvmigrate.engine.host import ROOT
 from vvmigrate.engine.preflight import room_at
-from vvmigrate.errors import RefusedError
+from vvmigrate.engine.state import Download, Target
+from vvmigrate.errors import RefusedError, VvmigrateError
 from vvmigrate.files import Tree
 from vvmigrate.operations import Situation, supply
 from vvmigrate.operations.supply import ModelDownload
@@ -25,7 +30,7 @@ FILE_MODE = 0o644
 
 
 def fetch(call: Call, target: str = "head") -> Report:
-    """Download for a later `upgrade --offline`, or (`--to`) into a folder that other hosts use as a mirror.
+    """Download for a later `upgrade --offline` or `repair --offline`, or (`--to`) into a folder that is a mirror.
 
     Args:
         target: a revision in Alembic's syntax.
@@ -56,10 +61,10 @@ def _fetch(run: Run, target: str) -> None:
 
 
 def _wanted(place: Workplace, target: str) -> list[ModelDownload]:
-    """What `upgrade` would download.
+    """What `upgrade` would download, and what `repair` would.
 
     Raises:
-        VvmigrateError: it would be refused, or a revision fails.
+        VvmigrateError: an upgrade would be refused, or a revision fails.
     """
     revisions, _, _ = split_at_hold(place, wanted(place, target))
     forecasts = ahead(place, revisions)
@@ -68,8 +73,27 @@ def _wanted(place: Workplace, target: str) -> list[ModelDownload]:
             say_that_it_waits(place, forecast, forecast.error)
         elif forecast.error is not None:
             raise forecast.error
-    items = (item for forecast in forecasts for item in forecast.proposal.downloads)
+    items = [item for forecast in forecasts for item in forecast.proposal.downloads]
+    try:
+        items += lost(place)
+    except VvmigrateError as error:
+        place.call.listener("warning", text=f"what a repair would download cannot be told: {error.message}")
     return list({item.sha256: item for item in items if isinstance(item, ModelDownload)}.values())
+
+
+def lost(place: Workplace) -> list[Download]:
+    """What a repair would download: models of applied revisions that are gone or damaged on this host.
+
+    Raises:
+        VvmigrateError: it cannot be told.
+    """
+    models = Target(ROOT, MODELS)
+    if place.ledger is None or not any(map(models.holds, place.ledger.recorded())):
+        return []
+    forecasts = foreseen(place, compare(place, [place.session.host.path(models)]).drift, [])
+    for error in filter(None, (forecast.error for forecast in forecasts)):
+        raise error
+    return [item for forecast in forecasts for item in forecast.proposal.downloads]
 
 
 def receive(situation: Situation, item: ModelDownload) -> tuple[str, str, str]:

@@ -9,6 +9,7 @@ from functools import partial
 from shlex import quote
 from typing import Any
 
+from vvmigrate.commands.fetch import lost
 from vvmigrate.commands.repair import set_aside
 from vvmigrate.commands.upgrade import ahead
 from vvmigrate.content.delivery import download
@@ -135,7 +136,7 @@ def _remove_generation(place: Workplace, target: Target) -> None:
 
 
 def _received(place: Workplace, kept: list[Kept]) -> Iterator[Old]:
-    """Received files that no pending step needs."""
+    """Received files that no pending step needs, and no repair."""
     state = place.session.host.state(ROOT)
     names = (state / "downloads").names() if state is not None else []
     received = [name for name in names if name.endswith(RECEIVED)]
@@ -147,19 +148,20 @@ def _received(place: Workplace, kept: list[Kept]) -> Iterator[Old]:
         if needed is None:
             kept.append(Kept(there.path, "received; what is pending cannot be told"))
         elif name.removesuffix(RECEIVED) not in needed:
-            reason = "received, and no pending step needs it"
+            reason = "received, and no pending step or repair needs it"
             yield Old(there.path, old.size_of(there), reason, partial(_discard, there))
 
 
 def _needed(place: Workplace) -> set[str] | None:
-    """SHA-256 of what pending steps would download, held ones too; None where that cannot be told."""
+    """SHA-256 of what pending steps, held ones too, or a repair would download; None where that cannot be told."""
     try:
-        forecasts = ahead(place, pending(place))
+        forecasts, repaired = ahead(place, pending(place)), lost(place)
     except VvmigrateError:
         return None
     if any(forecast.error is not None for forecast in forecasts):
         return None
-    return {item.sha256 for forecast in forecasts for item in forecast.proposal.downloads}
+    repaired += [item for forecast in forecasts for item in forecast.proposal.downloads]
+    return {item.sha256 for item in repaired}
 
 
 def _images(place: Workplace) -> Iterator[Old]:

@@ -16,6 +16,7 @@ from vvmigrate.engine.rehearsal import Rehearsed
 from vvmigrate.engine.state import ADOPT, ATTRIBUTES, Target
 from vvmigrate.errors import IntegrityError
 from vvmigrate.operations.mend import LACKING, Mend
+from vvmigrate.operations.supply import BRINGS
 from vvmigrate.report import Report
 from vvmigrate.runs.audit import PUT_BACK
 from vvmigrate.runs.forecast import REPAIR, Forecast, Workplace
@@ -25,6 +26,7 @@ from vvmigrate.runs.put_back import put_back
 from vvmigrate.runs.work import Run, carry_out, nothing_done
 
 AGAIN = "install the release again, then: vvmigrate repair; what else can be done: vvmigrate doctor"
+OFFLINE = f"{BRINGS}; then: vvmigrate repair --offline"
 BY_HAND = "put a copy of it there; where it came from: vvmigrate why PATH; then: vvmigrate repair"
 
 
@@ -54,7 +56,7 @@ def _repair(run: Run, paths: list[str]) -> None:
         return
     if not paths:
         _put_back(run)
-    forecasts = [_forecast(place, revision, damage) for revision, damage in _damage(place, found, paths)]
+    forecasts = foreseen(place, found, paths)
     reasons = {item.path: item.reason for forecast in forecasts for item in forecast.proposal.kept}
     forecasts = [forecast for forecast in forecasts if forecast.error is not None or forecast.proposal.changes]
     run.preflight(forecasts)
@@ -65,7 +67,7 @@ def _repair(run: Run, paths: list[str]) -> None:
     again = compare(place, named, how_deep(place.call)).drift if named else []
     # what lies beside a path whose folder came with it is not meant; what a list that is back says of the release is
     left = [item for item in again if item.target in damaged or item.kind == "release"]
-    run.report.body["left"] = [_explained(item, reasons.get(item["path"])) for item in as_json(place, left)]
+    run.report.body["left"] = [_explained(place, item, reasons.get(item["path"])) for item in as_json(place, left)]
     run.report.body["set_aside"] = [
         item
         for outcome in run.outcomes
@@ -76,10 +78,12 @@ def _repair(run: Run, paths: list[str]) -> None:
         run.report.raise_to(FINDINGS)
 
 
-def _explained(item: dict[str, Any], reason: str | None) -> dict[str, Any]:
+def _explained(place: Workplace, item: dict[str, Any], reason: str | None) -> dict[str, Any]:
     """What is left, with why, and what else may mend it: another repair does the same again."""
     if item["remedy"] != remedy.REPAIR:
         return item | {"reason": reason}
+    if place.settings.offline and reason in place.memory.get("lacking", {}).values():
+        return item | {"reason": reason, "remedy": OFFLINE}
     return item | {"reason": reason, "remedy": AGAIN if reason in (None, LACKING) else BY_HAND}
 
 
@@ -129,6 +133,15 @@ def _damage(
         by_revision.setdefault(revision, []).append((target, frozenset(facts[target])))
     line = [step["revision"] for step in place.session.ledger.applied()]
     return [(revision, tuple(by_revision[revision])) for revision in line if revision in by_revision]
+
+
+def foreseen(place: Workplace, found: list[Drift], paths: list[str]) -> list[Forecast]:
+    """What a repair would do about what was found, a step for each revision.
+
+    Args:
+        paths: see `repair`.
+    """
+    return [_forecast(place, revision, damage) for revision, damage in _damage(place, found, paths)]
 
 
 def _forecast(place: Workplace, revision: str, damage: tuple[tuple[Target, frozenset[str]], ...]) -> Forecast:

@@ -39,6 +39,7 @@ class Situation:
         again: whether the revision is applied, and done again: what somebody put in the place of its work stays.
         retry: whether it is applied but degraded, and tried again.
         adopting: whether the revision is only taken over, if what it wants is there already.
+        mending: whether what is recorded is mended: what cannot be had here is left, and holds nothing else up.
         planned: what earlier steps of a run that is planned will have changed, and noted, at each path.
     """
 
@@ -58,6 +59,7 @@ class Situation:
     retry: bool = False
     following: tuple[str, ...] = ()
     adopting: bool = False
+    mending: bool = False
     planned: Mapping[Target, Change] = field(default_factory=dict)
 
     @property

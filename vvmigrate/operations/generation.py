@@ -174,12 +174,13 @@ class Installation:
         """Why the step happens without this model; empty where it is to be had.
 
         Raises:
-            RefusedError: it would need the network, which may not be asked, and the step needs it.
+            RefusedError: it would need the network, which may not be asked, and the step needs it: a repair mends the
+                rest without.
         """
         lacking: dict[str, str] = self.situation.memory.setdefault("lacking", {})
         if self.situation.settings.offline and not supply.is_here(self.situation, self.artefact):
             error = supply.not_here(self._download())
-            if not self._may_be_lacking():
+            if not self.situation.mending and not self._may_be_lacking():
                 raise error
             lacking.setdefault(self.generation, error.message)
         return lacking.get(self.generation, "")

@@ -51,14 +51,15 @@ class Mend(Operation):
 
     def propose(self, situation: Situation) -> Proposal:
         """A change for each path that differs; what cannot be had is kept as it is, and said."""
-        recorded = situation.recorded()
+        situation, recorded = replace(situation, mending=True), situation.recorded()
         asked: tuple[Proposal, str] | None = None
         total = Proposal()
         for target, facts in self.damage:
             effect = recorded[target][0]
             seen = situation.observer.entry(target)
             changes = _from_records(situation, effect, seen, facts)
-            if not changes and (generation := _generation(situation, target)).changes:
+            generation = Proposal() if changes else _generation(situation, target)
+            if generation.changes:
                 changes = [_as(effect, seen, change) for change in generation.changes if _is_it(change, effect)]
                 total += Proposal(downloads=generation.downloads)
             if not changes:
@@ -69,7 +70,8 @@ class Mend(Operation):
                 if changes and target == home(signature.NAME) and not facts & ANEW:
                     total += Proposal(warnings=(f"{signature.NAME}: {MADE_ANEW}",))
             if not changes and asked is not None:
-                total += Proposal(kept=(Kept(situation.host.path(target), asked[1]),))
+                reason = generation.degraded or asked[1]
+                total += Proposal(kept=(Kept(situation.host.path(target), reason),))
             total += Proposal(tuple(changes), affects=_affected(target) if changes else frozenset())
         return total
 
@@ -157,14 +159,14 @@ def _kept_text(situation: Situation, effect: Effect) -> bytes | None:
 def _generation(situation: Situation, target: Target) -> Proposal:
     """A model's generation as the manifest has it, whichever revision wants it, or a way back has left it; or nothing.
 
-    Raises:
-        RefusedError: the network would be needed, and may not be asked.
+    Where the network would be needed, and may not be asked, it only says so.
     """
     folder, name = os.path.split(target.name)
     if folder == STORE:
         with suppress(ManifestError):
-            found = find_generation(situation, name)
-            return found.delivery() if found is not None and not found.lacking() else Proposal()
+            if (found := find_generation(situation, name)) is not None:
+                reason = found.lacking()
+                return Proposal(degraded=reason) if reason else found.delivery()
     return Proposal()
 
 

@@ -21,6 +21,8 @@ from vvmigrate.operations.base import Situation
 
 RETRY_S = 300.0  # a boot that tries a degraded step again does not wait longer than that
 RECEIVED = ".partial"
+BRINGS = "vvmigrate bundle apply FILE; or, with a network: vvmigrate fetch"
+"""What brings an artefact for those who may not ask the network."""
 
 
 class ModelDownload(NamedTuple):
@@ -147,7 +149,7 @@ def not_here(item: ModelDownload) -> RefusedError:
     """The error for an artefact that would need the network, which nobody may ask."""
     return RefusedError(
         f"{item}: {item.size_bytes:,} bytes with SHA-256 {item.sha256} are not on this host, and --offline asks nobody",
-        hint="vvmigrate bundle apply FILE; or, with a network: vvmigrate fetch",
+        hint=BRINGS,
     )
 
 

@@ -52,7 +52,7 @@ def recover(screen: Screen, body: Mapping[str, Any]) -> None:
 def fetch(screen: Screen, body: Mapping[str, Any]) -> None:
     """Nothing, where everything was named while it came."""
     if not body["artefacts"] and body["error"] is None:
-        screen.say("nothing to fetch: an upgrade would download nothing")
+        screen.say("nothing to fetch: neither an upgrade nor a repair would download anything")
 
 
 def bundle(screen: Screen, body: Mapping[str, Any]) -> None:

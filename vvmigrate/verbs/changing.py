@@ -80,9 +80,9 @@ def downgrade(call: Any, revision: str, only_plan: bool, **_: Any) -> Any:  # no
 @click.argument("revision", default="head", shell_complete=revisions)
 @click.option("--to", metavar="DIR", help="Plain files in a folder, for hosts that use it as VV_MODEL_MIRROR.")
 def fetch(call: Any, revision: str, **_: Any) -> Any:
-    """Download what upgrade would download, and change nothing else.
+    """Download what upgrade or repair would download, and change nothing else.
 
-    upgrade --offline installs it.
+    upgrade --offline, or repair --offline, installs it.
 
     \b
     vvmigrate fetch
