@@ -112,3 +112,40 @@ def test_an_upgrade_without_network_is_refused_as_before(bare: HostFolder, serve
     install(bare, "0002", "9.0.0")
     report = bare.call("upgrade", "head", offline=True)
     assert (report.exit_code, bare.version(), sha256(DATA) in str(report.error)) == (6, "", True)
+
+
+# ---- a model that was there before us --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def adopted(bare: HostFolder, server: FaultServer) -> HostFolder:
+    """A host on which the model stood already, as a plain folder: it was adopted, and no store was made."""
+    release(bare, "9.0.0", DATA, server.url("/model", good(DATA)))
+    install(bare, "0002", "9.0.0")
+    (bare.root / "models" / NAME).mkdir(parents=True)
+    (bare.root / f"models/{NAME}/model.bin").write_bytes(DATA)
+    bare.up()
+    return bare
+
+
+@pytest.mark.parametrize("damaged", [False, True], ids=["lost", "damaged"])
+@pytest.mark.parametrize("offline", [False, True], ids=["online", "offline"])
+def test_a_model_that_was_adopted_comes_back_as_a_folder(adopted: HostFolder, damaged: bool, offline: bool) -> None:
+    """It is the model that comes back, not a link that leads nowhere and is called mended."""
+    folder = adopted.root / "models" / NAME
+    if damaged:
+        (folder / "model.bin").write_bytes(b"other")
+    else:
+        shutil.rmtree(folder)
+    if offline:
+        report = adopted.call("repair", offline=True)
+        (left,) = report.body["left"]
+        assert (report.exit_code, left["path"]) == (3, str(folder))
+        assert "with a network: vvmigrate fetch; then: vvmigrate repair --offline" in left["remedy"]
+        assert [item["state"] for item in adopted.call("fetch").body["artefacts"]] == ["fetched"]
+    assert adopted.call("repair", offline=offline or None).exit_code == 0
+    assert (folder.is_symlink(), current(adopted)) == (False, DATA)
+    assert adopted.call("verify").body["drift"] == []
+    adopted.down("0001", no_hold=True)
+    adopted.up(offline=True)
+    assert (current(adopted), adopted.call("verify").body["drift"]) == (DATA, [])

@@ -64,13 +64,14 @@ class Mend(Operation):
                 total += Proposal(downloads=generation.downloads)
             if not changes:
                 asked = asked or self._ask(situation)
-                changes = [_as(effect, seen, change) for change in asked[0].changes if _is_it(change, effect)]
+                changes = [_as(effect, seen, change) for change in _found(asked[0], effect)]
                 if changes and changes[0].action == st.PLACE_TREE:
                     total += Proposal(downloads=asked[0].downloads)
                 if changes and target == home(signature.NAME) and not facts & ANEW:
                     total += Proposal(warnings=(f"{signature.NAME}: {MADE_ANEW}",))
             if not changes and asked is not None:
-                reason = generation.degraded or asked[1]
+                of_model = asked[0].degraded if "variant" in effect.note else ""
+                reason = generation.degraded or of_model or asked[1]
                 total += Proposal(kept=(Kept(situation.host.path(target), reason),))
             total += Proposal(tuple(changes), affects=_affected(target) if changes else frozenset())
         return total
@@ -213,6 +214,25 @@ def _image(situation: Situation, effect: Effect) -> Place | None:
         if seen.kind == "file" and (effect.secret or seen.digest == effect.after.digest):
             return place
     return None
+
+
+def _found(asked: Proposal, effect: Effect) -> list[Change]:
+    """Of what a revision asks for, what brings a recorded path.
+
+    A model that was adopted as a plain folder is asked for as a link to a generation. One that is not in the store
+    comes to where the folder was: the link alone would lead nowhere.
+    """
+    found = [change for change in asked.changes if _is_it(change, effect)]
+    if effect.after.kind == "dir" and any(change.after.kind == "link" for change in found):
+        ends = {_end(change) for change in found}
+        placed = [change for change in asked.changes if change.action == st.PLACE_TREE and change.target in ends]
+        return [change._replace(target=effect.target) for change in placed] or found
+    return found
+
+
+def _end(link: Change) -> Target:
+    """Where a link will lead."""
+    return link.target._replace(name=os.path.normpath(f"{link.target.above.name}/{link.after.target}"))
 
 
 def _is_it(change: Change, effect: Effect) -> bool:
