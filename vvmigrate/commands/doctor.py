@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, replace
+from functools import partial
 from itertools import groupby
 from shlex import quote
 
@@ -16,7 +17,7 @@ from vvmigrate.commands.remedy import remedy
 from vvmigrate.commands.verify import compare, how_deep
 from vvmigrate.content.env.template import FILE
 from vvmigrate.content.env.warnings import unclear_lines, wrong_keys
-from vvmigrate.engine import adoption, database, journal, lodging
+from vvmigrate.engine import adoption, contents, database, journal, lodging
 from vvmigrate.engine.drift import SCHEMA, Drift
 from vvmigrate.engine.host import HOME, ROOT, check_usable, is_anothers
 from vvmigrate.engine.session import Session
@@ -57,7 +58,7 @@ def doctor(call: Call) -> Report:
             found += _of_the_session(session)
             proved = not unproved
             parts = (_of_rows(session, proved=proved), _rehearsed_elsewhere(session), lost(session, proved=proved))
-            for part in (_unwritable(session), *parts):
+            for part in (*_unusable(session), *parts):
                 found += _as_far_as_possible(session, part)
             if proved:
                 site = open_site(call, settings, session)
@@ -66,6 +67,7 @@ def doctor(call: Call) -> Report:
                 tell_unseen(site, report)
     except VvmigrateError as error:
         found.append(from_error(error))
+    found = list({finding.what: finding for finding in reversed(found)}.values())[::-1]  # what two looks meet, once
     report.body["findings"] = [asdict(finding) for finding in found]
     for finding in found:
         report.raise_to(finding.exit_code)
@@ -148,14 +150,21 @@ def _rehearsed_elsewhere(session: Session) -> Iterator[Finding]:
         )
 
 
-def _unwritable(session: Session) -> Iterator[Finding]:
-    """A disk that fails is read-only from then on, and reads as well as ever; who may only look is told nothing."""
+def _unusable(session: Session) -> Iterator[Iterator[Finding]]:
+    """A disk that fails is read-only from then on, and reads as well as ever; who may only look is told nothing.
+
+    So is what stands in a state directory in the way of something of ours, until that is needed.
+    """
     for tree in map(session.host.tree, (HOME, ROOT)):
         if tree is not None and not is_anothers(tree):
-            try:
-                check_usable(tree)
-            except VvmigrateError as error:
-                yield from_error(error)
+            yield _saying(partial(check_usable, tree))
+    for _, state in session.host.states():
+        yield _saying(partial(contents.check, state))
+
+
+def _saying(check: Callable[[], None]) -> Iterator[Finding]:
+    check()
+    yield from ()
 
 
 def _room(session: Session) -> Iterator[Finding]:

@@ -13,8 +13,9 @@ from vvmigrate.content import signature
 from vvmigrate.content.env.template import FILE
 from vvmigrate.content.store import STORE
 from vvmigrate.engine import journal, lodging, shadow, vault
+from vvmigrate.engine.contents import RUN
 from vvmigrate.engine.host import ROOT
-from vvmigrate.engine.session import RUN, Session
+from vvmigrate.engine.session import Session
 from vvmigrate.engine.shadow import Shadow, Wanted, Watched
 from vvmigrate.engine.sources import Revision
 from vvmigrate.engine.state import Target

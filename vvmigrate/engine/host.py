@@ -16,6 +16,8 @@ from shlex import quote
 from types import TracebackType
 from typing import Self
 
+from vvmigrate.engine import contents
+from vvmigrate.engine.contents import describe
 from vvmigrate.engine.state import Target
 from vvmigrate.errors import RefusedError, StateError, VvmigrateError
 from vvmigrate.files import Entry, Place, Tree
@@ -102,7 +104,8 @@ def check_usable(tree: Tree) -> None:
     """See that a tree has a state directory that may be used, or may be given one.
 
     Raises:
-        StateError: it is not the caller's own, not 0700, or not a directory.
+        StateError: it is not the caller's own, not 0700, or not a directory; or something else stands in it where we
+            keep something of ours.
         RefusedError: this user may not write there.
     """
     place = tree / STATE
@@ -110,7 +113,8 @@ def check_usable(tree: Tree) -> None:
         check_writable(tree / "")
         return
     if (state := state_tree(tree, make=True)) is not None:  # it exists: this only says what is wrong with it
-        state.close()
+        with state:
+            contents.check(state)
     check_writable(place)
 
 
@@ -124,8 +128,10 @@ def make_folders(state: Tree) -> None:
     """Make what every state directory holds, durably, where it is missing.
 
     Raises:
+        StateError: something else stands there.
         RefusedError: see `_probe_exchange`.
     """
+    contents.check(state)
     if (state / "staging").stat() is None:  # new, or a crash came before the probe had passed
         _probe_exchange(state)
         state.fsync()  # else a power loss could bring its folders back behind the one that says that it passed
@@ -173,13 +179,6 @@ def _unescaped(path: str) -> str:
     if "\\" not in path:  # as nearly always: then the expression need not be compiled
         return path
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), path)
-
-
-def describe(info: os.stat_result | None) -> str:
-    """Kind, owner and mode in a few words."""
-    if info is None:
-        return "nothing"
-    return f"{stat.filemode(info.st_mode)} of user {info.st_uid}"
 
 
 class Host:

@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
 from vvmigrate.engine import state as st
+from vvmigrate.engine.contents import describe
 from vvmigrate.engine.effects import Effect
-from vvmigrate.engine.host import HOME, ROOT, describe
+from vvmigrate.engine.host import HOME, ROOT
 from vvmigrate.errors import StateError
 from vvmigrate.files import Place, Tree
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, BinaryIO
 
+from vvmigrate.engine.contents import LOCK
 from vvmigrate.errors import LockedError
 from vvmigrate.files import Tree
 
@@ -28,7 +29,7 @@ def acquire(state: Tree, who: Mapping[str, Any], timeout_s: float) -> BinaryIO:
         LockedError: somebody else holds it.
     """
     deadline = time.monotonic() + timeout_s
-    while (file := (state / "lock").lock()) is None:
+    while (file := (state / LOCK).lock()) is None:
         if time.monotonic() >= deadline:
             raise _locked(state)
         time.sleep(_PAUSE_S)
@@ -39,7 +40,7 @@ def acquire(state: Tree, who: Mapping[str, Any], timeout_s: float) -> BinaryIO:
 
 def is_held(state: Tree) -> bool:
     """Whether somebody holds the lock, asked without taking it (proc(5), /proc/locks)."""
-    _, inode = (state / "lock").identity()
+    _, inode = (state / LOCK).identity()
     with open("/proc/locks", encoding="ascii") as lines:
         return any(f":{inode} " in line and " FLOCK " in line for line in lines)
 
@@ -47,12 +48,12 @@ def is_held(state: Tree) -> bool:
 def _locked(state: Tree) -> LockedError:
     holder: dict[str, Any] = {}
     with suppress(OSError, ValueError):  # the holder may be writing its name just now
-        holder = json.loads((state / "lock").read(4096))
+        holder = json.loads((state / LOCK).read(4096))
     who = "process {pid} ({command}) of {user}, since {started_at}".format_map(
         {"pid": "?", "command": "?", "user": "?", "started_at": "?"} | holder
     )
     return LockedError(
         f"another vvmigrate works here: {who}",
         hint="wait for it: --lock-timeout SECONDS",
-        path=(state / "lock").path,
+        path=(state / LOCK).path,
     )

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from vvmigrate.engine import vault
+from vvmigrate.engine.contents import LODGING
 from vvmigrate.engine.host import STATE, state_tree
 from vvmigrate.errors import LockedError, RefusedError, VvmigrateError
-from vvmigrate.files import UNFINISHED, Tree
+from vvmigrate.files import Tree
 
-FOLDER = "rehearsal"
+FOLDER = LODGING
+_NOTE = re.compile(FOLDER + r"\.[0-9a-f]{16}")
 
 
 class Note(NamedTuple):
@@ -110,7 +113,7 @@ def _leave(state: Tree, folder: Tree, notes: Tree | None, name: str) -> None:
 def noted(state: Tree | None) -> list[str]:
     """The names of the notes in a home's state directory."""
     names = (state / "").names() if state is not None else ()
-    return [name for name in names if name.startswith(f"{FOLDER}.") and not name.endswith(UNFINISHED)]
+    return [name for name in names if _NOTE.fullmatch(name)]
 
 
 def read(state: Tree, name: str) -> Note:

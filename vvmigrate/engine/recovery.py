@@ -15,13 +15,14 @@ from vvmigrate.engine import journal as journals
 from vvmigrate.engine import lodging, preflight, stage, vault
 from vvmigrate.engine.actor import now
 from vvmigrate.engine.chain import ADOPT_ROW
+from vvmigrate.engine.contents import DECISION, RUN
 from vvmigrate.engine.database import translate
 from vvmigrate.engine.effects import Effect
 from vvmigrate.engine.host import HOME, Host
 from vvmigrate.engine.journal import Journal
 from vvmigrate.engine.ledger import COMMITTED
 from vvmigrate.engine.rows import RECONCILE
-from vvmigrate.engine.session import DECISION, RUN, Session
+from vvmigrate.engine.session import Session
 from vvmigrate.engine.signals import put_off
 from vvmigrate.engine.state import ADOPT, Kept
 from vvmigrate.engine.undo import undo

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Self
 
 from vvmigrate.engine import binding as bindings
 from vvmigrate.engine import database, lock, roots, vault
+from vvmigrate.engine.contents import DECISION, RUN
 from vvmigrate.engine.effects import Merger
 from vvmigrate.engine.host import HOME, ROOT, Host, check_usable, closed, is_anothers, make_folders, state_tree
 from vvmigrate.engine.ledger import Ledger
@@ -19,8 +20,6 @@ from vvmigrate.engine.rows import RECONCILE, Head
 from vvmigrate.engine.state import Target
 from vvmigrate.errors import RefusedError, StateError, VvmigrateError
 from vvmigrate.files import Owner, Tree, prepare_to_write
-
-RUN, DECISION = "run", "decision"
 
 
 class Opening(NamedTuple):

@@ -7,9 +7,9 @@ import json
 import os
 import re
 from contextlib import suppress
-from itertools import count
 from typing import Any
 
+from vvmigrate.engine.contents import FOLDERS, RESERVE, beside
 from vvmigrate.engine.ledger import Ledger
 from vvmigrate.engine.rows import LAST_SEQ, RECONCILE, Head
 from vvmigrate.errors import IntegrityError, RefusedError, StateError
@@ -19,7 +19,6 @@ RESERVE_BYTES = 256 << 10  # enough for the pages of one row of the history and 
 KEY, NEXT_KEY = "key", "key.next"
 KEY_BYTES, KEY_LIMIT_BYTES = 32, 200
 RESTORE_KEY = "put the file back from a backup; or: vvmigrate adopt --rekey"
-FOLDERS = ("staging", "undo", "sources", "downloads")
 SOURCE, WAY_BACK, TEXT = ".py", ".back.json", ".txt"
 
 _KEY = re.compile(rb"[0-9a-fA-F]{%d}" % (2 * KEY_BYTES))
@@ -209,14 +208,14 @@ def check_anchor(state: Tree, ledger: Ledger, path: str) -> None:
 
 def ensure_reserve(state: Tree) -> None:
     """Hold a little space, so that a failure on a full disk can still be recorded."""
-    if (state / "reserve").stat() is None:
+    if (state / RESERVE).stat() is None:
         with suppress(OSError):  # a disk without room for the reserve is met by the preflight, with figures
-            (state / "reserve").write(bytes(RESERVE_BYTES))
+            (state / RESERVE).write(bytes(RESERVE_BYTES))
 
 
 def free_reserve(state: Tree) -> None:
     """Give the reserve up."""
-    (state / "reserve").remove_file(missing_ok=True)
+    (state / RESERVE).remove_file(missing_ok=True)
 
 
 # ---- secrets and sources ---------------------------------------------------------------------------------------------
@@ -306,8 +305,7 @@ def _put(place: Place, data: bytes) -> None:
 
 def _set_aside(place: Place) -> str:
     """Give what stands in the way of one of our files another name beside it, durably; the path that it has now."""
-    beside = (place.parent / f"{place.name}.damaged.{n}" for n in count(1))
-    aside = next(free for free in beside if free.stat() is None)
+    aside = beside(place)
     place.move(aside)
     place.parent.fsync()
     return aside.path

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from vvmigrate import __version__
 from vvmigrate import settings as settle
-from vvmigrate.engine import database, roots, vault
+from vvmigrate.engine import contents, database, roots, vault
 from vvmigrate.engine import session as sessions
 from vvmigrate.engine.actor import who_runs
 from vvmigrate.engine.host import HOME, ROOT
@@ -50,7 +50,9 @@ TAKES_BLOBS = (3, 45)
 """Since this SQLite a blob may be JSON."""
 ROWS_AT_ONCE = 1000
 LOWEST_ROW = -(2**63)
-AT_REST = frozenset({*vault.FOLDERS, "anchor", "key", "ledger_id", "lock", "reserve", "root", "secrets", NAME})
+AT_REST = frozenset(
+    {*contents.FOLDERS, contents.LOCK, contents.RESERVE, "anchor", "key", "ledger_id", "root", "secrets", NAME}
+)
 """What lies in a state directory between two runs. Whatever else does waits for somebody, or is not known here."""
 
 
@@ -305,7 +307,9 @@ def _is_calm(session: Session) -> bool:
         names = (tree / "").names()
         if not AT_REST.issuperset(name.removesuffix(UNFINISHED) for name in names) or (tree / "staging").names():
             return False
-    return (state / "reserve").stat() is not None and vault.anchor(state) == session.ledger.head()
+        if not contents.is_in_order(tree):
+            return False
+    return (state / contents.RESERVE).stat() is not None and vault.anchor(state) == session.ledger.head()
 
 
 def _report(session: Session) -> Report:

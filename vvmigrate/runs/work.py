@@ -13,9 +13,9 @@ from typing import Any
 from vvmigrate.content.delivery import download
 from vvmigrate.content.store import STORE
 from vvmigrate.engine import journal, recovery, step
+from vvmigrate.engine.contents import DECISION, RUN
 from vvmigrate.engine.host import HOME, ROOT, STATE
 from vvmigrate.engine.runtime import HostOperation
-from vvmigrate.engine.session import DECISION, RUN
 from vvmigrate.engine.signals import Ended, put_off
 from vvmigrate.engine.state import Overlay, Proposal, Target
 from vvmigrate.engine.step import Attempt, Outcome
