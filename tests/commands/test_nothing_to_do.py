@@ -26,8 +26,8 @@ SETTLED = {
     "vvmigrate": {"runs", "engine", "errors", "files", "report", "schema", "settings"},
     "vvmigrate.runs": {"settled"},
     "vvmigrate.engine": {
-        *("actor", "binding", "chain", "contents", "database", "effects", "host", "journal", "ledger"),
-        *("lock", "lowered", "roots", "rows", "session", "state", "vault"),
+        *("actor", "binding", "chain", "contents", "database", "effects", "host", "journal", "known"),
+        *("ledger", "lock", "lowered", "roots", "rows", "session", "state", "vault"),
     },
     "vvmigrate.files": {"entry", "folder", "look", "place"},
 }

@@ -165,7 +165,7 @@ def test_another_homes_root(two: HostFolder) -> None:
     """A copied home names the first one's root."""
     other = two.home.parent / "other_home"
     shutil.copytree(two.home, other, ignore=shutil.ignore_patterns(".vvmigrate", "logs"))
-    says(refused_alike(HostFolder(other, two.root), "upgrade", code=6), 6, "that of another home")
+    says(refused_alike(HostFolder(other, two.root), "upgrade", code=6), 6, "belongs to another home")
 
 
 def test_a_root_that_cannot_be_made(bare: HostFolder, mount: Mount) -> None:

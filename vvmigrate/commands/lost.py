@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from shlex import quote
+from pathlib import Path
 
-from vvmigrate.commands.finding import MEANS, Finding
+from vvmigrate.commands.finding import Finding, from_error
 from vvmigrate.engine import old, vault
-from vvmigrate.engine.binding import NAME
+from vvmigrate.engine.binding import unbound
 from vvmigrate.engine.effects import MENDED, Effect
-from vvmigrate.engine.host import HOME, ROOT, STATE, Host
+from vvmigrate.engine.host import ROOT, Host
 from vvmigrate.engine.session import Session
-from vvmigrate.engine.state import ADOPT, ATTRIBUTES, Target
-from vvmigrate.errors import RefusedError
+from vvmigrate.engine.state import ADOPT, ATTRIBUTES
 from vvmigrate.runs.opening import root_of
 
 
@@ -29,14 +28,7 @@ def lost(session: Session, *, proved: bool) -> Iterator[Finding]:
     if state is None:
         return
     if session.bound is None and vault.ledger_id(state):
-        binding, root = session.host.path(Target(HOME, f"{STATE}/{NAME}")), root_of(session)
-        yield Finding(
-            f"{binding} is missing: this home is bound to no storage root, and {root} belongs to a host",
-            MEANS[RefusedError.exit_code],
-            f"put the file back; or, if that root is this home's: vvmigrate adopt --storage-root {quote(root)}",
-            RefusedError.exit_code,
-            binding,
-        )
+        yield from_error(unbound(session.opening.home, Path(root_of(session))))
     if proved and session.connection is not None:
         yield from _before_images(session)
     vault.secrets_of(state)

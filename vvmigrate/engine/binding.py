@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from vvmigrate.engine import journal, roots, vault
-from vvmigrate.engine.host import ROOT, STATE, Host, check_usable, closed, state_tree
+from vvmigrate.engine import database, journal, roots, vault
+from vvmigrate.engine.contents import move_away
+from vvmigrate.engine.host import STATE, closed, state_tree
 from vvmigrate.engine.rows import Head
-from vvmigrate.engine.state import Target
 from vvmigrate.errors import RefusedError
 from vvmigrate.files import Tree
 
@@ -47,15 +47,33 @@ def read(state: Tree | None) -> Binding | None:
     Raises:
         RefusedError: the file is damaged.
     """
-    data = vault.read_json(state, NAME)
-    if data is None:
+    if state is None:
         return None
     try:
-        return Binding(**data)
-    except TypeError as error:
+        data = vault.read_json(state, NAME)
+        return None if data is None else _understood(data)
+    except (RefusedError, TypeError, ValueError) as error:
+        place = state / NAME
         raise RefusedError(
-            f"the binding of home and storage root is damaged: {error}", hint="vvmigrate doctor"
+            f"{place.path}: expected the binding of this home to its storage root: {error}",
+            hint="put the file back from a backup; or, DIR being this home's storage root: "
+            f"{move_away(place)} && vvmigrate adopt --storage-root DIR",
+            path=place.path,
         ) from error
+
+
+def _understood(data: dict[str, Any]) -> Binding:
+    """What the file says.
+
+    Raises:
+        TypeError, ValueError: it is none of ours, or a value is not of its kind.
+    """
+    bound = Binding(**data)
+    if tuple(map(type, bound)) != (str, str, str, bool) or not os.path.isabs(bound.storage_root):
+        raise ValueError(f"found {data!r}")
+    if not vault.is_id(bound.ledger_id):
+        raise ValueError(f"found ledger id {bound.ledger_id!r}")
+    return bound
 
 
 def write(state: Tree, binding: Binding) -> None:
@@ -107,19 +125,15 @@ def set_again(bound: str) -> str:
     return f"vvmigrate upgrade head --storage-root {bound} --set VIDEO_STORAGE_ROOT={bound}"
 
 
-def check_same_ledger(binding: Binding, found: str) -> None:
-    """Home and root must know each other by the ledger id.
-
-    Raises:
-        RefusedError: the root has no id (a disk that is not mounted), or another home's.
-    """
-    if found == binding.ledger_id:
-        return
-    seen = f"that of another home ({found})" if found else "none: is its disk not mounted?"
-    raise RefusedError(
-        f"storage root {binding.storage_root!r}: expected ledger id {binding.ledger_id}, found {seen}",
-        hint="mount the disk; or, if the root moved on purpose: vvmigrate adopt --storage-root DIR",
-        path=binding.storage_root,
+def unbound(home: Path, root: Path) -> RefusedError:
+    """That a home without a binding meets a root that has one."""
+    path = os.path.join(home, STATE, NAME)
+    return RefusedError(
+        f"{path} is missing: this home is bound to no storage root, and {str(root)!r} belongs to another home, or did "
+        "to this one",
+        hint="put the file back; or name another root: --storage-root DIR; or, if that root is this home's: "
+        f"vvmigrate adopt --storage-root {quote(str(root))}",
+        path=path,
     )
 
 
@@ -153,18 +167,18 @@ def chosen(
     root = Path(bound.storage_root) if bound else (requested or default)
     roots.check_root(root, home)
     if bound is None:
-        check_free(root)
+        check_free(root, home)
     return bound, root
 
 
-def check_free(root: Path) -> None:
+def check_free(root: Path, home: Path) -> None:
     """A root that knows another home is not taken over in silence.
 
     Raises:
         RefusedError: it does.
     """
-    if found := ledger_id_in(root):
-        check_same_ledger(Binding(str(root), "none in this home"), found)
+    if ledger_id_in(root):
+        raise unbound(home, root)
 
 
 def first(home_state: Tree, root: Path, variant: str) -> Binding:
@@ -215,6 +229,7 @@ def rebound(bound: Binding | None, root: Path, home: Path, take_over: Callable[[
     if bound is None:
         if not found:
             return None
+        _check_is_id(found, root)
         take_over(f"storage root {str(root)!r} belongs to another home, of ledger {found}")
         return Binding(str(root), found, complete=True)
     if bound.storage_root == str(root):
@@ -233,49 +248,17 @@ def rebound(bound: Binding | None, root: Path, home: Path, take_over: Callable[[
     return bound._replace(storage_root=str(root), complete=True)
 
 
-def check_host(host: Host, bound: Binding | None) -> None:
-    """What is asked of the storage root before anything is made there; one that does not exist must be makeable.
+def _check_is_id(found: str, root: Path) -> None:
+    """A home is bound by no id that is damaged.
 
     Raises:
-        RefusedError: it is not mounted, another home's, or may not be written, or not be made.
-        StateError: its state directory is not to be trusted.
+        RefusedError: it is.
     """
-    if bound is not None and bound.complete:
-        check_known(host, bound)
-    if (tree := host.tree(ROOT)) is not None:
-        check_usable(tree)
-    else:
-        roots.check_can_be_made(Path(host.path(Target(ROOT, ""))))
-
-
-def check_known(host: Host, bound: Binding) -> None:
-    """A storage root that was made must still be there, with a state directory that is ours and this home's.
-
-    Raises:
-        RefusedError: it is not mounted, or another home's.
-        StateError: its state directory is not to be trusted.
-    """
-    tree, state = host.tree(ROOT), host.state(ROOT)
-    if tree is not None and state is None and (tree / STATE).stat() is not None:
-        state_tree(tree, make=True)  # it exists: this only says what is wrong with it
-    if state is not None and (state / vault.KEY).stat() is not None:
-        _check_id_is_there(bound, state)
-    check_same_ledger(bound, vault.ledger_id(state))
-
-
-def _check_id_is_there(bound: Binding, state: Tree) -> None:
-    """A root with a key is mounted, and somebody's; if it is not this host's, its history does not verify.
-
-    Raises:
-        RefusedError: the file that says whose it is is gone.
-    """
-    path = (state / "ledger_id").path
-    if (state / "ledger_id").stat() is None:
-        raise RefusedError(
-            f"{path} is missing: it says that this root belongs to this home; its key is there",
-            hint=f"sh -c {quote(f'umask 077; echo {bound.ledger_id} > {quote(path)}')}",
-            path=path,
-        )
+    if not vault.is_id(found):
+        path = os.path.join(root, STATE, vault.LEDGER_ID)
+        text = f"{path}: expected the id of this root's ledger, 32 hex digits, found {found[:80]!r}"
+        query = f"sqlite3 {quote(os.path.join(root, database.NAME))} 'SELECT ledger_id FROM vv_ledger'"  # noqa: S608 - for a person
+        raise RefusedError(text, hint=f"put it back as the database has it: {query} > {quote(path)}", path=path)
 
 
 def ledger_id_in(root: Path) -> str:

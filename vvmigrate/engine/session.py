@@ -15,6 +15,7 @@ from vvmigrate.engine import database, lock, roots, vault
 from vvmigrate.engine.contents import DECISION, RUN
 from vvmigrate.engine.effects import Merger
 from vvmigrate.engine.host import HOME, ROOT, Host, check_usable, closed, is_anothers, make_folders, state_tree
+from vvmigrate.engine.known import check_host, check_known
 from vvmigrate.engine.ledger import Ledger
 from vvmigrate.engine.rows import RECONCILE, Head
 from vvmigrate.engine.state import Target
@@ -195,7 +196,7 @@ def _open_home(path: Path) -> Tree:
 
 def _open_host(home: Path, root: Path, bound: bindings.Binding) -> Host:
     with Host.open(home, root, writing=False) as look:  # nothing is built on an empty mount point
-        bindings.check_host(look, bound)
+        check_host(look, bound)
     return Host.open(home, root, writing=True)
 
 
@@ -285,7 +286,7 @@ def open_planner(opening: Opening, run: dict[str, Any]) -> Session:
         check_usable(home)
         bound, root = _chosen(opening, _bound(home))
     with Host.open(opening.home, root, writing=False) as look:
-        bindings.check_host(look, bound)
+        check_host(look, bound)
     return _to_look(opening, run, bound, root)
 
 
@@ -306,7 +307,7 @@ def _to_look(opening: Opening, run: dict[str, Any], bound: bindings.Binding | No
         session = Session(host, opening, run, bound.ledger_id if bound else "", None, vault.key(state), bound)
         known = bound is not None and bound.complete
         if bound is not None and known:
-            bindings.check_known(host, bound)
+            check_known(host, bound)
         if host.tree(ROOT) is not None and not database.is_missing(place := host.place(DATABASE), known=known):
             session.connection = database.connect(place, timeout_s=opening.database_timeout_s, writing=False)
             stack.callback(session.connection.close)

@@ -9,18 +9,19 @@ import re
 from contextlib import suppress
 from typing import Any
 
-from vvmigrate.engine.contents import FOLDERS, RESERVE, beside
+from vvmigrate.engine.contents import FOLDERS, RESERVE, beside, move_away
 from vvmigrate.engine.ledger import Ledger
 from vvmigrate.engine.rows import LAST_SEQ, RECONCILE, Head
 from vvmigrate.errors import IntegrityError, RefusedError, StateError
 from vvmigrate.files import Place, Tree
 
 RESERVE_BYTES = 256 << 10  # enough for the pages of one row of the history and of the rollback journal
-KEY, NEXT_KEY = "key", "key.next"
+KEY, NEXT_KEY, LEDGER_ID = "key", "key.next", "ledger_id"
 KEY_BYTES, KEY_LIMIT_BYTES = 32, 200
 RESTORE_KEY = "put the file back from a backup; or: vvmigrate adopt --rekey"
 SOURCE, WAY_BACK, TEXT = ".py", ".back.json", ".txt"
 
+_ID = re.compile("[0-9a-f]{32}")
 _KEY = re.compile(rb"[0-9a-fA-F]{%d}" % (2 * KEY_BYTES))
 
 
@@ -29,26 +30,31 @@ def prepare(state: Tree, ledger_id: str) -> None:
     for name in FOLDERS:
         with suppress(FileExistsError):
             (state / name).make_directory(0o700)
-    if (state / "ledger_id").stat() is None:
-        (state / "ledger_id").replace(ledger_id.encode() + b"\n")
+    if (state / LEDGER_ID).stat() is None:
+        (state / LEDGER_ID).replace(ledger_id.encode() + b"\n")
     ensure_reserve(state)
     state.fsync()
 
 
+def is_id(text: object) -> bool:
+    """Whether it may be a ledger's id: what is damaged is not another home's."""
+    return isinstance(text, str) and _ID.fullmatch(text) is not None
+
+
 def ledger_id(state: Tree | None) -> str:
-    """The ledger id that the storage root was given; empty if it was given none.
+    """The ledger id that the storage root was given; empty if it was given none. It may be damaged: see `is_id`.
 
     Raises:
         RefusedError: what stands there cannot be read.
     """
-    if state is None or (place := state / "ledger_id").stat() is None:
+    if state is None or (place := state / LEDGER_ID).stat() is None:
         return ""
     try:
         return place.read(200).decode("ascii", "replace").strip()
     except OSError as error:
         raise RefusedError(
             f"{place.path}: expected the id of this root's ledger, cannot be read: {error.strerror}",
-            hint="move it away; then the same command says how to write it again",
+            hint=f"{move_away(place)}; then the same command says how to write it again",
             path=place.path,
         ) from error
 
