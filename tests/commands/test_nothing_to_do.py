@@ -15,6 +15,7 @@ import pytest
 from tests.commands.proof import nothing_changes
 from tests.conftest import HostFolder
 from vvmigrate.commands import upgrade as upgrades
+from vvmigrate.engine.actor import who_runs
 from vvmigrate.engine.database import install_tables
 from vvmigrate.runs import settled
 
@@ -163,6 +164,12 @@ def restore_another_database(host: HostFolder) -> None:
         db.execute("CREATE TABLE theirs (id INTEGER)")
 
 
+def leave_a_run(host: HostFolder) -> None:
+    """One that was killed before it tried anything."""
+    left = {"run": who_runs("upgrade", ["head"]), "step": None}
+    (host.root / STATE / "run").write_text(json.dumps(left))
+
+
 def link_the_settings(host: HostFolder) -> None:
     path = host.home / ".env"
     path.rename(host.home / ".env.real")
@@ -191,7 +198,7 @@ DOUBTS: dict[str, tuple[Callable[[HostFolder], object], int]] = {
     "settings that others may read": (lambda h: (h.home / ".env").chmod(0o644), 0),
     "settings behind a link": (link_the_settings, 0),
     "a journal": (lambda h: (h.root / STATE / "journal").write_text("{}"), 4),
-    "a run": (lambda h: (h.root / STATE / "run").write_text('{"run": {"run_id": "x"}, "step": null}'), 0),
+    "a run": (leave_a_run, 0),
     "something staged": (lambda h: (h.root / STATE / "staging/left").mkdir(), 0),
     "no reserve": (lambda h: (h.root / STATE / "reserve").unlink(), 0),
     "no key": (lambda h: (h.root / STATE / "key").unlink(), 4),

@@ -71,6 +71,34 @@ def test_what_stands_in_the_way_is_told_before_the_first_write(worn: HostFolder,
     assert worn.call("doctor").exit_code == 0
 
 
+NOTES = {
+    "empty": "",
+    "garbage": "\0garbage",
+    "another object": "{}",
+    "a run without its facts": '{"run": {"run_id": "x"}, "step": null}',
+    "another kind": '{"run": [], "step": 1}',
+}
+
+
+@pytest.mark.parametrize("name", ["run", "decision"])
+@pytest.mark.parametrize("text", NOTES.values(), ids=NOTES)
+def test_what_the_last_command_left_and_nobody_understands_is_for_a_person(
+    worn: HostFolder, name: str, text: str
+) -> None:
+    """Not unforeseen, and not refused without a word of help: every command names the file, and what ends it."""
+    path = worn.root / ".vvmigrate" / name
+    path.write_text(text)
+    with nothing_changes(worn):
+        for verb in ("repair", "upgrade", "recover", "plan", "status"):
+            says(worn.call(verb), 4, f"{path}: expected what", hint=f"mv {path} {path}.damaged.1 && vvmigrate recover")
+        says(worn.call("adopt", reconcile=True, yes=True), 4, str(path))
+        (found,) = [item for item in worn.call("doctor").body["findings"] if item["path"] == str(path)]
+    command, _, then = found["remedy"].rpartition("tell of that: ")[2].partition(" && ")
+    subprocess.run(shlex.split(command), check=True)
+    assert worn.run(*shlex.split(then)[1:]).returncode == 0
+    assert worn.call("repair").exit_code == worn.call("doctor").exit_code == 0
+
+
 def test_an_upgrade_that_has_nothing_to_do_tells_it_too(host: HostFolder) -> None:
     """The look that spares a boot its work sees what the next step would stumble over."""
     host.up(values={"DVR_IP": "192.168.1.20"})

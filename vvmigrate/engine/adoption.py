@@ -13,7 +13,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any
 
-from vvmigrate.engine import database, intention, journal, recovery, stage, vault
+from vvmigrate.engine import database, intention, journal, noted, recovery, stage, vault
 from vvmigrate.engine.actor import now
 from vvmigrate.engine.binding import Binding
 from vvmigrate.engine.chain import EPOCH_ROW
@@ -79,6 +79,7 @@ def contradictions(session: Session) -> list[VvmigrateError]:
         lambda: vault.check_anchor(state, ledger, place.path),
         lambda: ledger.check_version() if session.key is not None else None,
         lambda: _check_journal(session),
+        lambda: noted.check(session),
     ]
     return [*unprovable(session), *_failing(place, checks)]
 
@@ -140,6 +141,7 @@ class Settling:
         """
         state = session.host.private
         waits = journal.read(state, bound.ledger_id)
+        noted.check(session)
         problems = self._look(session, bound)
         if session.connection is None or not vault.finish_rekey(state, session.ledger):
             self._check_kind(session)

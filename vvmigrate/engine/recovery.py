@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from vvmigrate.engine import journal as journals
-from vvmigrate.engine import lodging, preflight, stage, vault
+from vvmigrate.engine import lodging, noted, preflight, stage, vault
 from vvmigrate.engine.actor import now
 from vvmigrate.engine.chain import ADOPT_ROW
 from vvmigrate.engine.contents import DECISION, RUN
@@ -83,7 +83,7 @@ def _recover(session: Session) -> list[str]:
     said: list[str] = []
     with put_off():
         journal = journals.read(state, session.ledger_id)
-        left = vault.read_json(state, RUN)
+        left, decided = noted.left_run(session), noted.left_decision(session)
         if journal is not None or left is not None:
             # Nothing is taken back as long as the history could not be told of it. Not by one transaction around both:
             # files may be long to compare, and the orchestrator would wait.
@@ -92,7 +92,7 @@ def _recover(session: Session) -> list[str]:
             done, kept = settle(session, journal, result="interrupted", error="interrupted: the process ended")
             said.append(f"revision {journal.step['revision']}: an interrupted step was {done}")
             said.extend(f"kept: {item.path}: {item.reason}" for item in kept)
-        elif left is not None and left["step"] is not None:
+        elif left is not None and left["step"]:
             said.extend(_settle_unsealed(session, left["step"]))
         stage.sweep(session.host)
         said.extend(lodging.sweep(session.host.state(HOME)))
@@ -100,7 +100,8 @@ def _recover(session: Session) -> list[str]:
             _end_left_run(session, left["run"])
             (state / RUN).remove_file()
             state.fsync()
-        said.extend(_record_decision(session))
+        if decided is not None:
+            said.extend(_record_decision(session, **decided))
         vault.drop_anchor(state, session.ledger.head())
         vault.ensure_reserve(state)
     return said
@@ -116,13 +117,9 @@ def _settle_unsealed(session: Session, step: dict[str, Any]) -> list[str]:
     return [f"revision {step['revision']}: an interrupted attempt is recorded; it had changed nothing"]
 
 
-def _record_decision(session: Session) -> list[str]:
+def _record_decision(session: Session, run: Mapping[str, Any], move: Mapping[str, str]) -> list[str]:
     """A storage root that was to be another one: the binding tells whether it is, and the history is told, once."""
-    state = session.host.private
-    noted = vault.read_json(state, DECISION)
-    if noted is None:
-        return []
-    said, run, move = [], noted["run"], noted["move"]
+    state, said = session.host.private, []
     if move and session.bound is not None and session.bound.storage_root == move["new"]:
         title = f"storage root moved from {move['old'] or 'another home'} to {move['new']}"
         row = decision(run, title, move) | {"step_id": f"{run['run_id']}.move"}
@@ -155,7 +152,7 @@ def decision(run: Mapping[str, Any], title: str, notes: Mapping[str, Any]) -> di
     }
 
 
-def _end_left_run(session: Session, run: dict[str, Any]) -> None:
+def _end_left_run(session: Session, run: Mapping[str, Any]) -> None:
     """A run that was killed gets its row too, if any step of it has one."""
     ledger = session.ledger
     steps = ledger.rows("vv_step", "run_id = ?", (run["run_id"],))
