@@ -137,3 +137,27 @@ def test_a_link_in_place_of_a_state_directory_is_moved_away(up: HostFolder, fold
     state.unlink()
     (tmp_path / "state").rename(state)
     assert up.call("doctor").exit_code == 0
+
+
+@pytest.mark.parametrize("text", ["x", "{}\n0\n"])
+def test_a_journal_that_cannot_be_trusted_is_one_finding(up: HostFolder, text: str) -> None:
+    """`vvmigrate recover` does not mend it, and is not named."""
+    path = up.root / ".vvmigrate/journal"
+    path.write_text(text)
+    path.chmod(0o600)
+    found = finding(up)
+    assert (found["exit_code"], found["path"], "recover" in str(found["remedy"])) == (4, str(path), False)
+
+
+@pytest.mark.parametrize("pending", [False, True])
+def test_a_damaged_promise_is_one_finding(up: HostFolder, pending: bool) -> None:
+    """Several looks meet it; a person reads it once, and its command ends it."""
+    path = up.home / ".vvmigrate/intention"
+    path.write_text("{}")
+    if pending:
+        up.revision("0007", "op.make_directories(['new'])")
+    with nothing_changes(up):
+        told = [str(item["what"]) for item in up.call("doctor").body["findings"]]
+    assert (len([what for what in told if str(path) in what]), len(told)) == (1, 2 if pending else 1)
+    assert up.run("confirm", "--yes").returncode == 0
+    assert up.call("doctor").exit_code == (3 if pending else 0)

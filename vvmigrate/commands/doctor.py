@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
@@ -54,11 +54,12 @@ def doctor(call: Call) -> Report:
         with session:
             found += map(from_error, session.refusals)
             unproved = adoption.unproved(session)
-            found += map(from_error, unproved or adoption.contradictions(session))
-            found += _of_the_session(session)
+            doubts = unproved or adoption.contradictions(session)
+            found += map(from_error, doubts)
+            found += _of_the_session(session, in_doubt=bool(doubts))
             proved = not unproved
             parts = (_of_rows(session, proved=proved), _rehearsed_elsewhere(session), lost(session, proved=proved))
-            for part in (*_unusable(session), *parts):
+            for part in (_unusable(session), *parts):
                 found += _as_far_as_possible(session, part)
             if proved:
                 site = open_site(call, settings, session)
@@ -67,9 +68,11 @@ def doctor(call: Call) -> Report:
                 tell_unseen(site, report)
     except VvmigrateError as error:
         found.append(from_error(error))
-    found = list({finding.what: finding for finding in reversed(found)}.values())[::-1]  # what two looks meet, once
-    report.body["findings"] = [asdict(finding) for finding in found]
+    told: dict[str, Finding] = {}
     for finding in found:
+        told.setdefault(finding.what, finding)  # what two looks meet, once
+    report.body["findings"] = [asdict(finding) for finding in told.values()]
+    for finding in told.values():
         report.raise_to(finding.exit_code)
     return report
 
@@ -84,11 +87,15 @@ def _as_far_as_possible(session: Session, findings: Iterator[Finding]) -> Iterat
         yield from_error(database.translate(error, session.database_path))
 
 
-def _of_the_session(session: Session) -> Iterator[Finding]:
-    """What can be told without the release, and without a row of ours."""
+def _of_the_session(session: Session, *, in_doubt: bool) -> Iterator[Finding]:
+    """What can be told without the release, and without a row of ours.
+
+    Args:
+        in_doubt: whether something is for a person first: nothing is settled before that.
+    """
     state = session.host.state(ROOT)
     waits = journal.pending(state)
-    if waits is not None:
+    if waits is not None and not in_doubt:
         yield Finding(
             "a step was interrupted, and waits to be settled",
             "The host may be half-way until then; the next command that writes settles it first.",
@@ -150,21 +157,18 @@ def _rehearsed_elsewhere(session: Session) -> Iterator[Finding]:
         )
 
 
-def _unusable(session: Session) -> Iterator[Iterator[Finding]]:
+def _unusable(session: Session) -> Iterator[Finding]:
     """A disk that fails is read-only from then on, and reads as well as ever; who may only look is told nothing.
 
     So is what stands in a state directory in the way of something of ours, until that is needed.
     """
-    for tree in map(session.host.tree, (HOME, ROOT)):
-        if tree is not None and not is_anothers(tree):
-            yield _saying(partial(check_usable, tree))
-    for _, state in session.host.states():
-        yield _saying(partial(contents.check, state))
-
-
-def _saying(check: Callable[[], None]) -> Iterator[Finding]:
-    check()
-    yield from ()
+    trees = [tree for tree in map(session.host.tree, (HOME, ROOT)) if tree is not None and not is_anothers(tree)]
+    checks = [partial(check_usable, tree) for tree in trees]
+    for check in [*checks, *(partial(contents.check, state) for _, state in session.host.states())]:
+        try:
+            check()
+        except VvmigrateError as error:
+            yield from_error(error)
 
 
 def _room(session: Session) -> Iterator[Finding]:
