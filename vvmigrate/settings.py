@@ -112,7 +112,9 @@ def find_home(option: str | None, environ: Mapping[str, str], start: Path) -> Pa
     if named:
         home = Path(os.path.realpath(named))
         if not os.path.isfile(home / "alembic.ini"):  # a folder that may not be entered has none either
-            raise RefusedError(f"home {str(home)!r}: expected a release folder with alembic.ini", path=str(home))
+            text = f"home {str(home)!r}: expected a release folder with alembic.ini"
+            hint = "install the release there again; or name its folder: --home DIR"
+            raise RefusedError(text, hint=hint, path=str(home))
         return home
     for folder in (start, *start.parents):
         if os.path.isfile(folder / "alembic.ini"):

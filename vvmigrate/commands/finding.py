@@ -16,6 +16,8 @@ MEANS = {
     7: "Something was changed that nobody but vvmigrate, or the author of the release, should have changed.",
 }
 """What an error of each exit code means for a host."""
+MEND = "mend what it says, then: vvmigrate doctor"
+"""What remains to be done about an error that has nothing better to say."""
 
 
 @dataclass(frozen=True)
@@ -38,4 +40,4 @@ class Finding:
 
 def from_error(error: VvmigrateError) -> Finding:
     """What an error says, as a finding."""
-    return Finding(error.message, MEANS[error.exit_code], error.hint or "", error.exit_code, error.path)
+    return Finding(error.message, MEANS[error.exit_code], error.hint or MEND, error.exit_code, error.path)

@@ -275,7 +275,7 @@ def anchor_in(root: Path) -> Head:
 
 @contextmanager
 def _state_in(root: Path) -> Iterator[Tree | None]:
-    if not root.is_dir():
+    if root.is_symlink() or not root.is_dir():  # where a bound root was, a link may lead to where it is now
         yield None
         return
     with Tree.open(root) as tree:

@@ -48,7 +48,7 @@ def _wrong(state: Tree) -> list[tuple[Place, str]]:
 
 def beside(place: Place) -> Place:
     """A free name for what stands in the way of one of our files, beside it."""
-    names = (place.parent / f"{place.name}.damaged.{n}" for n in count(1))
+    names = (place.tree / f"{place.name}.damaged.{n}" for n in count(1))
     return next(free for free in names if free.stat() is None)
 
 

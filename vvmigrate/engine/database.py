@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from vvmigrate import schema
 from vvmigrate.engine import lowered, roots
+from vvmigrate.engine.contents import move_away
 from vvmigrate.engine.rows import RECONCILE
 from vvmigrate.errors import RefusedError, StateError, StepError, VvmigrateError
 from vvmigrate.files import Owner, Place, Tree
@@ -42,7 +43,11 @@ def connect(place: Place, *, timeout_s: float, writing: bool) -> sqlite3.Connect
     """
     before = place.identity()
     if before[0] != "file":
-        raise StateError(f"{place.path}: expected a SQLite database, found {before[0]}", path=place.path)
+        raise StateError(
+            f"{place.path}: expected a SQLite database, found {before[0]}",
+            hint=f"put the database back, as a file of its own; or, if it is lost: {move_away(place)} && {RECONCILE}",
+            path=place.path,
+        )
     uri = "file:" + quote(os.fsencode(place.path)) + "?mode=rw"
     info = place.stat()
     if info is None:

@@ -24,6 +24,7 @@ from vvmigrate.files import Entry, Place, Tree
 
 STATE = ".vvmigrate"
 HOME, ROOT = "home", "root"
+NO_FOLDER = "put the folder back, or mount its disk; if the storage root moved: vvmigrate adopt --storage-root DIR"
 _DIRECTORY = os.W_OK | os.X_OK
 
 
@@ -219,7 +220,9 @@ class Host:
                     raise RefusedError(f"{path}: does not exist", path=str(path)) from None
                 trees.append(None)
             except OSError as error:
-                raise RefusedError(f"{path}: cannot be opened: {error.strerror}", path=str(path)) from error
+                raise RefusedError(
+                    f"{path}: cannot be opened: {error.strerror}", hint=NO_FOLDER, path=str(path)
+                ) from error
         if trees[0] is None:
             raise RefusedError(f"{home}: does not exist", path=str(home))
         return cls(trees[0], trees[1], root, writing=writing)

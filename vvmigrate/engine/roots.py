@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from shlex import quote
 
-from vvmigrate.engine.host import check_writable
+from vvmigrate.engine.host import NO_FOLDER, check_writable
 from vvmigrate.errors import RefusedError
 from vvmigrate.files import Owner, Place, Tree
 
@@ -100,7 +100,8 @@ def check_root(root: Path, home: Path) -> None:
         except (FileNotFoundError, NotADirectoryError):
             continue
         if not stat.S_ISDIR(info.st_mode):
-            raise RefusedError(f"storage root {str(root)!r}: {str(path)!r} is no directory", path=str(root))
+            text = f"storage root {str(root)!r}: {str(path)!r} is no directory"
+            raise RefusedError(text, hint=NO_FOLDER, path=str(root))
         strangers = info.st_uid not in (0, os.geteuid()) and info.st_mode & stat.S_IWOTH
         open_to_all = info.st_mode & stat.S_IWOTH and not info.st_mode & stat.S_ISVTX
         if path != root and (strangers or open_to_all):

@@ -27,6 +27,8 @@ _INSTALLED = frozenset({"alembic", "sqlalchemy"}) | sys.stdlib_module_names
 """What a revision can import without failing."""
 _ID = re.compile(r"(?!(heads?|base|current)\Z)[A-Za-z0-9_]{1,32}")
 """What Alembic's column holds, and none of the words and signs that mean something else where a revision is named."""
+MEND = "install the release again; whoever writes it: vvmigrate check"
+"""What helps with a revision's file that is none."""
 _HALF = re.compile("[\ud800-\udfff]")
 _NOT_PYTHON = (SyntaxError, ValueError, RecursionError, MemoryError)
 """What parser and compiler raise; the last two where something is nested too deep for them."""
@@ -136,7 +138,8 @@ def read_source(place: Place, check: Check = unchecked) -> Source:
         check(place, data)
         return parse(data, place.path)
     except OSError as error:
-        raise RevisionError(f"{place.path}: cannot be read: {error.strerror}", path=place.path) from error
+        text = f"{place.path}: cannot be read: {error.strerror}"
+        raise RevisionError(text, hint=MEND, path=place.path) from error
 
 
 def parse(data: bytes, path: str) -> Source:
@@ -148,13 +151,14 @@ def parse(data: bytes, path: str) -> Source:
     try:
         tree = ast.parse(data, path)
     except _NOT_PYTHON as error:
-        raise RevisionError(f"{path}: is not Python: {str(error) or type(error).__name__}", path=path) from error
+        text = f"{path}: is not Python: {str(error) or type(error).__name__}"
+        raise RevisionError(text, hint=MEND, path=path) from error
     for node in tree.body:
         names, value = _assigned(node)
         if "revision" in names and isinstance(value, ast.Constant) and isinstance(value.value, str):
             _check_id(value.value, path)
             return Source(value.value, path, data, said=_said(tree, value.value) if _compiles(tree, path) else None)
-    raise RevisionError(f'{path}: expected a line like revision = "0007", found none', path=path)
+    raise RevisionError(f'{path}: expected a line like revision = "0007", found none', hint=MEND, path=path)
 
 
 def _check_id(revision: str, path: str) -> None:
