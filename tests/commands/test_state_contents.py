@@ -12,6 +12,8 @@ import pytest
 
 from tests.commands.proof import nothing_changes, says
 from tests.conftest import HostFolder
+from vvmigrate.engine import recovery
+from vvmigrate.engine.session import Session
 
 
 def _file(path: Path) -> None:
@@ -97,6 +99,33 @@ def test_what_the_last_command_left_and_nobody_understands_is_for_a_person(
     subprocess.run(shlex.split(command), check=True)
     assert worn.run(*shlex.split(then)[1:]).returncode == 0
     assert worn.call("repair").exit_code == worn.call("doctor").exit_code == 0
+
+
+@pytest.mark.parametrize("way", ["repair", "upgrade"])
+def test_a_step_that_is_committed_is_not_said_to_have_failed(
+    worn: HostFolder, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands in the way only after the last look: the text says what the history says, and recover ends it."""
+    undo, finish = worn.root / ".vvmigrate/undo", recovery.finish
+
+    def too_late(session: Session, step_id: str) -> None:
+        if undo.is_dir():
+            undo.rename(undo.with_name("undo.orig"))
+            undo.write_text("somebody's")
+        finish(session, step_id)
+
+    monkeypatch.setattr(recovery, "finish", too_late)
+    worn.revision("0007", "op.make_directories(['new'])")
+    report = worn.call(way)
+    says(report, 4, "is done and in the history", str(undo), hint="vvmigrate recover")
+    assert report.error is not None
+    assert "failed" not in report.error.message
+    monkeypatch.undo()
+    undo.unlink()
+    undo.with_name("undo.orig").rename(undo)
+    assert ": an interrupted step was finished" in worn.call("recover").body["settled"][0]
+    last = worn.history()[-1]
+    assert last == (("0003", "repair", "repaired") if way == "repair" else ("0007", "up", "applied"))
 
 
 def test_an_upgrade_that_has_nothing_to_do_tells_it_too(host: HostFolder) -> None:

@@ -9,6 +9,7 @@ import errno
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from vvmigrate.engine import journal as journals
@@ -26,7 +27,7 @@ from vvmigrate.engine.session import Session
 from vvmigrate.engine.signals import put_off
 from vvmigrate.engine.state import ADOPT, Kept
 from vvmigrate.engine.undo import undo
-from vvmigrate.errors import RefusedError, StateError
+from vvmigrate.errors import RefusedError, StateError, VvmigrateError
 
 FINISH, UNDO, FORGET = "finish", "undo", "forget"
 
@@ -207,6 +208,24 @@ def finish(session: Session, step_id: str) -> None:
     vault.drop_anchor(state, session.ledger.head())
     stage.settle_images(session.host, step_id)
     journals.remove(state)
+
+
+def unsettled(session: Session, step: Mapping[str, Any], problem: VvmigrateError, why: Exception) -> StateError:
+    """That a step which failed could not be settled; where it is committed it happened, whatever failed after that.
+
+    Args:
+        step: its row.
+        problem: what it failed of.
+        why: what kept it from being settled.
+    """
+    row: Mapping[str, Any] | None = None
+    with suppress(VvmigrateError, sqlite3.Error):
+        row = session.ledger.step(step["step_id"])
+    what = f"failed ({problem.message}) and could not be undone"
+    if row is not None and row["result"] in COMMITTED:
+        what = "is done and in the history, but could not be brought to its end"
+    text = f"revision {step['revision']}: {step['direction']} {what}: {why}"
+    return StateError(text, hint="mend what stands in the way, then: vvmigrate recover")
 
 
 def fsync_all(host: Host, effects: Iterable[Effect]) -> None:

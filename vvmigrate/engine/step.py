@@ -292,10 +292,7 @@ class _Step:
             try:
                 self._undo(problem)
             except (VvmigrateError, OSError, sqlite3.Error) as second:
-                raise StateError(
-                    f"revision {self.attempt.revision} failed ({problem.message}) and could not be undone: {second}",
-                    hint="mend what stands in the way, then: vvmigrate recover",
-                ) from error
+                raise recovery.unsettled(self.session, self.row, problem, second) from error
             if self.outcome.result in ("failed", "interrupted"):
                 self.outcome.error = problem
                 self.outcome.changes = ()
