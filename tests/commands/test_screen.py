@@ -178,3 +178,14 @@ def test_a_recovery_that_was_refused_does_not_say_that_nothing_waited(host: Host
     (host.root / ".vvmigrate").chmod(0o755)
     done = host.run("recover")
     assert (done.returncode, done.stdout) == (4, "")
+
+
+def test_what_is_only_taken_over_is_not_shown_where_it_changes(host: HostFolder) -> None:
+    """A plan of the way back says once what becomes of `.env`; its document has every change still."""
+    for last in (20, 21):
+        host.up(values={"DVR_IP": f"192.168.1.{last}"})
+    path, plan = str(host.home / ".env"), ("downgrade", "base", "--plan")
+    told = [line.split()[0] for line in lines(host.run(*plan).stdout) if path in line]
+    assert told == ["place", "kept:"]
+    changes = [change for step in host.json(*plan)["steps"] for change in step["changes"]]
+    assert [change["action"] for change in changes if change["path"] == path] == ["adopt", "place file"]

@@ -183,13 +183,16 @@ class Screen:
             self._meter.show(phase, done, total)
 
     def changes(self, changes: Iterable[Mapping[str, Any]]) -> None:
-        """A line a change; like changes of one folder share one."""
+        """A line a change; like changes of one folder share one. What is taken over and changed is changed."""
+        told = list(changes)
+        changed = {change["path"] for change in told if change["action"] != "adopt"}
+        shown = [change for change in told if change["action"] != "adopt" or change["path"] not in changed]
 
         def like(change: Mapping[str, Any]) -> tuple[Any, ...]:
             own = change["action"] == "sql" or change.get("diff")
             return (change["action"], change["detail"], own or os.path.dirname(change["path"]))
 
-        for (action, detail, _), group in groupby(changes, key=like):
+        for (action, detail, _), group in groupby(shown, key=like):
             members = list(group)
             paths = list(dict.fromkeys(printable(change["path"]) for change in members))
             where = ", ".join([paths[0], *map(os.path.basename, paths[1:])])
