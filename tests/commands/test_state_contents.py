@@ -58,7 +58,13 @@ def test_what_stands_in_the_way_is_told_before_the_first_write(worn: HostFolder,
         path.rename(away)
     put(path)
     with nothing_changes(worn):
-        for verb, arguments in (("repair", []), ("upgrade", []), ("recover", []), ("downgrade", ["0002"])):
+        for verb, arguments in (
+            ("repair", []),
+            ("upgrade", []),
+            ("recover", []),
+            ("downgrade", ["0002"]),
+            ("plan", []),
+        ):
             says(worn.call(verb, *arguments), 4, f"{path}: expected a ", hint=f"mv {path} {path}.damaged.1")
         found = worn.call("doctor").body["findings"]
     mends = [item["remedy"] for item in found if str(item["what"]).startswith(f"{path}: expected a ")]
