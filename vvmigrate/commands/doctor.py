@@ -10,20 +10,18 @@ from functools import partial
 from itertools import groupby
 from shlex import quote
 
+from vvmigrate.commands.env_findings import unclear, unset
 from vvmigrate.commands.finding import MEANS, Finding, from_error
 from vvmigrate.commands.lost import lost
 from vvmigrate.commands.plan import plan
 from vvmigrate.commands.remedy import remedy
 from vvmigrate.commands.verify import compare, how_deep
-from vvmigrate.content.env.template import FILE
-from vvmigrate.content.env.warnings import unclear_lines, wrong_keys
 from vvmigrate.engine import adoption, contents, database, journal, lodging
 from vvmigrate.engine.drift import SCHEMA, Drift
 from vvmigrate.engine.host import HOME, ROOT, check_usable, is_anothers
 from vvmigrate.engine.session import Session
 from vvmigrate.engine.sources import Revision
 from vvmigrate.errors import IntegrityError, StateError, VvmigrateError
-from vvmigrate.operations.env_file import set_hint
 from vvmigrate.report import Report
 from vvmigrate.runs.audit import PUT_BACK, beyond_rows
 from vvmigrate.runs.hook import untold
@@ -33,7 +31,6 @@ from vvmigrate.runs.pending import back_to_package, degraded, is_ahead, other_va
 from vvmigrate.runs.promised import is_a_finding, seen
 from vvmigrate.runs.settled import clock_warnings
 from vvmigrate.runs.site import Site, open_site
-from vvmigrate.runs.unset import missing, read_settings, settings_file
 
 LOW_BYTES = 64 << 20
 """Free space under which the next step may be refused: many times what a step without a model needs."""
@@ -63,7 +60,7 @@ def doctor(call: Call) -> Report:
                 found += _as_far_as_possible(session, part)
             if proved:
                 site = open_site(call, settings, session)
-                for look in (_ahead, _promised, _degraded, _unset, _variant, _untold, _unclear, _drifted, _left_beside):
+                for look in (_ahead, _promised, _degraded, unset, _variant, _untold, unclear, _drifted, _left_beside):
                     found += _as_far_as_possible(session, look(site))
                 tell_unseen(site, report)
     except VvmigrateError as error:
@@ -258,15 +255,6 @@ def _degraded(site: Site) -> Iterator[Finding]:
         )
 
 
-def _unset(site: Site) -> Iterator[Finding]:
-    if names := missing(site):
-        yield Finding(
-            f"{', '.join(names)} {'has' if len(names) == 1 else 'have'} no value in .env",
-            "Services that need it will not start, or not work.",
-            set_hint(names),
-        )
-
-
 def _variant(site: Site) -> Iterator[Finding]:
     if other := other_variant(site):
         yield Finding(
@@ -283,24 +271,6 @@ def _untold(site: Site) -> Iterator[Finding]:
             "What uses them was not restarted, and may work with what was there before.",
             "vvmigrate upgrade head, which tells it again",
         )
-
-
-def _unclear(site: Site) -> Iterator[Finding]:
-    """Lines and values of `.env` that its readers stumble over; no secret is told."""
-    document, target = read_settings(site), settings_file(site)
-    if document is None or target is None:
-        return
-    path = site.session.host.path(target)
-    for name, wrong in wrong_keys(document, site.template()):
-        yield Finding(
-            f"{wrong}; {FILE} has something else",
-            "Services read it as it stands there, and will not start, or not do what is meant.",
-            set_hint([name]),
-            path=path,
-        )
-    for text in unclear_lines(document, site.template()):
-        why = "The services, systemd and Docker Compose each read this file, and may not read the same."
-        yield Finding(text, why, f"edit {path}; then: vvmigrate doctor", path=path)
 
 
 def _drifted(site: Site) -> Iterator[Finding]:
