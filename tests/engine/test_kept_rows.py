@@ -341,3 +341,21 @@ def test_a_table_that_is_rebuilt_by_hand_can_be_taken_back(bare: HostFolder) -> 
         bare.sql(edit)
         bare.down("0002", no_hold=True)
     assert rows(bare, "t") == [(1, "uno")]
+
+
+def test_rows_that_come_back_are_no_news(bare: HostFolder) -> None:
+    """A trigger writes down each row that is added: those that were written down before are not written down again."""
+    bare.revision(
+        "0002",
+        "op.execute('CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT)')\nop.execute('CREATE TABLE log (a TEXT)')\n"
+        "op.execute(\"INSERT INTO t VALUES (1, 'one')\")\n"
+        "op.execute('CREATE TRIGGER news AFTER INSERT ON t BEGIN INSERT INTO log VALUES (new.a); END')",
+        "op.drop_table('log')\nop.drop_table('t')",
+    )
+    bare.up()
+    bare.sql("INSERT INTO t VALUES (2, 'two')")
+    bare.down("-1", no_hold=True)
+    bare.up()
+    assert (rows(bare, "t"), rows(bare, "log")) == ([(1, "one"), (2, "two")], [("two",)])
+    bare.sql("INSERT INTO t VALUES (3, 'three')")
+    assert rows(bare, "log") == [("three",), ("two",)]

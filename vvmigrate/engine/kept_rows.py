@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
 from vvmigrate.engine.existing import quoted, statement_of
@@ -171,13 +172,25 @@ def restore_table(keeper: Keeper, table: str, *, outrank: bool) -> list[tuple[st
         if not _has_key(keeper, table):  # nobody could tell which rows are the same, but those that are alike
             alike = " AND ".join(f"t.{quoted(name)} IS k.{quoted(name)}" for name in common)
             insert += f" WHERE NOT EXISTS (SELECT 1 FROM {quoted(table)} t WHERE {alike})"
-        try:
-            keeper.run(f"INSERT OR {'REPLACE' if outrank and len(common) == len(there) else 'IGNORE'} {insert}")
-        except sqlite3.IntegrityError:  # the table takes some of them no more: those stay kept
-            keeper.run(f"INSERT OR IGNORE {insert}")
+        with _quiet(keeper, table) if outrank else nullcontext():
+            try:
+                keeper.run(f"INSERT OR {'REPLACE' if outrank and len(common) == len(there) else 'IGNORE'} {insert}")
+            except sqlite3.IntegrityError:  # the table takes some of them no more: those stay kept
+                keeper.run(f"INSERT OR IGNORE {insert}")
         lacking = f"SELECT {names} FROM {quoted(kept)} EXCEPT SELECT {names} FROM {quoted(table)}"
         return [(kept, len(common) == len(held) and not keeper.run(f"SELECT 1 FROM ({lacking}) LIMIT 1"))]
     return []
+
+
+@contextmanager
+def _quiet(keeper: Keeper, table: str) -> Iterator[None]:
+    """Without the table's triggers: what they did when the rows came first was kept too, and comes back by itself."""
+    triggers = [(name, statement) for kind, name, statement in _hanging(keeper, table) if kind == "TRIGGER"]
+    for name, _ in triggers:
+        keeper.run(f"DROP TRIGGER {quoted(name)}")
+    yield
+    for _, statement in triggers:
+        keeper.run(statement)
 
 
 def _has_key(keeper: Keeper, table: str) -> bool:
