@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -99,7 +100,7 @@ def _print(report: Any, screen: Any, *, as_json: bool) -> None:
     """Show a report; whoever stopped reading does not make the command fail."""
     from vvmigrate import text
 
-    try:
+    with suppress(OSError):
         if as_json:
             sys.stdout.write(json.dumps(report.as_json(), ensure_ascii=True, default=repr) + "\n")
             sys.stdout.flush()
@@ -108,9 +109,11 @@ def _print(report: Any, screen: Any, *, as_json: bool) -> None:
                 screen.error(report.error)
         else:
             text.show(screen, report)
-            sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the interpreter's last flush has somewhere to go
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # the interpreter's last flush must have somewhere to go
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def open_streams() -> None:
