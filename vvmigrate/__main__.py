@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 _TAKES_VALUE = frozenset({"--home", "--storage-root", "--color", "--lock-timeout"})
-_SAYS = {"--color": re.compile("auto|always|never"), "--lock-timeout": re.compile("[0-9]{1,9}")}
+_SAYS = {"--color": "auto|always|never", "--lock-timeout": "[0-9]{1,9}"}
 """Of these what the short way understands: what else stands there may be wrong."""
 
 _FLAGS = frozenset(
@@ -40,7 +40,7 @@ def plain_upgrade(arguments: list[str]) -> dict[str, str] | None:
         name, equals, value = argument.partition("=")
         if name in _TAKES_VALUE:
             options[name] = value if equals else next(rest, "")
-            if name in _SAYS and not _SAYS[name].fullmatch(options[name]):
+            if name in _SAYS and not re.fullmatch(_SAYS[name], options[name]):
                 return None
         elif argument in _FLAGS:
             options[argument] = argument

@@ -51,7 +51,7 @@ TAKES_BLOBS = (3, 45)
 ROWS_AT_ONCE = 1000
 LOWEST_ROW = -(2**63)
 AT_REST = frozenset(
-    {*contents.FOLDERS, contents.LOCK, contents.RESERVE, "anchor", "key", "ledger_id", "root", "secrets", NAME}
+    {*contents.FOLDERS, contents.LOCK, contents.RESERVE, vault.KEY, vault.LEDGER_ID, "anchor", "root", "secrets", NAME}
 )
 """What lies in a state directory between two runs. Whatever else does waits for somebody, or is not known here."""
 
@@ -234,15 +234,15 @@ def _revisions(place: Place) -> Iterator[object]:
     is_root = os.geteuid() == 0
     with place.folder() as versions:
         names = [name for name in versions.names() if name.endswith(".py")]
-        contents = []
+        read = []
         for name in names:
             info, data = versions.told_and_read(name)
             if is_root and not roots.is_roots_alone(info):
                 raise PermissionError(errno.EPERM, "others than root may have written it", name)
-            contents.append(data)
+            read.append(data)
     yield "\0".join(names)
-    yield b" ".join(b"%d" % len(data) for data in contents)
-    yield b"".join(contents)
+    yield b" ".join(b"%d" % len(data) for data in read)
+    yield b"".join(read)
 
 
 def _release(session: Session, settings: Settings) -> dict[str, str]:
