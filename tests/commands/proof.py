@@ -7,10 +7,12 @@ import json
 import os
 import select
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.conftest import HostFolder
 from vvmigrate.report import Report
@@ -18,6 +20,14 @@ from vvmigrate.report import Report
 NOBODY = 65534
 READERS = ("status", "history", "plan", "current")
 Facts = tuple[str, int, int, str]
+
+
+def two_by_default(cases: Mapping[str, object]) -> list[Any]:
+    """Cases by their names; with --full all of them, else the first two."""
+    return [
+        pytest.param(case, id=name, marks=() if n < 2 else pytest.mark.full)
+        for n, (name, case) in enumerate(cases.items())
+    ]
 
 
 def everything(*tops: Path) -> dict[str, Facts]:

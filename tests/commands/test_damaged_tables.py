@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.commands.proof import nothing_changes, says
+from tests.commands.proof import nothing_changes, says, two_by_default
 from tests.conftest import HostFolder
 from vvmigrate.schema import TABLES
-
-full = pytest.mark.full
 
 DAMAGE = {
     "step-dropped": "DROP TABLE vv_step",
@@ -17,10 +15,7 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [pytest.param(sql, id=name, marks=() if n < 2 else full) for n, (name, sql) in enumerate(DAMAGE.items())],
-)
+@pytest.mark.parametrize("statement", two_by_default(DAMAGE))
 def test_a_table_of_ours_that_is_gone_hides_nothing_else(bare: HostFolder, statement: str) -> None:
     """Whoever owns the database may drop it: one finding says which it is, and the others are told beside it."""
     bare.up()

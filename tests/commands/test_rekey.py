@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.proof import nothing_changes, says
+from tests.commands.proof import nothing_changes, says, two_by_default
 from tests.conftest import BASELINE, HostFolder
 from tests.crash import dying
 from vvmigrate.engine import recovery, vault
@@ -101,10 +101,7 @@ FORGED = {
 }
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [pytest.param(sql, id=name, marks=() if n < 2 else full) for n, (name, sql) in enumerate(FORGED.items())],
-)
+@pytest.mark.parametrize("statement", two_by_default(FORGED))
 def test_older_rows_that_change_after_it_are_found(lost: HostFolder, statement: str) -> None:
     """They could not be proved then; that they are as they were then can."""
     lost.call("adopt", rekey=True, yes=True)
